@@ -1,0 +1,185 @@
+/* The durable buffer: one Berkeley DB environment in one directory, one writer thread.
+ *
+ *   files        one record per client file: identity, cursors, progress, state, backlog counters
+ *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
+ *   meta, tokens small named values
+ *
+ * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store
+ * may be used by one thread at a time.  After STORE_IO or STORE_CORRUPT from a write the store is latched: every further call
+ * returns the same (what was committed is safe; the process should stop).  STORE_NOSPACE is not latched.
+ * The format on disk is described in buffer/FORMAT. */
+#ifndef BUFFER_STORE_H
+#define BUFFER_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_MUSTCHECK __attribute__((warn_unused_result))
+
+enum store_err {
+	STORE_OK = 0,
+	STORE_NOTFOUND,	 /* no such file, record or value */
+	STORE_DIFFERS,	 /* a record of this client version is held with other bytes */
+	STORE_FULL,	 /* max_bytes would be passed */
+	STORE_NOSPACE,	 /* the disk is full; nothing of this transaction was kept */
+	STORE_LOCKED,	 /* another process owns the directory */
+	STORE_VERSION,	 /* written by a newer format */
+	STORE_CORRUPT,	 /* damaged: recovery or a checksum failed */
+	STORE_IO,	 /* the disk failed */
+	STORE_NOMEM,
+	STORE_INVALID,	 /* an argument out of range: the caller's bug */
+};
+
+const char *store_strerror(enum store_err err); /* static phrase */
+
+struct store;
+
+struct store_options {
+	const char *dir;	    /* created (0700) if missing; its parent must exist */
+	uint64_t max_bytes;	    /* of payload held in changesets; 0 = no bound */
+	uint32_t cache_bytes;	    /* Berkeley DB cache */
+	uint32_t log_file_bytes;    /* size of one log file */
+	uint32_t checkpoint_bytes;  /* checkpoint after this much log */
+	/* Called (from the calling thread) with a detail in words whenever Berkeley DB reports an error; rate limited to a few a second.
+	 * May be NULL.  text lives for the call only. */
+	void (*on_error)(void *arg, const char *text);
+	void *on_error_arg;
+	/* Called when an fsync failed, just before abort(): libdb would go on (facts.md).  Must be async-safe enough to write one
+	 * line.  May be NULL. */
+	void (*on_fatal)(const char *text);
+};
+
+/* Takes the directory's lock, runs recovery, opens or creates the tables.
+ * On failure *out is NULL and why (why_len bytes) holds a sentence for the operator. */
+STORE_MUSTCHECK enum store_err store_open(const struct store_options *opt, struct store **out, char *why, size_t why_len);
+
+/* Checkpoints and closes; frees s.  Without a call to it nothing committed is lost.  NULL is allowed. */
+void store_close(struct store *s);
+
+/* ---- transactions: every write needs one; one at a time ---- */
+
+STORE_MUSTCHECK enum store_err store_begin(struct store *s);
+
+/* durable: returns after the log is on stable storage.  Not durable: the commit may be lost by a crash, but only together
+ * with everything after it (used to trim: I2 allows a trimmed record to come back).
+ * On error the transaction is aborted. */
+STORE_MUSTCHECK enum store_err store_commit(struct store *s, bool durable);
+void store_abort(struct store *s); /* also undoes the counters */
+
+/* ---- files ---- */
+
+#define STORE_ENDPOINT_MAX 1200 /* bytes: upstream name and request path */
+#define STORE_PATH_MAX 1024	/* bytes of a server path (protocol.md section 2) */
+#define STORE_TEXT_MAX 256	/* bytes of a reason */
+
+enum store_file_state { /* stored as its number: append only */
+	STORE_FILE_OK = 0,
+	STORE_FILE_REJECTED = 1, /* upstream refused it (design section 8): replay stops, backlog kept */
+	STORE_FILE_CONFLICT = 2,
+	STORE_FILE_LOST = 3,
+	STORE_FILE_DIFFERS = 4, /* a device re-sent a held version with other bytes */
+	STORE_FILE_RESTORED = 5,/* upstream acknowledged less than before */
+};
+
+enum store_ack { STORE_ACK_UPSTREAM = 0, STORE_ACK_RELAY = 1 };
+
+struct store_file {
+	uint64_t id; /* given by the store; 0 = not stored yet */
+	/* identity: unique together */
+	char endpoint[STORE_ENDPOINT_MAX + 1];
+	char path[STORE_PATH_MAX + 1]; /* bytes as sent; may hold anything but NUL */
+	uint64_t file_ident, file_ident_salt;
+	/* newest DOWNLOAD cursors fully passed on to the client, or those of its IDENT */
+	uint64_t download_server_version, download_client_version, latest_server_version, latest_server_version_salt;
+	/* progress pairs (client_version, server_version) */
+	uint64_t held_client_version, held_server_version;		   /* newest version stored or acknowledged by upstream */
+	uint64_t upstream_client_version, upstream_server_version;	   /* newest that upstream acknowledged */
+	uint64_t shown_client_version, shown_server_version;		   /* newest that the relay itself acknowledged (ack = relay), I4 */
+	uint64_t locked_server_version;					   /* newest the client stated */
+	uint64_t final_client_version, final_server_version;	/* the client's own newest progress pair, sent when nothing older is left */
+	/* state */
+	enum store_file_state state;
+	uint32_t state_code;	/* protocol error code, 0 = none */
+	uint64_t state_time_ms; /* wall clock, Unix epoch */
+	char state_text[STORE_TEXT_MAX + 1];
+	enum store_ack ack;
+	uint8_t downloaded;  /* 1: a DOWNLOAD was passed on to this client at least once */
+	uint8_t is_subserver;/* as bound */
+	uint64_t created_ms, seen_ms; /* wall clock */
+	/* counters, kept by the store itself in the same transaction (ignored by store_file_put) */
+	uint64_t backlog_records, backlog_bytes; /* bytes of payload */
+	uint64_t oldest_ms;	/* received_ms of the oldest record; 0 = none */
+};
+
+/* Finds by identity.  STORE_NOTFOUND leaves *out alone.  Allowed outside a transaction. */
+STORE_MUSTCHECK enum store_err store_file_find(struct store *s, const char *endpoint, const char *path, uint64_t file_ident,
+					       uint64_t file_ident_salt, struct store_file *out);
+STORE_MUSTCHECK enum store_err store_file_get(struct store *s, uint64_t id, struct store_file *out);
+
+/* Writes f; f->id 0 creates it and sets the id.  Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_file_put(struct store *s, struct store_file *f);
+
+/* Calls each for every file in id order until it returns false.  The record lives for the call only. */
+STORE_MUSTCHECK enum store_err store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file *f), void *arg);
+
+/* Removes file id with all its records (an operator's discard).  Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_file_remove(struct store *s, uint64_t id);
+
+/* ---- changesets ---- */
+
+struct store_record {
+	uint64_t client_version, server_version, origin_timestamp, origin_file_ident;
+	uint64_t received_ms; /* wall clock */
+	const uint8_t *data;  /* changeset bytes; borrowed */
+	uint32_t len;
+};
+
+/* Adds r to the backlog of file id.  Needs a transaction.  A record of that client version that is held with equal bytes and
+ * numbers: STORE_OK, *added = false; with others: STORE_DIFFERS.  STORE_FULL when max_bytes would be passed. */
+STORE_MUSTCHECK enum store_err store_append(struct store *s, uint64_t id, const struct store_record *r, bool *added);
+
+/* Compares r with what is held under its client version: STORE_OK equal, STORE_DIFFERS, STORE_NOTFOUND. */
+STORE_MUSTCHECK enum store_err store_compare(struct store *s, uint64_t id, const struct store_record *r);
+
+/* Removes the records of file id with client_version <= upto (I2: the caller knows that upstream acknowledged them).
+ * Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_trim(struct store *s, uint64_t id, uint64_t upto);
+
+/* Calls each for the records of file id with client_version > after, in order, until it returns false or max_bytes of payload
+ * (at least one record) were given.  data lives for the call only.  Every record's CRC is checked: a bad one ends the walk with
+ * STORE_CORRUPT (not latched) and *bad_version set (bad_version may be NULL). */
+STORE_MUSTCHECK enum store_err store_read(struct store *s, uint64_t id, uint64_t after, uint64_t max_bytes,
+					  bool (*each)(void *arg, const struct store_record *r), void *arg, uint64_t *bad_version);
+
+/* ---- small values ---- */
+
+enum store_table { STORE_META, STORE_TOKENS };
+#define STORE_KEY_MAX 1400   /* bytes */
+#define STORE_VALUE_MAX 4096 /* bytes */
+
+STORE_MUSTCHECK enum store_err store_put(struct store *s, enum store_table t, const void *key, size_t key_len, const void *val,
+					 size_t val_len); /* needs a transaction */
+/* *val_len: room in val on entry, length on return. */
+STORE_MUSTCHECK enum store_err store_get(struct store *s, enum store_table t, const void *key, size_t key_len, void *val,
+					 size_t *val_len);
+STORE_MUSTCHECK enum store_err store_del(struct store *s, enum store_table t, const void *key, size_t key_len);
+STORE_MUSTCHECK enum store_err store_each(struct store *s, enum store_table t,
+					  bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
+					  void *arg);
+
+/* ---- totals ---- */
+
+struct store_stat {
+	uint64_t files, files_with_backlog;
+	uint64_t records, bytes; /* of the whole backlog */
+	uint64_t oldest_ms;	 /* wall clock of the oldest record, 0 = none (of the files' oldest) */
+	uint64_t disk_bytes;	 /* environment on disk: tables and logs */
+};
+STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* no disk scan but for disk_bytes */
+
+/* Checkpoints if due by checkpoint_bytes, and removes log files that are no longer needed while the backlog is empty
+ * (facts.md: kept until drained).  Call from time to time. */
+STORE_MUSTCHECK enum store_err store_checkpoint(struct store *s, bool force);
+
+#endif

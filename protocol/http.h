@@ -1,0 +1,84 @@
+/* The HTTP/1.1 upgrade to WebSocket, both roles: a strict parser for one request or answer head and
+ * formatters that build a new head from an allow-list (nothing raw is ever forwarded).
+ * RFC 9112 for the syntax, RFC 6455 section 4 for the meaning. */
+#ifndef PROTOCOL_HTTP_H
+#define PROTOCOL_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/err.h"
+#include "protocol/view.h"
+
+#define HTTP_HEAD_MAX 8192   /* bytes of a whole head (facts.md, limits); longer is PROTO_HTTP_TOO_BIG */
+#define HTTP_HEADERS_MAX 64  /* header lines */
+
+struct http_header {
+	struct view name, value; /* value without surrounding white space */
+};
+
+/* All views point into the buffer that was parsed. */
+struct http_head {
+	/* request */
+	struct view target; /* as sent: path, optionally '?' query; visible ASCII only, starts with '/' */
+	struct view path;   /* target up to '?' */
+	struct view query;  /* target after '?', without it; empty when there is none */
+	/* answer */
+	unsigned status; /* 100-599 */
+	struct view reason;
+	/* both: headers the upgrade needs, empty when absent */
+	struct view host;
+	struct view key;	   /* Sec-WebSocket-Key, checked to be 24 base64 characters */
+	struct view accept;	   /* Sec-WebSocket-Accept */
+	struct view protocol;	   /* Sec-WebSocket-Protocol (several lines in a request: see http_header_next) */
+	struct view extensions;	   /* Sec-WebSocket-Extensions */
+	struct view authorization;
+	struct view user_agent;
+	struct view location;
+	struct view retry_after;
+	bool has_content_length;
+	uint64_t content_length;   /* answers only; a request with a body is refused */
+	bool chunked;		   /* answer with Transfer-Encoding */
+	/* every header line in order */
+	struct http_header header[HTTP_HEADERS_MAX];
+	size_t nheader;
+};
+
+/* Parses the request head at buf[0..len).  PROTO_MORE until the empty line is there (also PROTO_HTTP_TOO_BIG as soon as
+ * HTTP_HEAD_MAX bytes hold none; obviously wrong input is refused early).  PROTO_OK: *head is set and *used bytes belong to it.
+ * Strict: GET, HTTP/1.1, exact one Host, Upgrade: websocket, Connection with upgrade, one Key, Version 13, no body, no
+ * Transfer-Encoding, no obs-fold, tokens only in names, no control characters, CRLF line ends.
+ * Well-formed but not an upgrade: PROTO_HTTP_NOT_UPGRADE (head is filled as far as known). */
+MUSTCHECK enum proto_err http_parse_request(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
+
+/* Likewise for an answer head.  Any status is accepted; for 101 Upgrade and Connection must be right
+ * (else PROTO_HTTP_SYNTAX).  The caller compares accept, protocol and extensions. */
+MUSTCHECK enum proto_err http_parse_response(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
+
+/* Walks a comma separated header value (Sec-WebSocket-Protocol).  *rest starts as the whole value and is advanced;
+ * returns false at the end, else true with *item = next non-empty element, trimmed. */
+bool http_list_next(struct view *rest, struct view *item);
+
+/* Finds query parameter name ("baas_at") in query; returns its raw (still encoded) value; ptr NULL when absent. */
+struct view http_query_param(struct view query, const char *name);
+
+struct http_upgrade { /* what a new upgrade request is built from; empty views are left out */
+	struct view target, host, key, protocol, authorization, user_agent;
+};
+
+/* Writes a request head.  Returns its length, or 0 when cap (bytes) does not suffice or a view holds a CR, LF or NUL. */
+size_t http_format_request(char *out, size_t cap, const struct http_upgrade *up);
+
+/* Writes a 101 answer.  server may be empty.  Return value as above. */
+size_t http_format_101(char *out, size_t cap, struct view accept, struct view protocol, struct view server);
+
+/* Writes a refusal head with the given headers (each checked as above), "Connection: close" and Content-Length: body_len.
+ * The caller sends the body after it.  Return value as above. */
+size_t http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
+			   size_t body_len);
+
+/* Returns the standard phrase of status ("Service Unavailable"), "" when unknown. */
+const char *http_reason(unsigned status);
+
+#endif

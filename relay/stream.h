@@ -1,0 +1,86 @@
+/* A byte stream over TCP or TLS on libevent events.  The only file that sees an fd, SSL*, EV_READ or errno of a socket.
+ *
+ *   NEW --stream_connect--> CONNECTING --> (TLS) HANDSHAKE --> OPEN --> CLOSED
+ *   NEW --stream_accept-------------------> HANDSHAKE ------> OPEN
+ *
+ * Events are given to one callback.  Nothing is freed inside it: stream_close() unhooks everything at once, no callback follows,
+ * and the struct is freed by stream_reap() at the end of the loop pass (style 32).
+ *
+ * Reading: received bytes go from the kernel into one buffer shared by all streams and from there to STREAM_DATA; what the callback
+ * does not consume is kept by the stream and given again after stream_resume (or with the next bytes).
+ * Writing: bytes are queued in one evbuffer and flushed at the end of the pass (stream_flush_all), coalesced into
+ * TLS records of up to 16 KiB; TCP_NODELAY is on. */
+#ifndef RELAY_STREAM_H
+#define RELAY_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct event_base;
+struct evbuffer;
+struct sockaddr;
+struct stream;
+struct tls_context; /* relay/tls.h */
+
+enum stream_event {
+	STREAM_OPEN,	/* connected, TLS handshake (if any) done and verified */
+	STREAM_DATA,	/* buf, len: bytes to read; return how many were consumed */
+	STREAM_DRAINED, /* the output queue fell to or below the low water mark after having been above it (or to zero) */
+	STREAM_EOF,	/* the peer closed */
+	STREAM_ERROR,	/* connecting, TLS or I/O failed: stream_why() says what */
+};
+
+/* Returns bytes consumed for STREAM_DATA (ignored otherwise).  May call any function here, stream_close included
+ * (then the return value is ignored).  buf may be modified in place and lives for the call only. */
+typedef size_t stream_cb(void *arg, struct stream *s, enum stream_event ev, uint8_t *buf, size_t len);
+
+/* Reasons to stop reading; reading goes on when all are cleared (style 34). */
+enum stream_suspend {
+	SUSPEND_OUTBUF = 1 << 0, /* the other side's output queue is above its high water mark */
+	SUSPEND_SPOOL = 1 << 1,	 /* the committer is behind: spool above its high water mark */
+	SUSPEND_OPEN = 1 << 2,	 /* waiting for the answer to something asked of spool or upstream */
+	SUSPEND_DRAIN = 1 << 3,	 /* closing: only flushing output */
+};
+
+/* Call once before any stream.  base is borrowed and outlives all streams. */
+void stream_init(struct event_base *base);
+void stream_fini(void);
+
+/* Takes over fd (non-blocking is set here; closed on failure too).  tls NULL = plain.  NULL when out of memory. */
+struct stream *stream_accept(int fd, struct tls_context *tls, stream_cb *cb, void *arg);
+
+/* Starts connecting to addr.  host: name for SNI and certificate verification (copied), only used with tls.
+ * Failure comes as STREAM_ERROR from the loop, never from inside this call; NULL when out of memory or descriptors. */
+struct stream *stream_connect(const struct sockaddr *addr, socklen_t addr_len, struct tls_context *tls, const char *host,
+			      stream_cb *cb, void *arg);
+
+/* Queues len bytes (copied). */
+void stream_write(struct stream *s, const void *buf, size_t len);
+/* Queues and empties src (moved, not copied). */
+void stream_write_buffer(struct stream *s, struct evbuffer *src);
+
+size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
+uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open (life on a thin link) */
+uint64_t stream_received(const struct stream *s);  /* bytes received since open */
+
+/* When the queue falls to low bytes, STREAM_DRAINED is given (once per rise above it).  Default 0. */
+void stream_set_low_water(struct stream *s, size_t low);
+
+void stream_suspend(struct stream *s, unsigned reason);
+void stream_resume(struct stream *s, unsigned reason); /* kept bytes are given from the loop, not from inside this call */
+
+/* Ends s: queued output is dropped unless flush, in which case it is sent first (at most linger_ms, then cut) with no further
+ * callbacks.  s must not be used afterwards. */
+void stream_close(struct stream *s, bool flush, unsigned linger_ms);
+
+const char *stream_why(const struct stream *s); /* reason of the last STREAM_ERROR or STREAM_EOF; lives as long as s */
+const char *stream_peer(const struct stream *s); /* "addr:port", for logs */
+bool stream_verified(const struct stream *s);	 /* the peer's certificate was verified */
+
+/* End-of-pass work, called by the main loop: send what was queued, then free what was closed. */
+void stream_flush_all(void);
+void stream_reap(void);
+
+#endif
