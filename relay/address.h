@@ -1,0 +1,29 @@
+/* Texts for socket addresses and the upstream's URL. */
+#ifndef RELAY_ADDRESS_H
+#define RELAY_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define ADDRESS_TEXT_MAX 64 /* "[v6%scope]:port" and NUL */
+#define ADDRESS_HOST_MAX 254 /* a DNS name has at most 253 bytes (RFC 1035), and NUL */
+
+/* "127.0.0.1:7800" or "[::1]:7800": numeric only.  False if malformed. */
+bool address_parse(const char *text, struct sockaddr_storage *out, socklen_t *out_len);
+/* The reverse, into text of ADDRESS_TEXT_MAX bytes; "unix" for a socket pair. */
+void address_format(const struct sockaddr *sa, socklen_t len, char *text);
+
+struct address_url {
+	bool tls;		     /* wss */
+	bool ipv6;		     /* host is an IPv6 literal (without its brackets) */
+	uint16_t port;		     /* 80 or 443 if the URL has none */
+	char host[ADDRESS_HOST_MAX]; /* for resolver, SNI and verification */
+	char authority[ADDRESS_HOST_MAX + 8]; /* for the Host header: port only if not the scheme's own */
+};
+
+/* ws://host[:port] or wss://host[:port], at most "/" behind.  False with a sentence in why. */
+bool address_url(const char *text, struct address_url *out, char *why, size_t why_len);
+
+#endif

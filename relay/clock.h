@@ -1,0 +1,25 @@
+/* Time, read once a pass of the main loop.
+ *
+ * clock_ms() is for every timer and age within the process; it never jumps.  clock_wall_ms() is only for what people read and for
+ * ages that must survive a restart: gateways boot in 1970.  Readable from any thread. */
+#ifndef RELAY_CLOCK_H
+#define RELAY_CLOCK_H
+
+#include <stdint.h>
+
+/* Reads the clocks; called at the start of each pass (and by the first use). */
+void clock_update(void);
+
+uint64_t clock_ms(void);      /* monotonic milliseconds, as of the last clock_update */
+uint64_t clock_wall_ms(void); /* milliseconds since 1970 (UTC), as of the last clock_update */
+
+/* Fresh readings, for log lines of other threads and for measuring within a pass. */
+uint64_t clock_now_ms(void);
+uint64_t clock_wall_now_ms(void);
+
+/* Tests: from now on time stands still at these values until set again or advanced; clock_real ends it. */
+void clock_set(uint64_t mono_ms, uint64_t wall_ms);
+void clock_advance(uint64_t ms);
+void clock_real(void);
+
+#endif

@@ -1,0 +1,62 @@
+/* The daemon's options: one struct, expanded from relay/options.def.
+ *
+ * Strings are owned by the struct.  Nothing here reads a file (relay/conf does) or logs.  Running out of memory ends the process. */
+#ifndef RELAY_OPTIONS_H
+#define RELAY_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Values of the OPT_ENUM fields, in the order of their rows (log_level: enum log_level of relay/log.h). */
+enum { ACK_UPSTREAM, ACK_RELAY };
+enum { ADMIT_KNOWN, ADMIT_ANY, ADMIT_NONE };
+enum { OFFLINE_MARK_ANSWER, OFFLINE_MARK_HOLD };
+enum { ON_RESET_HOLD, ON_RESET_PASS };
+
+#define OPT_CTYPE_STRING char *
+#define OPT_CTYPE_BOOL bool
+#define OPT_CTYPE_SIZE uint64_t
+#define OPT_CTYPE_DURATION uint64_t
+#define OPT_CTYPE_COUNT uint64_t
+
+struct options {
+#define OPT(section, name, type, field, def, min, max, reload, help) OPT_CTYPE_##type field;
+#define OPT_ENUM(section, name, field, def, values, reload, help) int field;
+#include "relay/options.def"
+};
+
+/* One identifier per row: OPTION_listen_address and so on, from 0; OPTION_COUNT of them. */
+enum option_id {
+#define OPT(section, name, type, field, def, min, max, reload, help) OPTION_##field,
+#define OPT_ENUM(section, name, field, def, values, reload, help) OPTION_##field,
+#include "relay/options.def"
+	OPTION_COUNT
+};
+
+/* Sets every field to its default.  What o held is overwritten, not freed. */
+void options_defaults(struct options *o);
+/* Frees what o owns and zeroes it; allowed on a zeroed struct and twice. */
+void options_free(struct options *o);
+
+/* Finds a row; -1 if there is none, with the nearest known section or key (or NULL) in *near_section / *near_name: static text. */
+int options_find(const char *section, const char *name, const char **near_section, const char **near_name);
+const char *options_section(enum option_id id);
+const char *options_name(enum option_id id);
+bool options_reloadable(enum option_id id);
+
+/* Parses value into the field of id, range checked.  False with a sentence in why; the field is then as before. */
+bool options_set(struct options *o, enum option_id id, const char *value, char *why, size_t why_len);
+
+/* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at. */
+typedef void options_complain(void *arg, enum option_id id, const char *text);
+void options_check(const struct options *o, options_complain *complain, void *arg);
+
+/* Writes all options as a configuration file, each with its help, default and range as a comment. */
+void options_dump(const struct options *o, FILE *out);
+
+/* offline_versions, "2-14" or "7": false if malformed. */
+bool options_versions(const char *text, unsigned *low, unsigned *high);
+
+#endif
