@@ -45,23 +45,22 @@ struct ws_event {
 	struct view data;
 };
 
-/* Embedded by value; fields are ws.c's own.  ws.c documents the state machine. */
+/* Embedded by value, one per connection and direction, so kept small (168 bytes); fields are ws.c's own, which documents the
+ * state machine.  Heads, mask keys and control payloads are gathered in it; data payloads never are. */
 struct ws_decoder {
-	enum ws_role role;
-	uint8_t state;
-	uint8_t head[WS_HEAD_MAX];
-	uint8_t head_len, head_need;
-	uint8_t mask[4];
-	uint8_t opcode;	     /* of the frame under way */
-	bool fin;	     /* of the frame under way */
-	bool in_message;     /* a data message has begun and not ended */
-	uint8_t control_len; /* bytes gathered in control[] */
-	uint64_t left;	     /* payload bytes of this frame still to come */
-	uint64_t offset;     /* payload bytes of this frame already seen (mask phase) */
-	uint64_t message_len;/* payload bytes of this message announced by its frames so far */
-	uint64_t max_message;/* bytes */
+	uint64_t left;	       /* payload bytes of this frame still to come */
+	uint64_t message_len;  /* payload bytes of this message announced by its frames so far */
+	uint64_t max_message;  /* bytes; message_len <= max_message always */
 	enum proto_err failed; /* latched: after an error every call returns it */
-	uint8_t control[WS_CONTROL_MAX];
+	uint8_t mask[4];       /* key of the frame under way (WS_SERVER only) */
+	uint8_t role;	       /* enum ws_role */
+	uint8_t state;	       /* enum ws_state in ws.c */
+	uint8_t opcode;	       /* of the frame under way */
+	uint8_t phase;	       /* payload bytes of this frame already seen, modulo 4 */
+	bool fin;	       /* of the frame under way */
+	bool in_message;       /* a data message has begun and not ended */
+	uint8_t gathered;      /* bytes in gather[] */
+	uint8_t gather[WS_CONTROL_MAX];
 };
 
 /* Prepares d.  max_message: the most payload bytes of one data message over all its frames. */
@@ -72,10 +71,11 @@ void ws_decoder_init(struct ws_decoder *d, enum ws_role role, uint64_t max_messa
  * Returns PROTO_OK with *ev set; PROTO_MORE when all bytes are used and no event is complete
  * (a partial payload yields WS_EV_DATA at once, so it is never withheld); or an error, latched.
  * Zero-length payloads give no WS_EV_DATA.  Call again with the rest until PROTO_MORE.
- * After WS_EV_CLOSE the peer may send nothing more: further bytes give PROTO_WS_ORDER. */
+ * buf may be NULL when len is 0.  After WS_EV_CLOSE the peer may send nothing more: further bytes give PROTO_WS_ORDER.
+ * Text is not checked to be UTF-8: this protocol has no text messages, the caller refuses them at WS_EV_BEGIN. */
 MUSTCHECK enum proto_err ws_decode(struct ws_decoder *d, uint8_t *buf, size_t len, size_t *used, struct ws_event *ev);
 
-/* Writes a frame head for a payload of len bytes to out (WS_HEAD_MAX bytes of room); shortest length form.
+/* Writes a frame head for a payload of len < 2^63 bytes to out (WS_HEAD_MAX bytes of room); shortest length form.
  * mask: 4 bytes, when role is WS_CLIENT; else ignored (may be NULL).  Returns bytes written. */
 size_t ws_format_head(uint8_t *out, enum ws_role role, bool fin, enum ws_opcode opcode, uint64_t len, const uint8_t *mask);
 
@@ -83,8 +83,12 @@ size_t ws_format_head(uint8_t *out, enum ws_role role, bool fin, enum ws_opcode 
  * Its own inverse.  Eight or more bytes at a time; any alignment. */
 void ws_mask(uint8_t *buf, size_t len, const uint8_t key[4], uint64_t offset);
 
-/* Writes a close payload (2-byte code, then reason cut to fit on a UTF-8 boundary) to out
- * (WS_CONTROL_MAX bytes of room).  Returns bytes written. */
+/* Writes a close payload (2-byte code, then reason cut to fit on a UTF-8 boundary, and before anything that is not UTF-8)
+ * to out (WS_CONTROL_MAX bytes of room).  Code 1005 means "no code": nothing is written, so what WS_EV_CLOSE brought can be
+ * echoed as it is.  Returns bytes written. */
 size_t ws_format_close(uint8_t *out, uint16_t code, const char *reason);
+
+/* Whether code may stand in a close frame: 1000-1003, 1007-1014 (RFC 6455 7.4.1 and IANA), 3000-4999 (7.4.2). */
+bool ws_close_code_ok(unsigned code);
 
 #endif
