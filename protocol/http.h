@@ -21,7 +21,7 @@ struct http_header {
 /* All views point into the buffer that was parsed. */
 struct http_head {
 	/* request */
-	struct view target; /* as sent: path, optionally '?' query; visible ASCII only, starts with '/' */
+	struct view target; /* as sent: path, optionally '?' query; visible ASCII only, starts with '/', holds no '#' */
 	struct view path;   /* target up to '?' */
 	struct view query;  /* target after '?', without it; empty when there is none */
 	/* answer */
@@ -31,50 +31,64 @@ struct http_head {
 	struct view host;
 	struct view key;	   /* Sec-WebSocket-Key, checked to be 24 base64 characters */
 	struct view accept;	   /* Sec-WebSocket-Accept */
-	struct view protocol;	   /* Sec-WebSocket-Protocol (several lines in a request: see http_header_next) */
-	struct view extensions;	   /* Sec-WebSocket-Extensions */
+	struct view protocol;	   /* Sec-WebSocket-Protocol; a request may have more lines of it: http_header_next gives all */
+	struct view extensions;	   /* Sec-WebSocket-Extensions; likewise */
 	struct view authorization;
 	struct view user_agent;
 	struct view location;
 	struct view retry_after;
 	bool has_content_length;
-	uint64_t content_length;   /* answers only; a request with a body is refused */
-	bool chunked;		   /* answer with Transfer-Encoding */
-	/* every header line in order */
-	struct http_header header[HTTP_HEADERS_MAX];
+	uint64_t content_length;   /* < 2^63; answers only, a request with a body is refused */
+	bool chunked;		   /* answer with Transfer-Encoding: chunked (any other coding is refused) */
+	/* every header line in order; header[nheader] and up are not set */
 	size_t nheader;
+	struct http_header header[HTTP_HEADERS_MAX];
 };
 
 /* Parses the request head at buf[0..len).  PROTO_MORE until the empty line is there (also PROTO_HTTP_TOO_BIG as soon as
- * HTTP_HEAD_MAX bytes hold none; obviously wrong input is refused early).  PROTO_OK: *head is set and *used bytes belong to it.
+ * HTTP_HEAD_MAX bytes hold none; obviously wrong input is refused early).  PROTO_OK: *head is set and *used bytes belong to it;
+ * what follows is not looked at.  Feed the same bytes and more after PROTO_MORE: a head that is refused is refused with the same
+ * error at every longer prefix, so the answer does not depend on how the bytes arrived.
  * Strict: GET, HTTP/1.1, exact one Host, Upgrade: websocket, Connection with upgrade, one Key, Version 13, no body, no
- * Transfer-Encoding, no obs-fold, tokens only in names, no control characters, CRLF line ends.
- * Well-formed but not an upgrade: PROTO_HTTP_NOT_UPGRADE (head is filled as far as known). */
+ * Transfer-Encoding, no obs-fold, tokens only in names, no control characters, CRLF line ends; a header that may stand once
+ * and stands twice is PROTO_HTTP_DUPLICATE (Connection, and in a request Protocol and Extensions, may repeat).
+ * Well-formed but not an upgrade (another method or version 8, say): PROTO_HTTP_NOT_UPGRADE; *head and *used are set.
+ * After any other error *head is not to be used. */
 MUSTCHECK enum proto_err http_parse_request(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
 
-/* Likewise for an answer head.  Any status is accepted; for 101 Upgrade and Connection must be right
- * (else PROTO_HTTP_SYNTAX).  The caller compares accept, protocol and extensions. */
+/* Likewise for an answer head.  Any status from 100 to 599 is accepted; for 101 Upgrade and Connection must be right
+ * (else PROTO_HTTP_SYNTAX) and there may be no body.  The caller compares accept, protocol and extensions, and parses again
+ * behind a 1xx other than 101. */
 MUSTCHECK enum proto_err http_parse_response(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
 
+/* Walks the lines of head called name (any case).  *at starts at 0 and is advanced; returns false at the end, else true with
+ * *value = that line's value.  All offered subprotocols: http_list_next over each line of "Sec-WebSocket-Protocol". */
+bool http_header_next(const struct http_head *head, const char *name, size_t *at, struct view *value);
+
 /* Walks a comma separated header value (Sec-WebSocket-Protocol).  *rest starts as the whole value and is advanced;
- * returns false at the end, else true with *item = next non-empty element, trimmed. */
+ * returns false at the end, else true with *item = next non-empty element, trimmed.  For lists of tokens: knows no quotes. */
 bool http_list_next(struct view *rest, struct view *item);
 
-/* Finds query parameter name ("baas_at") in query; returns its raw (still encoded) value; ptr NULL when absent. */
+/* Finds query parameter name ("baas_at") in query, as spelt (an encoded name is another one); returns the raw (still encoded)
+ * value of the first; ptr NULL when absent, not NULL when it is there and empty. */
 struct view http_query_param(struct view query, const char *name);
 
 struct http_upgrade { /* what a new upgrade request is built from; empty views are left out */
 	struct view target, host, key, protocol, authorization, user_agent;
 };
 
-/* Writes a request head.  Returns its length, or 0 when cap (bytes) does not suffice or a view holds a CR, LF or NUL. */
+/* The three formatters return the length of the head written to out, which is not NUL-terminated; or 0 when cap (bytes) does
+ * not suffice or a view holds what would not stand in one header line: CR, LF, NUL or another control character but tab. */
+
+/* Writes a request head.  0 also when up->target is not one that http_parse_request takes. */
 size_t http_format_request(char *out, size_t cap, const struct http_upgrade *up);
 
-/* Writes a 101 answer.  server may be empty.  Return value as above. */
+/* Writes a 101 answer.  protocol and server may be empty. */
 size_t http_format_101(char *out, size_t cap, struct view accept, struct view protocol, struct view server);
 
-/* Writes a refusal head with the given headers (each checked as above), "Connection: close" and Content-Length: body_len.
- * The caller sends the body after it.  Return value as above. */
+/* Writes a refusal head with the given headers, "Connection: close" and Content-Length: body_len; the caller sends the body
+ * after it.  Headers that would contradict those two (Connection, Content-Length, Transfer-Encoding) are left out, so headers of
+ * another answer may be passed.  0 also when status is not 200-599 or a header's name is not a token. */
 size_t http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
 			   size_t body_len);
 
