@@ -19,36 +19,25 @@
  * Bytes that come while ASKED wait in head[].
  *
  * A cut has to wait until the peer's kernel has the bytes (SIOCOUTQ 0), because RST drops what is still queued here.
- * on_close gives -1 whenever the WebSocket was never open, so also after a refusal.
- * SSL_CTXs are kept for the life of the process, by file name. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+ * on_close gives -1 whenever the WebSocket was never open, so also after a refusal.  Below is sockio: plain and TLS look the same here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
-#include <linux/sockios.h>
-#include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/util.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include "protocol/http.h"
 #include "protocol/ws.h"
 
+#include "tests/peer/sockio.h"
 #include "tests/peer/wsio.h"
 
 #define MESSAGE_MAX (64u << 20) /* bytes: four times what the protocol allows, so that a peer can also judge too long ones */
@@ -65,14 +54,11 @@ struct wsio {
 	enum ws_role role;
 	const struct wsio_ops *ops; /* borrowed, as is arg */
 	void *arg;
-	int fd;
-	SSL *ssl; /* NULL: plain */
+	struct sockio sock;
 	struct event *ev_read, *ev_write, *ev_end;
 	struct evbuffer *out;
 	bool stalled;		/* wsio_stall */
-	int write_errno;	/* writing failed; the connection ends when nothing more can be read */
-	bool read_wants_write;	/* TLS */
-	bool write_wants_read;	/* TLS */
+	bool write_failed;	/* the connection ends when nothing more can be read */
 	bool opened;		/* a 101 went through */
 	bool last_word;		/* LAST: nothing more is awaited once out is flushed */
 	uint8_t *head;		/* HTTP head and early bytes: head[0..head_len) */
@@ -114,37 +100,9 @@ finish(struct wsio *w, int code, bool rst, const char *why)
 		snprintf(w->why, sizeof w->why, "%s", why);
 	event_del(w->ev_read);
 	event_del(w->ev_write);
-	if (w->fd >= 0) {
-		struct linger no_linger = { .l_onoff = 1, .l_linger = 0 };
-
-		if (rst)
-			(void)setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof no_linger);
-		else if (w->ssl != NULL && SSL_is_init_finished(w->ssl))
-			(void)SSL_shutdown(w->ssl);
-		ERR_clear_error();
-		close(w->fd);
-		w->fd = -1;
-	}
+	sockio_close(&w->sock, rst);
 	event_del(w->ev_end);
 	event_active(w->ev_end, EV_TIMEOUT, 0);
-}
-
-/* The end of a TLS operation that failed for good, in words. */
-static void
-finish_tls(struct wsio *w, const char *doing)
-{
-	unsigned long e = ERR_get_error();
-	long verify = SSL_get_verify_result(w->ssl);
-	char why[160];
-
-	if (verify != X509_V_OK)
-		snprintf(why, sizeof why, "%s: certificate: %s", doing, X509_verify_cert_error_string(verify));
-	else if (e != 0)
-		snprintf(why, sizeof why, "%s: %s", doing, ERR_reason_error_string(e));
-	else
-		snprintf(why, sizeof why, "%s: %s", doing, errno != 0 ? strerror(errno) : "cut");
-	ERR_clear_error();
-	finish(w, 0, true, why);
 }
 
 static void
@@ -152,11 +110,10 @@ end_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct wsio *w = arg;
 	struct timeval again = { .tv_usec = OUTQ_POLL_US };
-	int queued = 0;
 
 	(void)fd, (void)what;
 	if (w->state == CUT) { /* all is written; has it left? */
-		if (ioctl(w->fd, SIOCOUTQ, &queued) == 0 && queued > 0)
+		if (sockio_unsent(&w->sock) > 0)
 			event_add(w->ev_end, &again);
 		else
 			finish(w, 0, true, "cut as asked");
@@ -171,7 +128,7 @@ end_cb(evutil_socket_t fd, short what, void *arg)
 	event_free(w->ev_write);
 	event_free(w->ev_end);
 	evbuffer_free(w->out);
-	SSL_free(w->ssl);
+	sockio_free(&w->sock);
 	free(w->head);
 	free(w->msg);
 	free(w);
@@ -186,8 +143,8 @@ set_events(struct wsio *w)
 
 	if (w->state == DEAD)
 		return;
-	want_write = (evbuffer_get_length(w->out) > 0 && !w->write_wants_read) || w->read_wants_write || w->state == CONNECTING;
-	want_read = (!w->stalled && w->state != CUT && w->state != CONNECTING) || w->write_wants_read;
+	want_write = (evbuffer_get_length(w->out) > 0 && !w->sock.write_wants_read) || w->sock.read_wants_write || w->state == CONNECTING;
+	want_read = (!w->stalled && w->state != CUT && w->state != CONNECTING) || w->sock.write_wants_read;
 	if (want_write)
 		event_add(w->ev_write, NULL);
 	else
@@ -237,48 +194,6 @@ queue_frame(struct wsio *w, enum ws_opcode op, const void *a, size_t a_len, cons
 	vec.iov_len = n + a_len + b_len;
 	evbuffer_commit_space(w->out, &vec, 1);
 	set_events(w);
-}
-
-/* A write that fails for good does not end the connection yet: the peer's last words may still wait to be read. */
-static void
-write_plain(struct wsio *w)
-{
-	while (evbuffer_get_length(w->out) > 0) {
-		if (evbuffer_write(w->out, w->fd) >= 0)
-			continue;
-		if (errno != EAGAIN && errno != EINTR) {
-			w->write_errno = errno;
-			evbuffer_drain(w->out, evbuffer_get_length(w->out));
-		}
-		return;
-	}
-}
-
-static void
-write_tls(struct wsio *w)
-{
-	struct evbuffer_iovec vec;
-	size_t done;
-
-	w->write_wants_read = false;
-	while (evbuffer_peek(w->out, -1, NULL, &vec, 1) > 0) {
-		ERR_clear_error();
-		errno = 0;
-		if (SSL_write_ex(w->ssl, vec.iov_base, vec.iov_len, &done)) {
-			evbuffer_drain(w->out, done);
-			continue;
-		}
-		switch (SSL_get_error(w->ssl, 0)) {
-		case SSL_ERROR_WANT_WRITE:
-			return;
-		case SSL_ERROR_WANT_READ:
-			w->write_wants_read = true;
-			return;
-		default:
-			finish_tls(w, "write");
-			return;
-		}
-	}
 }
 
 /* What follows when everything queued is written. */
@@ -499,85 +414,64 @@ feed(struct wsio *w, uint8_t *buf, size_t len)
 	}
 }
 
+/* Writes what it can.  A failure does not end the connection yet: the peer's last words may still wait to be read. */
+static void
+write_all(struct wsio *w)
+{
+	if (w->write_failed || sockio_write(&w->sock, w->out) != SOCKIO_FAILED)
+		return;
+	w->write_failed = true;
+	evbuffer_drain(w->out, evbuffer_get_length(w->out));
+}
+
 /* One read.  Returns false when there is no more for now or the connection ended. */
 static bool
-read_some(struct wsio *w, uint8_t *buf, size_t *len)
+read_some(struct wsio *w)
 {
-	ssize_t n;
+	static uint8_t buf[READ_SIZE];
+	size_t len;
 
-	if (w->ssl == NULL) {
-		n = recv(w->fd, buf, READ_SIZE, 0);
-		if (n == 0)
-			finish(w, 0, false, "end of stream");
-		else if (n < 0 && errno != EAGAIN && errno != EINTR)
-			finish(w, 0, true, strerror(errno));
-		*len = n > 0 ? (size_t)n : 0;
-		return n > 0;
-	}
-	ERR_clear_error();
-	errno = 0;
-	w->read_wants_write = false;
-	if (SSL_read_ex(w->ssl, buf, READ_SIZE, len))
+	switch (sockio_read(&w->sock, buf, sizeof buf, &len)) {
+	case SOCKIO_OK:
+		feed(w, buf, len);
 		return true;
-	switch (SSL_get_error(w->ssl, 0)) {
-	case SSL_ERROR_WANT_READ:
-		break;
-	case SSL_ERROR_WANT_WRITE:
-		w->read_wants_write = true;
-		break;
-	case SSL_ERROR_ZERO_RETURN:
-		finish(w, 0, false, "end of stream");
-		break;
+	case SOCKIO_EOF:
+		finish(w, 0, false, w->sock.why);
+		return false;
+	case SOCKIO_FAILED:
+		finish(w, 0, true, w->sock.why);
+		return false;
 	default:
-		finish_tls(w, "read");
-		break;
+		if (w->write_failed)
+			finish(w, 0, true, w->sock.why);
+		return false;
 	}
-	return false;
 }
 
 /* ---- the loop's side ---- */
 
-static bool
-connected(struct wsio *w)
-{
-	socklen_t len = sizeof(int);
-	int err = 0;
-
-	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
-		err = errno;
-	if (err != 0) {
-		finish(w, -1, true, strerror(err));
-		return false;
-	}
-	w->state = HEAD;
-	return true;
-}
-
 static void
 pump(struct wsio *w)
 {
-	static uint8_t buf[READ_SIZE];
-	size_t len;
 	int i;
 
-	if (w->state == CONNECTING && !connected(w))
-		return;
+	if (w->state == CONNECTING) {
+		if (sockio_connected(&w->sock) != SOCKIO_OK) {
+			finish(w, -1, true, w->sock.why);
+			return;
+		}
+		w->state = HEAD;
+	}
 	if (w->state == OPEN && w->head != NULL && !w->stalled) /* early bytes of a client, after wsio_answer_101 */
 		feed_early(w, w->early);
-	if (w->ssl != NULL)
-		write_tls(w);
-	else
-		write_plain(w);
+	write_all(w);
 	for (i = 0; i < READS_A_PASS && w->state != DEAD && w->state != CUT && !w->stalled; i++) {
-		if (!read_some(w, buf, &len))
+		if (!read_some(w))
 			break;
-		feed(w, buf, len);
 	}
-	if (w->write_errno != 0 && i < READS_A_PASS)
-		finish(w, 0, true, strerror(w->write_errno));
 	if (w->state == DEAD)
 		return;
-	if (i == READS_A_PASS && w->ssl != NULL && SSL_has_pending(w->ssl))
+	if (i == READS_A_PASS && sockio_pending(&w->sock))
 		event_active(w->ev_read, EV_READ, 0);
 	if (evbuffer_get_length(w->out) == 0)
 		flushed(w);
@@ -596,130 +490,36 @@ pump_cb(evutil_socket_t fd, short what, void *arg)
 
 /* ---- opening ---- */
 
-/* The context for these files (server: cert and key; client: ca), made once.  Exits when a file is bad: a test set-up error. */
-static SSL_CTX *
-tls_context(bool server, const char *cert_or_ca, const char *key)
-{
-	static struct kept {
-		struct kept *next;
-		bool server;
-		char *file;
-		SSL_CTX *ctx;
-	} *all;
-	struct kept *k;
-	bool ok;
-
-	for (k = all; k != NULL; k = k->next)
-		if (k->server == server && strcmp(k->file, cert_or_ca) == 0)
-			return k->ctx;
-	k = must(calloc(1, sizeof *k));
-	k->server = server;
-	k->file = must(strdup(cert_or_ca));
-	k->ctx = must(SSL_CTX_new(server ? TLS_server_method() : TLS_client_method()));
-	k->next = all;
-	all = k;
-	SSL_CTX_set_min_proto_version(k->ctx, TLS1_3_VERSION);
-	SSL_CTX_set_options(k->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(k->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-	if (server) {
-		ok = SSL_CTX_use_certificate_chain_file(k->ctx, cert_or_ca) == 1 &&
-		     SSL_CTX_use_PrivateKey_file(k->ctx, key, SSL_FILETYPE_PEM) == 1;
-	} else {
-		SSL_CTX_set_verify(k->ctx, SSL_VERIFY_PEER, NULL);
-		ok = SSL_CTX_load_verify_locations(k->ctx, cert_or_ca, NULL) == 1;
-	}
-	if (!ok) {
-		fprintf(stderr, "wsio: %s: ", cert_or_ca);
-		ERR_print_errors_fp(stderr);
-		exit(1);
-	}
-	return k->ctx;
-}
-
 static struct wsio *
-wsio_new(struct event_base *base, int fd, enum ws_role role, const struct wsio_ops *ops, void *arg)
+wsio_new(struct event_base *base, const struct sockio *sock, enum ws_role role, const struct wsio_ops *ops, void *arg)
 {
 	struct wsio *w = must(calloc(1, sizeof *w));
-	int one = 1;
 
-	signal(SIGPIPE, SIG_IGN);
 	w->role = role;
 	w->ops = ops;
 	w->arg = arg;
-	w->fd = fd;
+	w->sock = *sock;
 	w->out = must(evbuffer_new());
-	w->ev_read = must(event_new(base, fd, EV_READ, pump_cb, w));
-	w->ev_write = must(event_new(base, fd, EV_WRITE, pump_cb, w));
+	w->ev_read = must(event_new(base, sock->fd, EV_READ, pump_cb, w));
+	w->ev_write = must(event_new(base, sock->fd, EV_WRITE, pump_cb, w));
 	w->ev_end = must(evtimer_new(base, end_cb, w));
-	if (fd >= 0) {
-		evutil_make_socket_nonblocking(fd);
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	}
 	return w;
-}
-
-static void
-start_tls(struct wsio *w, SSL_CTX *ctx, const char *host)
-{
-	struct in6_addr addr;
-	char name[256];
-
-	w->ssl = must(SSL_new(ctx));
-	SSL_set_fd(w->ssl, w->fd);
-	if (host == NULL) {
-		SSL_set_accept_state(w->ssl);
-		return;
-	}
-	SSL_set_connect_state(w->ssl);
-	if (inet_pton(AF_INET, host, &addr) == 1 || inet_pton(AF_INET6, host, &addr) == 1) {
-		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), host);
-	} else {
-		snprintf(name, sizeof name, "%s", host);
-		SSL_set1_host(w->ssl, name);
-		SSL_set_tlsext_host_name(w->ssl, name);
-	}
-}
-
-/* Resolves (blocking: tests use loopback) and starts to connect.  Returns the fd or -1 with errno set. */
-static int
-start_connect(const char *host, unsigned port)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
-	char service[16];
-	int fd, err;
-
-	snprintf(service, sizeof service, "%u", port);
-	if (getaddrinfo(host, service, &hints, &found) != 0) {
-		errno = EHOSTUNREACH;
-		return -1;
-	}
-	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) != 0 && errno != EINPROGRESS) {
-		err = errno;
-		close(fd);
-		errno = err;
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	return fd;
 }
 
 struct wsio *
 wsio_connect(struct event_base *base, const char *host, unsigned port, const char *target, const char *subprotocols, const char *headers,
 	     const char *tls_ca, const struct wsio_ops *ops, void *arg)
 {
-	int fd = start_connect(host, port);
-	int err = errno;
-	struct wsio *w = wsio_new(base, fd, WS_CLIENT, ops, arg);
+	struct sockio sock;
+	enum sockio_result started = sockio_connect(&sock, host, port, tls_ca);
+	struct wsio *w = wsio_new(base, &sock, WS_CLIENT, ops, arg);
 	unsigned char nonce[16];
 
 	w->state = CONNECTING;
-	if (fd < 0) {
-		finish(w, -1, false, strerror(err));
+	if (started != SOCKIO_OK) {
+		finish(w, -1, false, sock.why);
 		return w;
 	}
-	if (tls_ca != NULL)
-		start_tls(w, tls_context(false, tls_ca, NULL), host);
 	evutil_secure_rng_get_bytes(nonce, sizeof nonce);
 	EVP_EncodeBlock((unsigned char *)w->key, nonce, sizeof nonce);
 	evbuffer_add_printf(w->out,
@@ -733,11 +533,12 @@ wsio_connect(struct event_base *base, const char *host, unsigned port, const cha
 struct wsio *
 wsio_accept(struct event_base *base, int fd, const char *cert, const char *key, const struct wsio_ops *ops, void *arg)
 {
-	struct wsio *w = wsio_new(base, fd, WS_SERVER, ops, arg);
+	struct sockio sock;
+	struct wsio *w;
 
+	sockio_accept(&sock, fd, cert, key);
+	w = wsio_new(base, &sock, WS_SERVER, ops, arg);
 	w->state = HEAD;
-	if (cert != NULL)
-		start_tls(w, tls_context(true, cert, key), NULL);
 	set_events(w);
 	return w;
 }
