@@ -22,6 +22,7 @@ bool log_enabled(enum log_level level);
 #define LOG_LINE_MAX 2048
 struct log_line {
 	bool on;
+	bool cut;
 	size_t len;
 	char text[LOG_LINE_MAX];
 };

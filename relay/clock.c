@@ -1,0 +1,80 @@
+/* Time, read once a pass of the main loop.
+ *
+ * Everything in relay/ asks here and never the kernel, so that a pass sees one time and a test can set it.  The cached values are
+ * atomics: the committer thread reads them too.  CLOCK_MONOTONIC, not BOOTTIME: libevent's timers run on it, and a gateway that was
+ * suspended has lost its connections anyway. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "relay/clock.h"
+
+static _Atomic uint64_t mono_ms, wall_ms;
+static _Atomic bool is_set; /* a test stopped the clocks */
+
+static uint64_t
+read_ms(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+void
+clock_update(void)
+{
+	if (is_set)
+		return;
+	mono_ms = read_ms(CLOCK_MONOTONIC);
+	wall_ms = read_ms(CLOCK_REALTIME);
+}
+
+uint64_t
+clock_ms(void)
+{
+	if (mono_ms == 0)
+		clock_update();
+	return mono_ms;
+}
+
+uint64_t
+clock_wall_ms(void)
+{
+	if (mono_ms == 0)
+		clock_update();
+	return wall_ms;
+}
+
+uint64_t
+clock_now_ms(void)
+{
+	return is_set ? mono_ms : read_ms(CLOCK_MONOTONIC);
+}
+
+uint64_t
+clock_wall_now_ms(void)
+{
+	return is_set ? wall_ms : read_ms(CLOCK_REALTIME);
+}
+
+void
+clock_set(uint64_t mono, uint64_t wall)
+{
+	mono_ms = mono;
+	wall_ms = wall;
+	is_set = true;
+}
+
+void
+clock_advance(uint64_t ms)
+{
+	clock_set(clock_ms() + ms, clock_wall_ms() + ms);
+}
+
+void
+clock_real(void)
+{
+	is_set = false;
+	clock_update();
+}
