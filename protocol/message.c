@@ -301,10 +301,8 @@ msg_parse_head(enum msg_dir dir, enum msg_flavour flavour, const uint8_t *buf, s
 	err = read_name(&c, dir, flavour, &row);
 	if (err == PROTO_OK)
 		err = read_fields(&c, row, m);
-	if (err == PROTO_MORE && len >= limit)
-		return PROTO_MSG_HEAD_TOO_LONG;
 	if (err != PROTO_OK)
-		return err;
+		return len >= limit && memchr(buf, '\n', limit) == NULL ? PROTO_MSG_HEAD_TOO_LONG : err;
 	m->type = (enum msg_type)row->type;
 	m->flavour = flavour;
 	m->head_len = (size_t)(c.ptr - buf);
