@@ -1,0 +1,275 @@
+/* Non-blocking bytes over a socket, plain or TLS: the private lower half of relay/stream.
+ *
+ * One idea: whatever OpenSSL or the kernel say is turned into five results here, so that the state machine above is the same for
+ * plain and TLS.  Never blocks, allocates nothing of its own, never closes by itself.
+ *
+ * TLS writing.  OpenSSL encrypts a record, and if the kernel does not take all of it, wants to be called again with the same bytes.
+ * They come from the front of a queue that only grows behind, so they are the same bytes, though perhaps elsewhere
+ * (MOVING_WRITE_BUFFER); `retry` keeps the length the same too.  Queues come as many small pieces: up to 16 KiB of them are gathered
+ * into one record.
+ *
+ * SIGPIPE: OpenSSL writes with write(2), so stream_init ignores the signal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "relay/rawio.h"
+#include "relay/tls.h"
+
+/* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING waits
+ * behind a batch (design.md section 5), and two TLS records, so that the link does not run dry on a fast one. */
+#define UNSENT_MAX 32768
+
+bool
+rawio_setup(int fd)
+{
+	int flags = fcntl(fd, F_GETFL), one = 1, unsent = UNSENT_MAX;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return false;
+	/* these fail on a socket pair, which tests use */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+	return true;
+}
+
+int
+rawio_connect(struct rawio *io, const struct sockaddr *addr, socklen_t len)
+{
+	if (connect(io->fd, addr, len) == 0)
+		return 0;
+	return errno == EINTR ? EINPROGRESS : errno;
+}
+
+int
+rawio_connected(struct rawio *io)
+{
+	int err = 0;
+	socklen_t len = sizeof err;
+
+	return getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? errno : err;
+}
+
+/* The result of an SSL_ call that returned ret, which was not success. */
+static enum rawio_result
+ssl_result(const struct rawio *io, int ret)
+{
+	int saved = errno;
+
+	switch (SSL_get_error(io->ssl, ret)) {
+	case SSL_ERROR_WANT_READ:
+		return RAWIO_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return RAWIO_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return RAWIO_EOF;
+	case SSL_ERROR_SYSCALL:
+		errno = saved;
+		return RAWIO_FAIL;
+	default:
+		errno = 0; /* the reason is in OpenSSL's queue */
+		return RAWIO_FAIL;
+	}
+}
+
+enum rawio_result
+rawio_handshake(struct rawio *io)
+{
+	int ret;
+
+	ERR_clear_error();
+	errno = 0;
+	ret = SSL_do_handshake(io->ssl);
+	return ret == 1 ? RAWIO_OK : ssl_result(io, ret);
+}
+
+static enum rawio_result
+plain_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
+{
+	while (*got < len) {
+		ssize_t n = recv(io->fd, buf + *got, len - *got, 0);
+
+		if (n == 0)
+			return RAWIO_EOF;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_READ : RAWIO_FAIL;
+		*got += (size_t)n;
+		if (*got < len && !all)
+			return RAWIO_READ;
+	}
+	return RAWIO_OK;
+}
+
+static enum rawio_result
+tls_read(struct rawio *io, uint8_t *buf, size_t len, size_t *got)
+{
+	while (*got < len) {
+		size_t n = 0;
+		int ret;
+
+		ERR_clear_error();
+		errno = 0;
+		ret = SSL_read_ex(io->ssl, buf + *got, len - *got, &n);
+		if (ret != 1)
+			return ssl_result(io, ret);
+		*got += n;
+	}
+	return RAWIO_OK;
+}
+
+enum rawio_result
+rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
+{
+	*got = 0;
+	return io->ssl != NULL ? tls_read(io, buf, len, got) : plain_read(io, buf, len, all, got);
+}
+
+static enum rawio_result
+plain_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (unsigned)n };
+	size_t total = 0;
+	ssize_t sent;
+
+	for (int i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	do {
+		sent = sendmsg(io->fd, &msg, MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_WRITE : RAWIO_FAIL;
+	*put = (size_t)sent;
+	return *put == total ? RAWIO_OK : RAWIO_WRITE;
+}
+
+/* The next record's bytes: in place if the first piece has them all, else gathered in scratch (one loop, one thread: shared). */
+static const void *
+gather(const struct iovec *iov, int n, size_t want, size_t *len)
+{
+	static uint8_t scratch[RAWIO_RECORD];
+	size_t have = 0;
+
+	if (n == 1 || iov[0].iov_len >= want) {
+		*len = iov[0].iov_len < want ? iov[0].iov_len : want;
+		return iov[0].iov_base;
+	}
+	for (int i = 0; i < n && have < want; i++) {
+		size_t part = iov[i].iov_len < want - have ? iov[i].iov_len : want - have;
+
+		memcpy(scratch + have, iov[i].iov_base, part);
+		have += part;
+	}
+	*len = have;
+	return scratch;
+}
+
+static enum rawio_result
+tls_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
+{
+	enum rawio_result result;
+	const void *bytes;
+	size_t len;
+	int ret;
+
+	bytes = gather(iov, n, io->retry > 0 ? io->retry : RAWIO_RECORD, &len);
+	ERR_clear_error();
+	errno = 0;
+	ret = SSL_write_ex(io->ssl, bytes, len, put);
+	if (ret == 1) {
+		io->retry = 0;
+		return RAWIO_OK;
+	}
+	*put = 0;
+	result = ssl_result(io, ret);
+	io->retry = (uint32_t)len;
+	return result;
+}
+
+enum rawio_result
+rawio_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
+{
+	*put = 0;
+	return io->ssl != NULL ? tls_write(io, iov, n, put) : plain_write(io, iov, n, put);
+}
+
+enum rawio_result
+rawio_discard(struct rawio *io, uint8_t *buf, size_t len)
+{
+	size_t got = 0;
+
+	return plain_read(io, buf, len, false, &got);
+}
+
+bool
+rawio_pending(const struct rawio *io)
+{
+	return io->ssl != NULL && SSL_has_pending(io->ssl) == 1;
+}
+
+enum rawio_result
+rawio_shutdown(struct rawio *io)
+{
+	if (io->ssl != NULL && SSL_is_init_finished(io->ssl) && io->retry == 0) {
+		enum rawio_result result;
+		int ret;
+
+		ERR_clear_error();
+		errno = 0;
+		ret = SSL_shutdown(io->ssl);
+		result = ret < 0 ? ssl_result(io, ret) : RAWIO_OK;
+		if (result == RAWIO_WRITE || result == RAWIO_FAIL)
+			return result;
+	}
+	return shutdown(io->fd, SHUT_WR) == 0 ? RAWIO_OK : RAWIO_FAIL;
+}
+
+void
+rawio_close(struct rawio *io)
+{
+	SSL_free(io->ssl);
+	io->ssl = NULL;
+	if (io->fd >= 0)
+		close(io->fd);
+	io->fd = -1;
+}
+
+void
+rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_len, bool *cert)
+{
+	int err = errno;
+	unsigned long code;
+	const char *reason;
+	long verify;
+
+	*cert = false;
+	if (io->ssl == NULL || err != 0) {
+		snprintf(why, why_len, "%s: %s", what, err != 0 ? strerror(err) : "failed");
+		return;
+	}
+	code = ERR_peek_error();
+	verify = SSL_get_verify_result(io->ssl);
+	if (code != 0 && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK) {
+		*cert = true;
+		snprintf(why, why_len, "tls: certificate verify failed: %s", X509_verify_cert_error_string(verify));
+	} else {
+		reason = ERR_reason_error_string(code);
+		snprintf(why, why_len, "tls: %s", reason != NULL ? reason : "closed by peer during the handshake");
+	}
+	ERR_clear_error();
+}
+
+bool
+rawio_verified(const struct rawio *io)
+{
+	return io->ssl != NULL && SSL_is_init_finished(io->ssl) && (SSL_get_verify_mode(io->ssl) & SSL_VERIFY_PEER) != 0 &&
+	       SSL_get_verify_result(io->ssl) == X509_V_OK;
+}

@@ -1,0 +1,57 @@
+/* Non-blocking bytes over a socket, plain or TLS: the private lower half of relay/stream.
+ *
+ * Knows errno and SSL*, nothing of events, queues or callbacks.  Every call returns enum rawio_result; after RAWIO_FAIL,
+ * rawio_explain makes the sentence and must be called before anything else that sets errno or uses OpenSSL. */
+#ifndef RELAY_RAWIO_H
+#define RELAY_RAWIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define RAWIO_RECORD 16384 /* payload of one TLS record at most (RFC 8446 5.1) */
+
+struct ssl_st;
+
+enum rawio_result {
+	RAWIO_OK,    /* done; there may be more */
+	RAWIO_READ,  /* nothing more until the socket is readable */
+	RAWIO_WRITE, /* nothing more until it is writable */
+	RAWIO_EOF,   /* the peer closed */
+	RAWIO_FAIL,
+};
+
+struct rawio {
+	int fd;
+	uint32_t retry;	    /* length of the record OpenSSL is in the middle of writing; it must be offered again, exactly */
+	struct ssl_st *ssl; /* NULL: plain */
+};
+
+/* Sets what every socket here has (non-blocking, no delay, little unsent data in the kernel); false with errno. */
+bool rawio_setup(int fd);
+/* 0, EINPROGRESS or another errno. */
+int rawio_connect(struct rawio *io, const struct sockaddr *addr, socklen_t len);
+/* After the socket became writable: the connect's outcome, 0 or an errno. */
+int rawio_connected(struct rawio *io);
+enum rawio_result rawio_handshake(struct rawio *io);
+
+/* Fills buf as far as it goes; *got bytes were read whatever the result.  all: go on until the socket is really empty (a plain
+ * socket otherwise takes a short read as the end, saving a system call). */
+enum rawio_result rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got);
+/* Writes from the front of iov, TLS one record at a time; *put bytes are gone whatever the result. */
+enum rawio_result rawio_write(struct rawio *io, const struct iovec *iov, int n, size_t *put);
+/* Reads and drops what is there, undecrypted: the peer's last words while we are closing. */
+enum rawio_result rawio_discard(struct rawio *io, uint8_t *buf, size_t len);
+/* Bytes may wait inside OpenSSL although the socket is empty. */
+bool rawio_pending(const struct rawio *io);
+/* Says goodbye in our direction (close_notify, FIN). */
+enum rawio_result rawio_shutdown(struct rawio *io);
+void rawio_close(struct rawio *io);
+
+/* "what: reason" for the failure that just happened; *cert: because the peer's certificate did not verify. */
+void rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_len, bool *cert);
+bool rawio_verified(const struct rawio *io);
+
+#endif
