@@ -28,8 +28,10 @@ one() { # NUMBER: runs DIR/NUMBER.cmd, writes DIR/NUMBER.res as "passed failed s
 	# shellcheck disable=SC2086 # three words
 	set -- "$1" $total
 	passed=$2 failed=$3 skipped=${4:-0}
-	if [ "$rc" -eq 124 ] || [ "$rc" -eq 137 ]; then
+	if [ "$rc" -eq 124 ]; then
 		why="not done after $limit s" failed=$((failed + 1))
+	elif [ "$rc" -eq 137 ]; then
+		why="killed, by its limit of $limit s or by another" failed=$((failed + 1))
 	elif [ "$rc" -ne 0 ] && [ "$failed" -eq 0 ]; then
 		why="exit status $rc" failed=1
 	elif [ "$rc" -eq 0 ] && [ "$failed" -ne 0 ]; then
