@@ -12,8 +12,10 @@
 
 #include "relay/options.h"
 
-#define CONF_LINE_MAX 4096  /* bytes of a line without its newline: a path (PATH_MAX) must nearly fit */
-#define CONF_ERRORS_MAX 100 /* errors kept; a binary file would give thousands */
+#define CONF_LINE_MAX 198	   /* bytes without the newline: inih as packaged has room for 200 and cuts the rest silently */
+#define CONF_NAME_MAX 49	   /* section or key: inih's own limit */
+#define CONF_FILE_MAX (1024 * 1024) /* nobody writes that many options: it is the wrong file */
+#define CONF_ERRORS_MAX 100	   /* errors kept; a binary file would give thousands */
 
 struct conf_error {
 	unsigned line; /* 0: about the file as a whole */

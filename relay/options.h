@@ -40,8 +40,10 @@ void options_defaults(struct options *o);
 /* Frees what o owns and zeroes it; allowed on a zeroed struct and twice. */
 void options_free(struct options *o);
 
-/* Finds a row; -1 if there is none, with the nearest known section or key (or NULL) in *near_section / *near_name: static text. */
-int options_find(const char *section, const char *name, const char **near_section, const char **near_name);
+/* The row of [section] name, or -1; then *near is the row with the most similar name, or -1. */
+int options_find(const char *section, const char *name, int *near);
+/* Is there such a section?  If not, *near is the most similar one or NULL. */
+bool options_has_section(const char *section, const char **near);
 const char *options_section(enum option_id id);
 const char *options_name(enum option_id id);
 bool options_reloadable(enum option_id id);
@@ -49,8 +51,9 @@ bool options_reloadable(enum option_id id);
 /* Parses value into the field of id, range checked.  False with a sentence in why; the field is then as before. */
 bool options_set(struct options *o, enum option_id id, const char *value, char *why, size_t why_len);
 
-/* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at. */
-typedef void options_complain(void *arg, enum option_id id, const char *text);
+/* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at and the
+ * other one of a pair (or the same again). */
+typedef void options_complain(void *arg, enum option_id id, enum option_id other, const char *text);
 void options_check(const struct options *o, options_complain *complain, void *arg);
 
 /* Writes all options as a configuration file, each with its help, default and range as a comment. */
