@@ -103,7 +103,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len < 2)
 		return 0;
-	in = (struct input){ (data[0] & 1) != 0 ? WS_CLIENT : WS_SERVER, (UINT64_C(1) << (data[0] >> 1 & 63)) - 1, data + 2, len - 2 };
+	in = (struct input){ .role = (data[0] & 1) != 0 ? WS_CLIENT : WS_SERVER, .stream = data + 2, .len = len - 2 };
+	in.max_message = (UINT64_C(1) << (data[0] >> 1 & 63)) - 1;
 	decode(&whole, &in, in.len, 0, 0);
 	decode(&cut, &in, 1, 1, data[1]);
 	check_same(&whole, &cut);
