@@ -17,7 +17,8 @@
 struct event_base;
 struct listener;
 
-/* Takes over fd (non-blocking, close-on-exec).  peer lives for the call only.  May call anything here. */
+/* Takes over fd (non-blocking, close-on-exec).  peer lives for the call only.  May call anything here but
+ * listener_close. */
 typedef void listener_cb(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len);
 
 /* address as in address_parse; port 0 picks one.  max: connections open at once (see listener_release).  Logs event=listening with the

@@ -24,18 +24,18 @@ struct resolver_address {
 };
 
 struct resolver_result {
-	const char *why; /* NULL: found; else a sentence for the operator */
+	const char *why; /* NULL: found; else words for the operator, static text */
 	size_t n;	 /* at least 1 if found */
 	struct resolver_address addr[RESOLVER_ADDRESSES];
 };
 
-/* r lives for the call only.  The query is gone by then; new questions and cancels may be made from inside. */
+/* r lives for the call only.  The query is gone by then; new questions and cancels may be made from inside, not resolver_free. */
 typedef void resolver_cb(void *arg, const struct resolver_result *r);
 
 /* Looks a name up, blocking: getaddrinfo, or what a test puts in its place. */
 typedef void resolver_lookup(const char *host, uint16_t port, struct resolver_result *out);
 
-/* base is borrowed.  lookup NULL = getaddrinfo.  NULL when the thread cannot be started. */
+/* base is borrowed.  lookup NULL = getaddrinfo.  The thread starts with the first name that needs it.  NULL when out of descriptors. */
 struct resolver *resolver_new(struct event_base *base, resolver_lookup *lookup);
 /* Drops all queries without calling back.  Does not wait for a look-up in progress. */
 void resolver_free(struct resolver *r);
