@@ -13,7 +13,7 @@
  *	HEAD -> OPEN		[feed_head: client, a right 101]
  *	ASKED -> OPEN		[wsio_answer_101]
  *	ASKED -> LAST		[wsio_answer_refuse]
- *	OPEN -> LAST		[wsio_close, or the peer's close frame: nothing but close is read, `out` is flushed]
+ *	OPEN -> LAST		[wsio_close, wsio_end, or the peer's close frame: nothing but close is read, `out` is flushed]
  *	OPEN -> CUT		[wsio_send_cut: nothing is read, `out` is flushed, then RST]
  *	any -> DEAD		[finish]
  * Bytes that come while ASKED wait in head[].
@@ -54,6 +54,7 @@ struct wsio {
 	enum ws_role role;
 	const struct wsio_ops *ops; /* borrowed, as is arg */
 	void *arg;
+	void (*part)(void *arg, struct wsio *w, const uint8_t *buf, size_t len); /* wsio_watch */
 	struct sockio sock;
 	struct event *ev_read, *ev_write, *ev_end;
 	struct evbuffer *out;
@@ -257,6 +258,8 @@ on_ws_event(struct wsio *w, const struct ws_event *ev)
 		break;
 	case WS_EV_DATA:
 		append(&w->msg, &w->msg_len, &w->msg_cap, ev->data.ptr, ev->data.len);
+		if (w->part != NULL && w->state == OPEN)
+			w->part(w->arg, w, w->msg, w->msg_len);
 		break;
 	case WS_EV_END:
 		w->in_message = false;
@@ -620,6 +623,26 @@ wsio_close(struct wsio *w, int code)
 	w->code = code;
 	snprintf(w->why, sizeof w->why, "closed here");
 	set_events(w);
+}
+
+void
+wsio_end(struct wsio *w)
+{
+	if (w->state == CONNECTING || w->state == HEAD || w->state == ASKED) {
+		finish(w, -1, true, "ended before it was open");
+	} else if (w->state == OPEN) {
+		w->state = LAST;
+		w->last_word = true;
+		w->code = 0;
+		snprintf(w->why, sizeof w->why, "ended here");
+		event_active(w->ev_write, EV_WRITE, 0);
+	}
+}
+
+void
+wsio_watch(struct wsio *w, void (*part)(void *arg, struct wsio *w, const uint8_t *buf, size_t len))
+{
+	w->part = part;
 }
 
 void

@@ -37,7 +37,10 @@ void wsio_send(struct wsio *w, const void *head, size_t head_len, const void *bo
 void wsio_send_cut(struct wsio *w, const void *buf, size_t len, size_t part);
 void wsio_stall(struct wsio *w, bool stalled);	/* stop reading (TCP window fills) / go on */
 void wsio_close(struct wsio *w, int code);	/* WebSocket close, then TCP; on_close follows */
+void wsio_end(struct wsio *w);			/* flush, then close TCP without a WebSocket close; on_close follows */
 void wsio_cut(struct wsio *w);			/* RST at once; on_close follows from the loop */
+/* From now on part is called with what there is so far of each message under way; it may cut the connection. */
+void wsio_watch(struct wsio *w, void (*part)(void *arg, struct wsio *w, const uint8_t *buf, size_t len));
 size_t wsio_queued(const struct wsio *w);
 
 /* Binds 127.0.0.1:port (0 = any), listens; returns the fd and *port. -1 on failure. */
