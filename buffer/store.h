@@ -4,9 +4,10 @@
  *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
  *   meta, tokens small named values
  *
- * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store
- * may be used by one thread at a time.  After STORE_IO or STORE_CORRUPT from a write the store is latched: every further call
- * returns the same (what was committed is safe; the process should stop).  STORE_NOSPACE is not latched.
+ * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store may be used
+ * by one thread at a time; a callback may read from the store but not write to it.  After STORE_IO or STORE_CORRUPT from a write
+ * the store is latched: every further call returns the same (what was committed is safe; the process should stop).
+ * STORE_NOSPACE is not latched.
  * The format on disk is described in buffer/FORMAT. */
 #ifndef BUFFER_STORE_H
 #define BUFFER_STORE_H
@@ -22,7 +23,7 @@ enum store_err {
 	STORE_NOTFOUND,	 /* no such file, record or value */
 	STORE_DIFFERS,	 /* a record of this client version is held with other bytes */
 	STORE_FULL,	 /* max_bytes would be passed */
-	STORE_NOSPACE,	 /* the disk is full; nothing of this transaction was kept */
+	STORE_NOSPACE,	 /* the disk is full; nothing of this transaction was promised: repeat it when there is room */
 	STORE_LOCKED,	 /* another process owns the directory */
 	STORE_VERSION,	 /* written by a newer format */
 	STORE_CORRUPT,	 /* damaged: recovery or a checksum failed */
@@ -117,7 +118,8 @@ STORE_MUSTCHECK enum store_err store_file_find(struct store *s, const char *endp
 					       uint64_t file_ident_salt, struct store_file *out);
 STORE_MUSTCHECK enum store_err store_file_get(struct store *s, uint64_t id, struct store_file *out);
 
-/* Writes f; f->id 0 creates it and sets the id.  Needs a transaction. */
+/* Writes f; f->id 0 creates it and sets the id (void again if the transaction is aborted).  STORE_INVALID if another file has this
+ * identity: it never changes.  Needs a transaction. */
 STORE_MUSTCHECK enum store_err store_file_put(struct store *s, struct store_file *f);
 
 /* Calls each for every file in id order until it returns false.  The record lives for the call only. */
@@ -154,7 +156,7 @@ STORE_MUSTCHECK enum store_err store_read(struct store *s, uint64_t id, uint64_t
 
 /* ---- small values ---- */
 
-enum store_table { STORE_META, STORE_TOKENS };
+enum store_table { STORE_META, STORE_TOKENS }; /* keys in STORE_META that begin with a NUL byte are the store's own */
 #define STORE_KEY_MAX 1400   /* bytes */
 #define STORE_VALUE_MAX 4096 /* bytes */
 
@@ -176,7 +178,7 @@ struct store_stat {
 	uint64_t oldest_ms;	 /* wall clock of the oldest record, 0 = none (of the files' oldest) */
 	uint64_t disk_bytes;	 /* environment on disk: tables and logs */
 };
-STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* no disk scan but for disk_bytes */
+STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 
 /* Checkpoints if due by checkpoint_bytes, and removes log files that are no longer needed while the backlog is empty
  * (facts.md: kept until drained).  Call from time to time. */

@@ -1,0 +1,57 @@
+/* The Berkeley DB environment under the store: directory, lock, recovery, transactions, logs, checkpoints, errors.
+ *
+ * Used by the store only, by one thread at a time; the thread may change between calls (the environment is opened without
+ * DB_THREAD, and libdb keeps nothing per thread), as long as the hand-over orders memory, as pthread_create and a mutex do. */
+#ifndef BUFFER_ENV_H
+#define BUFFER_ENV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <db.h>
+
+#include "buffer/store.h"
+
+struct env;
+
+/* Makes the directory private, takes its lock, recovers.  See store_open for opt, out and why; callbacks and their argument are
+ * kept until env_close. */
+STORE_MUSTCHECK enum store_err env_open(const struct store_options *opt, struct env **out, char *why, size_t why_len);
+
+/* Frees e, which may be NULL, and releases the lock; all tables must be closed before. */
+void env_close(struct env *e);
+
+/* Is there a table `name` (file name.db)? */
+bool env_table_exists(const struct env *e, const char *name);
+
+/* Opens it, or creates it. */
+STORE_MUSTCHECK enum store_err env_table(struct env *e, const char *name, DB **out);
+
+STORE_MUSTCHECK enum store_err env_begin(struct env *e, DB_TXN **out);
+
+/* Ends txn in every case.  *kept: whether the transaction stands (in memory at least); only in the case described in env.c it
+ * does although the result is an error. */
+STORE_MUSTCHECK enum store_err env_commit(struct env *e, DB_TXN *txn, bool durable, bool *kept);
+STORE_MUSTCHECK enum store_err env_abort(struct env *e, DB_TXN *txn);
+
+/* What a return value of Berkeley DB means. */
+enum store_err env_error(struct env *e, int ret);
+
+/* Has Berkeley DB given up (DB_RUNRECOVERY)?  Then nothing but env_close is of use. */
+bool env_dead(const struct env *e);
+
+/* Checkpoints if forced or if checkpoint_bytes of log were written since the last one.  drained: nothing in the tables may need
+ * the old log any more; then log files before the newest are removed.  No transaction may be open. */
+STORE_MUSTCHECK enum store_err env_checkpoint(struct env *e, bool force, bool drained);
+
+/* Bytes of disk that the directory's files take. */
+STORE_MUSTCHECK enum store_err env_disk_bytes(const struct env *e, uint64_t *out);
+
+/* Reports text to on_error, within the rate limit. */
+void env_report(struct env *e, const char *text);
+
+/* The first error that Berkeley DB described since env_open began; "" if none. */
+const char *env_first_error(const struct env *e);
+
+#endif

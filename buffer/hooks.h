@@ -1,0 +1,30 @@
+/* What libdb calls instead of open, write, fsync and rename.  Process-wide, as libdb's hooks are. */
+#ifndef BUFFER_HOOKS_H
+#define BUFFER_HOOKS_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+
+/* The system calls behind the hooks, with their conventions (-1 and errno).  Replaceable by tests while no store is in use. */
+struct hooks_io {
+	int (*open)(const char *path, int flags, ...);
+	ssize_t (*write)(int fd, const void *buf, size_t len);
+	int (*fsync)(int fd); /* files and directories; fdatasync is enough for both */
+	int (*rename)(const char *from, const char *to);
+};
+extern struct hooks_io hooks_io;
+
+/* To be called before db_env_create.  on_fatal (may be NULL) is called before the process is aborted; the last one given counts. */
+void hooks_install(void (*on_fatal)(const char *text));
+
+/* Count of failed writes so far: compare two values to see whether one failed between. */
+unsigned hooks_write_failures(void);
+
+/* Was the last failed write, since hooks_forget_full, refused for want of space? */
+bool hooks_was_full(void);
+void hooks_forget_full(void);
+
+bool hooks_is_full(int err); /* is err an errno that means "no space"? */
+
+#endif

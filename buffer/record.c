@@ -1,0 +1,295 @@
+/* Encodes and decodes the records of the tables `files` and `changesets`.  Called by the store only, which owns the bytes.
+ *
+ *      0         4       5    6           8        12    16      24       32
+ *     | magic   | vers. | kind| fields len| data len| CRC | file  | seq.  | fields ... | data ... |
+ *
+ * The one idea: a record may grow at the end of its fields without a new version.  A reader takes the fields it knows and
+ * ignores the rest up to fields_len; data begins where fields_len says.  Whatever would change the meaning of known fields
+ * needs a new version, and an older reader refuses it (STORE_VERSION) instead of guessing.
+ *
+ * The CRC covers every byte but its own four.  It is there for what Berkeley DB's page checksums cannot see: a page that
+ * is whole but stale, a record under a wrong key, a salvaged or exported record. */
+#include <string.h>
+
+#include "buffer/be.h"
+#include "buffer/crc32c.h"
+#include "buffer/record.h"
+
+#define MAGIC 0x48467263u /* "HFrc" */
+
+enum { AT_MAGIC = 0, AT_VERSION = 4, AT_KIND = 5, AT_FIELDS_LEN = 6, AT_DATA_LEN = 8, AT_CRC = 12, AT_FILE = 16, AT_SEQUENCE = 24 };
+
+static uint32_t
+record_crc(const uint8_t *buf, size_t len)
+{
+	return crc32c(crc32c(0, buf, AT_CRC), buf + AT_FILE, len - AT_FILE);
+}
+
+/* Writes the head in front of fields and data that already stand in their place. */
+static void
+head_put(uint8_t *buf, const struct record *r)
+{
+	be_put32(buf + AT_MAGIC, MAGIC);
+	buf[AT_VERSION] = RECORD_VERSION;
+	buf[AT_KIND] = (uint8_t)r->kind;
+	be_put16(buf + AT_FIELDS_LEN, (uint16_t)r->fields_len);
+	be_put32(buf + AT_DATA_LEN, r->data_len);
+	be_put64(buf + AT_FILE, r->file_id);
+	be_put64(buf + AT_SEQUENCE, r->sequence);
+	be_put32(buf + AT_CRC, record_crc(buf, RECORD_HEAD_LEN + (size_t)r->fields_len + r->data_len));
+}
+
+/* Reads the head: everything but the lengths against len, and the CRC. */
+static enum store_err
+head_get(const uint8_t *buf, size_t len, struct record *r)
+{
+	if (len < RECORD_HEAD_LEN || be_get32(buf + AT_MAGIC) != MAGIC || buf[AT_VERSION] == 0)
+		return STORE_CORRUPT;
+	if (buf[AT_VERSION] > RECORD_VERSION)
+		return STORE_VERSION;
+	if (buf[AT_KIND] != RECORD_CHANGESET && buf[AT_KIND] != RECORD_FILE)
+		return STORE_CORRUPT;
+	r->kind = (enum record_kind)buf[AT_KIND];
+	r->fields_len = be_get16(buf + AT_FIELDS_LEN);
+	r->data_len = be_get32(buf + AT_DATA_LEN);
+	r->file_id = be_get64(buf + AT_FILE);
+	r->sequence = be_get64(buf + AT_SEQUENCE);
+	r->fields = buf + RECORD_HEAD_LEN;
+	r->data = r->fields + r->fields_len;
+	return r->data_len > RECORD_DATA_MAX ? STORE_CORRUPT : STORE_OK;
+}
+
+enum store_err
+record_decode(const uint8_t *buf, size_t len, struct record *out)
+{
+	struct record r;
+	enum store_err err;
+
+	if ((err = head_get(buf, len, &r)) != STORE_OK)
+		return err;
+	if (len - RECORD_HEAD_LEN != (size_t)r.fields_len + r.data_len || be_get32(buf + AT_CRC) != record_crc(buf, len))
+		return STORE_CORRUPT;
+	*out = r;
+	return STORE_OK;
+}
+
+/* ---- changesets ---- */
+
+size_t
+record_changeset_size(uint32_t len)
+{
+	return (size_t)RECORD_HEAD_LEN + RECORD_CHANGESET_FIELDS + len;
+}
+
+void
+record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_record *r)
+{
+	uint8_t *fields = out + RECORD_HEAD_LEN;
+	struct record head = { .kind = RECORD_CHANGESET, .file_id = file_id, .sequence = r->client_version,
+		.fields_len = RECORD_CHANGESET_FIELDS, .data_len = r->len };
+
+	be_put64(fields, r->server_version);
+	be_put64(fields + 8, r->origin_timestamp);
+	be_put64(fields + 16, r->origin_file_ident);
+	be_put64(fields + 24, r->received_ms);
+	if (r->len > 0)
+		memcpy(fields + RECORD_CHANGESET_FIELDS, r->data, r->len);
+	head_put(out, &head);
+}
+
+static enum store_err
+changeset_fields(const struct record *rec, uint64_t file_id, uint64_t client_version, struct store_record *out)
+{
+	if (rec->kind != RECORD_CHANGESET || rec->file_id != file_id || rec->sequence != client_version ||
+	    rec->fields_len < RECORD_CHANGESET_FIELDS)
+		return STORE_CORRUPT;
+	out->client_version = client_version;
+	out->server_version = be_get64(rec->fields);
+	out->origin_timestamp = be_get64(rec->fields + 8);
+	out->origin_file_ident = be_get64(rec->fields + 16);
+	out->received_ms = be_get64(rec->fields + 24);
+	out->len = rec->data_len;
+	return STORE_OK;
+}
+
+enum store_err
+record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version, struct store_record *out)
+{
+	struct record rec;
+	enum store_err err;
+
+	if ((err = record_decode(buf, len, &rec)) != STORE_OK)
+		return err;
+	out->data = rec.data;
+	return changeset_fields(&rec, file_id, client_version, out);
+}
+
+enum store_err
+record_peek_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version, struct store_record *out)
+{
+	struct record rec;
+	enum store_err err;
+
+	if (len < RECORD_PEEK_LEN)
+		return STORE_CORRUPT;
+	if ((err = head_get(buf, len, &rec)) != STORE_OK)
+		return err;
+	out->data = NULL;
+	return changeset_fields(&rec, file_id, client_version, out);
+}
+
+/* ---- files ---- */
+
+/* A cursor over the fields of a file record; it serves encoding and decoding, so that there is one list of the fields.
+ * Latches: after the first field that does not fit, nothing more is read. */
+struct cursor {
+	uint8_t *out;	   /* encoding; NULL when decoding */
+	const uint8_t *in; /* decoding */
+	size_t pos, len;
+	bool bad;
+};
+
+/* Takes n bytes of the fields; false if they are not there. */
+static bool
+cursor_take(struct cursor *c, size_t n)
+{
+	if (c->bad || n > c->len - c->pos) {
+		c->bad = true;
+		return false;
+	}
+	c->pos += n;
+	return true;
+}
+
+static void
+field_u64(struct cursor *c, uint64_t *v)
+{
+	if (!cursor_take(c, 8))
+		return;
+	if (c->out != NULL)
+		be_put64(c->out + c->pos - 8, *v);
+	else
+		*v = be_get64(c->in + c->pos - 8);
+}
+
+static void
+field_u32(struct cursor *c, uint32_t *v)
+{
+	if (!cursor_take(c, 4))
+		return;
+	if (c->out != NULL)
+		be_put32(c->out + c->pos - 4, *v);
+	else
+		*v = be_get32(c->in + c->pos - 4);
+}
+
+static void
+field_u8(struct cursor *c, uint8_t *v)
+{
+	if (!cursor_take(c, 1))
+		return;
+	if (c->out != NULL)
+		c->out[c->pos - 1] = *v;
+	else
+		*v = c->in[c->pos - 1];
+}
+
+/* A string of at most max bytes: its length in two bytes, then the bytes, none of them NUL. */
+static void
+field_text(struct cursor *c, char *s, size_t max)
+{
+	size_t n;
+
+	if (!cursor_take(c, 2))
+		return;
+	n = c->out != NULL ? strlen(s) : be_get16(c->in + c->pos - 2);
+	if (n > max || !cursor_take(c, n)) {
+		c->bad = true;
+		return;
+	}
+	if (c->out != NULL) {
+		be_put16(c->out + c->pos - n - 2, (uint16_t)n);
+		memcpy(c->out + c->pos - n, s, n);
+	} else {
+		memcpy(s, c->in + c->pos - n, n);
+		s[n] = '\0';
+		c->bad = strlen(s) != n;
+	}
+}
+
+/* The fields in their order on disk.  Append only: see FORMAT. */
+static void
+file_fields(struct cursor *c, struct store_file *f)
+{
+	uint32_t state = (uint32_t)f->state;
+	uint8_t ack = (uint8_t)f->ack;
+
+	field_text(c, f->endpoint, STORE_ENDPOINT_MAX);
+	field_text(c, f->path, STORE_PATH_MAX);
+	field_u64(c, &f->file_ident);
+	field_u64(c, &f->file_ident_salt);
+	field_u64(c, &f->download_server_version);
+	field_u64(c, &f->download_client_version);
+	field_u64(c, &f->latest_server_version);
+	field_u64(c, &f->latest_server_version_salt);
+	field_u64(c, &f->held_client_version);
+	field_u64(c, &f->held_server_version);
+	field_u64(c, &f->upstream_client_version);
+	field_u64(c, &f->upstream_server_version);
+	field_u64(c, &f->shown_client_version);
+	field_u64(c, &f->shown_server_version);
+	field_u64(c, &f->locked_server_version);
+	field_u64(c, &f->final_client_version);
+	field_u64(c, &f->final_server_version);
+	field_u32(c, &state);
+	field_u32(c, &f->state_code);
+	field_u64(c, &f->state_time_ms);
+	field_text(c, f->state_text, STORE_TEXT_MAX);
+	field_u8(c, &ack);
+	field_u8(c, &f->downloaded);
+	field_u8(c, &f->is_subserver);
+	field_u64(c, &f->created_ms);
+	field_u64(c, &f->seen_ms);
+	field_u64(c, &f->backlog_records);
+	field_u64(c, &f->backlog_bytes);
+	field_u64(c, &f->oldest_ms);
+	f->state = (enum store_file_state)state;
+	f->ack = (enum store_ack)ack;
+}
+
+size_t
+record_encode_file(uint8_t *out, const struct store_file *f)
+{
+	struct store_file copy = *f;
+	struct cursor c = { .out = out + RECORD_HEAD_LEN, .len = RECORD_FILE_MAX - RECORD_HEAD_LEN };
+	struct record head = { .kind = RECORD_FILE, .file_id = f->id };
+
+	file_fields(&c, &copy);
+	head.fields_len = (uint32_t)c.pos;
+	head_put(out, &head);
+	return RECORD_HEAD_LEN + c.pos;
+}
+
+enum store_err
+record_decode_file(const uint8_t *buf, size_t len, uint64_t file_id, struct store_file *out)
+{
+	struct record rec;
+	struct cursor c = { 0 };
+	enum store_err err;
+
+	if ((err = record_decode(buf, len, &rec)) != STORE_OK)
+		return err;
+	if (rec.kind != RECORD_FILE || rec.file_id != file_id || rec.sequence != 0)
+		return STORE_CORRUPT;
+	memset(out, 0, sizeof(*out));
+	c.in = rec.fields;
+	c.len = rec.fields_len;
+	file_fields(&c, out);
+	out->id = file_id;
+	if (c.bad)
+		return STORE_CORRUPT;
+	/* A state or mode that a newer program added: not ours to interpret. */
+	if ((uint32_t)out->state > STORE_FILE_RESTORED || (uint32_t)out->ack > STORE_ACK_RELAY)
+		return STORE_VERSION;
+	return STORE_OK;
+}

@@ -1,0 +1,56 @@
+/* The bytes of a record: what the tables `files` and `changesets` hold.  Layout and rules of change: buffer/FORMAT.
+ *
+ * Every record opens with the same head (magic, version, kind, lengths, CRC, file id, sequence), so that a salvage can judge a
+ * single record without its key or its page.  Pure: bytes in, values out. */
+#ifndef BUFFER_RECORD_H
+#define BUFFER_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buffer/store.h"
+
+#define RECORD_VERSION 1
+#define RECORD_HEAD_LEN 32
+#define RECORD_CHANGESET_FIELDS 32
+#define RECORD_PEEK_LEN (RECORD_HEAD_LEN + RECORD_CHANGESET_FIELDS) /* what record_peek_changeset needs of a record */
+
+/* Payload of one changeset at most.  The protocol's messages end at some 16 MB; this bound only keeps every sum of lengths far
+ * below 2^32. */
+#define RECORD_DATA_MAX (1u << 30)
+
+/* The longest file record that this version writes: three strings, 21 numbers of 8 bytes, two of 4, three of 1. */
+#define RECORD_FILE_MAX (RECORD_HEAD_LEN + 6 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + 21 * 8 + 2 * 4 + 3)
+
+enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2 };
+
+/* A record taken apart; fields and data point into the bytes it was decoded from. */
+struct record {
+	enum record_kind kind;
+	uint64_t file_id;
+	uint64_t sequence; /* client version of a changeset, 0 of a file */
+	const uint8_t *fields, *data;
+	uint32_t fields_len, data_len;
+};
+
+/* Takes any record apart and checks all of it, the CRC too.  STORE_CORRUPT, or STORE_VERSION if a newer program wrote it. */
+STORE_MUSTCHECK enum store_err record_decode(const uint8_t *buf, size_t len, struct record *out);
+
+/* Bytes that record_encode_changeset writes for len bytes of payload. */
+size_t record_changeset_size(uint32_t len);
+void record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_record *r);
+
+/* The record must be a changeset of exactly this file and version (the key it was found under).  out->data points into buf. */
+STORE_MUSTCHECK enum store_err record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version,
+						       struct store_record *out);
+
+/* The numbers of a changeset from its first RECORD_PEEK_LEN bytes, without the payload (out->data is NULL) and so without its CRC. */
+STORE_MUSTCHECK enum store_err record_peek_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version,
+						     struct store_record *out);
+
+/* Writes the record of f at out, which has room for RECORD_FILE_MAX bytes; returns its length.  The strings of f must end within
+ * their arrays. */
+size_t record_encode_file(uint8_t *out, const struct store_file *f);
+STORE_MUSTCHECK enum store_err record_decode_file(const uint8_t *buf, size_t len, uint64_t file_id, struct store_file *out);
+
+#endif

@@ -1,0 +1,327 @@
+/* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c and store_values.c; the
+ * disk is env.c.  Called by the committer thread only; never logs, exits or starts a thread.
+ *
+ * The one idea: what is in memory changes only when the transaction has committed.  An open transaction collects the new
+ * counters of the files it touched in `changed`; commit writes them into the files' records, commits, and only then folds them into
+ * `tally`.  Abort forgets `changed`, and nothing else has to be undone.
+ *
+ *      begin ---> append, trim, put ... ---> commit --ok--> tally := tally + changed
+ *                        |                      |
+ *                      fails: doomed            fails
+ *                        +------> abort <-------+           changed := nothing
+ *
+ * A failure inside a transaction other than an answer (NOTFOUND, DIFFERS, FULL, INVALID, a bad record) dooms it: commit then
+ * aborts and returns the first failure, so a caller that overlooks one cannot commit half of what it meant. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer/store_int.h"
+
+#define SCRATCH_KEEP (256u << 10) /* scratch memory kept between transactions: a usual UPLOAD is 128 KiB */
+
+const char *
+store_strerror(enum store_err err)
+{
+	switch (err) {
+	case STORE_OK:
+		return "ok";
+	case STORE_NOTFOUND:
+		return "not found";
+	case STORE_DIFFERS:
+		return "held with other bytes";
+	case STORE_FULL:
+		return "buffer full (max_bytes)";
+	case STORE_NOSPACE:
+		return "no space left on the disk";
+	case STORE_LOCKED:
+		return "in use by another process";
+	case STORE_VERSION:
+		return "written by a newer version";
+	case STORE_CORRUPT:
+		return "damaged";
+	case STORE_IO:
+		return "disk error";
+	case STORE_NOMEM:
+		return "out of memory";
+	case STORE_INVALID:
+		return "invalid use of the store";
+	}
+	return "unknown error";
+}
+
+/* ---- errors ---- */
+
+enum store_err
+store_may_read(const struct store *s)
+{
+	return s->latched;
+}
+
+enum store_err
+store_may_write(const struct store *s)
+{
+	if (s->latched != STORE_OK)
+		return s->latched;
+	if (s->txn == NULL || s->walking > 0)
+		return STORE_INVALID;
+	return s->txn_err;
+}
+
+enum store_err
+store_fail(struct store *s, enum store_err err)
+{
+	if (err == STORE_OK || err == STORE_NOTFOUND)
+		return err;
+	if (env_dead(s->env) || (s->txn != NULL && (err == STORE_IO || err == STORE_CORRUPT)))
+		s->latched = err;
+	if (s->txn != NULL && s->txn_err == STORE_OK)
+		s->txn_err = err;
+	return err;
+}
+
+enum store_err
+store_db_error(struct store *s, int ret)
+{
+	return store_fail(s, env_error(s->env, ret));
+}
+
+uint8_t *
+store_scratch(struct store *s, size_t len)
+{
+	uint8_t *p;
+
+	if (len <= s->scratch_cap)
+		return s->scratch;
+	if ((p = realloc(s->scratch, len)) == NULL) {
+		(void)store_fail(s, STORE_NOMEM);
+		return NULL;
+	}
+	s->scratch = p;
+	s->scratch_cap = len;
+	return p;
+}
+
+/* ---- open and close ---- */
+
+/* The format is the first thing written into a new environment, before any other table exists. */
+static enum store_err
+check_format(struct store *s, char *why, size_t why_len)
+{
+	uint64_t format;
+	enum store_err err = store_own_get(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, &format);
+
+	if (err == STORE_NOTFOUND) {
+		if (env_table_exists(s->env, "changesets")) {
+			(void)snprintf(why, why_len, "%s", "the buffer has records but its meta table names no format");
+			return STORE_CORRUPT;
+		}
+		if ((err = store_begin(s)) == STORE_OK &&
+		    (err = store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT)) == STORE_OK)
+			return store_commit(s, true);
+		store_abort(s);
+		return err;
+	}
+	if (err == STORE_OK && (format == 0 || format > STORE_FORMAT)) {
+		(void)snprintf(why, why_len, "the buffer has format %llu, this program knows up to %d", (unsigned long long)format,
+			       STORE_FORMAT);
+		return STORE_VERSION;
+	}
+	return err;
+}
+
+static enum store_err
+open_tables(struct store *s, char *why, size_t why_len)
+{
+	static const char *const names[] = { "files", "names", "changesets", "tokens" };
+	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens };
+	enum store_err err;
+
+	if ((err = env_table(s->env, "meta", &s->meta)) != STORE_OK || (err = check_format(s, why, why_len)) != STORE_OK)
+		return err;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if ((err = env_table(s->env, names[i], tables[i])) != STORE_OK)
+			return err;
+	}
+	err = store_own_get(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, &s->next_id);
+	if (err == STORE_NOTFOUND)
+		s->next_id = 1;
+	else if (err != STORE_OK)
+		return err;
+	return store_files_load(s);
+}
+
+enum store_err
+store_open(const struct store_options *opt, struct store **out, char *why, size_t why_len)
+{
+	struct store *s;
+	enum store_err err;
+
+	*out = NULL;
+	if (why_len > 0)
+		why[0] = '\0';
+	if (opt->dir == NULL || opt->dir[0] == '\0')
+		return STORE_INVALID;
+	if ((s = calloc(1, sizeof(*s))) == NULL)
+		return STORE_NOMEM;
+	s->max_bytes = opt->max_bytes;
+	if ((err = env_open(opt, &s->env, why, why_len)) == STORE_OK && (err = open_tables(s, why, why_len)) != STORE_OK &&
+	    why_len > 0 && why[0] == '\0')
+		(void)snprintf(why, why_len, "cannot open the tables in %s: %s%s%s", opt->dir, store_strerror(err),
+			       env_first_error(s->env)[0] != '\0' ? ": " : "", env_first_error(s->env));
+	if (err == STORE_OK) {
+		*out = s;
+		return STORE_OK;
+	}
+	if (s->latched == STORE_OK)
+		s->latched = err; /* no checkpoint of a store that could not be opened */
+	store_close(s);
+	return err;
+}
+
+void
+store_close(struct store *s)
+{
+	DB *tables[5];
+	bool healthy;
+
+	if (s == NULL)
+		return;
+	if (s->txn != NULL)
+		store_abort(s);
+	/* A last checkpoint, so that the next start has nothing to redo.  If it fails, the log has it all. */
+	healthy = s->latched == STORE_OK && store_checkpoint(s, true) == STORE_OK;
+	tables[0] = s->files;
+	tables[1] = s->names;
+	tables[2] = s->changesets;
+	tables[3] = s->tokens;
+	tables[4] = s->meta;
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (tables[i] != NULL)
+			(void)tables[i]->close(tables[i], healthy ? 0 : DB_NOSYNC);
+	}
+	env_close(s->env);
+	tally_free(&s->tally);
+	tally_free(&s->changed);
+	free(s->scratch);
+	free(s);
+}
+
+/* ---- transactions ---- */
+
+enum store_err
+store_begin(struct store *s)
+{
+	enum store_err err;
+
+	if (s->latched != STORE_OK)
+		return s->latched;
+	if (s->txn != NULL || s->walking > 0)
+		return STORE_INVALID;
+	if ((err = env_begin(s->env, &s->txn)) != STORE_OK) {
+		s->txn = NULL;
+		return store_fail(s, err);
+	}
+	s->txn_err = STORE_OK;
+	s->txn_bytes = s->tally.bytes;
+	s->txn_nfiles = s->nfiles;
+	s->txn_next_id = s->next_id;
+	return STORE_OK;
+}
+
+/* The transaction is over, one way or the other. */
+static void
+txn_forget(struct store *s)
+{
+	s->txn = NULL;
+	s->txn_err = STORE_OK;
+	tally_reset(&s->changed);
+	if (s->scratch_cap > SCRATCH_KEEP) {
+		free(s->scratch);
+		s->scratch = NULL;
+		s->scratch_cap = 0;
+	}
+}
+
+void
+store_abort(struct store *s)
+{
+	DB_TXN *txn = s->txn;
+	enum store_err err;
+
+	if (txn == NULL || s->walking > 0)
+		return;
+	txn_forget(s);
+	/* Undoing cannot be refused: if it fails, libdb has declared the environment dead. */
+	if ((err = env_abort(s->env, txn)) != STORE_OK && s->latched == STORE_OK)
+		s->latched = err;
+}
+
+/* What the transaction changed becomes what is. */
+static void
+txn_keep(struct store *s)
+{
+	for (size_t i = 0; i < s->changed.n; i++) {
+		if (s->changed.rows[i].records > 0)
+			tally_put(&s->tally, &s->changed.rows[i]);
+		else
+			tally_drop(&s->tally, s->changed.rows[i].id);
+	}
+	s->nfiles = s->txn_nfiles;
+	s->next_id = s->txn_next_id;
+}
+
+enum store_err
+store_commit(struct store *s, bool durable)
+{
+	enum store_err err = store_may_write(s);
+	DB_TXN *txn = s->txn;
+	bool kept;
+
+	if (err == STORE_INVALID && (txn == NULL || s->walking > 0))
+		return err;
+	if (err == STORE_OK)
+		err = store_rows_flush(s);
+	if (err == STORE_OK && !tally_reserve(&s->tally, s->changed.n))
+		err = STORE_NOMEM;
+	if (err != STORE_OK) {
+		store_abort(s);
+		return err;
+	}
+	err = env_commit(s->env, txn, durable, &kept);
+	if (kept)
+		txn_keep(s);
+	if (err != STORE_OK)
+		err = store_fail(s, err);
+	txn_forget(s);
+	return err;
+}
+
+/* ---- totals and checkpoints ---- */
+
+enum store_err
+store_stat(struct store *s, struct store_stat *out)
+{
+	enum store_err err = store_may_read(s);
+
+	if (err != STORE_OK)
+		return err;
+	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.n, .records = s->tally.records,
+		.bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally) };
+	return env_disk_bytes(s->env, &out->disk_bytes);
+}
+
+enum store_err
+store_checkpoint(struct store *s, bool force)
+{
+	enum store_err err;
+
+	if (s->latched != STORE_OK)
+		return s->latched;
+	if (s->txn != NULL || s->walking > 0)
+		return STORE_INVALID;
+	err = env_checkpoint(s->env, force, s->tally.n == 0 && !s->damaged);
+	if (err == STORE_IO || err == STORE_CORRUPT)
+		s->latched = err;
+	return err;
+}

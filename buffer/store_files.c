@@ -1,0 +1,357 @@
+/* The tables `files` and `names`, and the counters of the backlog.
+ *
+ *      files   id (8 bytes)                                     -> file record (record.h)
+ *      names   endpoint NUL path NUL ident (8) salt (8)         -> id (8 bytes)
+ *
+ * The one idea: the counters in a file's record are the store's, not the caller's.  While the store is open they live in memory
+ * (store.c); on disk they are written with the file's record, in the transaction that changed them, and read only at open.  So
+ * opening costs one pass over the files, whatever the backlog. */
+#include <stdio.h>
+#include <string.h>
+
+#include "buffer/be.h"
+#include "buffer/record.h"
+#include "buffer/store_int.h"
+
+#define ID_LEN 8
+#define NAME_MAX_LEN (STORE_ENDPOINT_MAX + 1 + STORE_PATH_MAX + 1 + 8 + 8)
+
+/* ---- the identity ---- */
+
+/* Writes the key of an identity at out (NAME_MAX_LEN bytes); 0 if it is too long. */
+static size_t
+name_key(uint8_t *out, const char *endpoint, const char *path, uint64_t ident, uint64_t salt)
+{
+	size_t endpoint_len = strnlen(endpoint, STORE_ENDPOINT_MAX + 1), path_len = strnlen(path, STORE_PATH_MAX + 1);
+	uint8_t *p = out;
+
+	if (endpoint_len > STORE_ENDPOINT_MAX || path_len > STORE_PATH_MAX)
+		return 0;
+	memcpy(p, endpoint, endpoint_len + 1);
+	p += endpoint_len + 1;
+	memcpy(p, path, path_len + 1);
+	p += path_len + 1;
+	be_put64(p, ident);
+	be_put64(p + 8, salt);
+	return (size_t)(p - out) + 16;
+}
+
+/* The id of an identity. */
+static enum store_err
+name_find(struct store *s, const uint8_t *name, size_t name_len, uint64_t *id)
+{
+	DBT key = store_dbt(name, name_len), data = { 0 };
+	int ret = s->names->get(s->names, s->txn, &key, &data, 0);
+
+	if (ret != 0)
+		return store_db_error(s, ret);
+	if (data.size != ID_LEN)
+		return STORE_CORRUPT;
+	*id = be_get64(data.data);
+	return STORE_OK;
+}
+
+/* ---- reading ---- */
+
+/* The counters that a caller sees are those in memory. */
+static void
+overlay(const struct store *s, struct store_file *f)
+{
+	const struct tally_row *row = s->txn != NULL ? tally_find(&s->changed, f->id) : NULL;
+
+	if (row == NULL)
+		row = tally_find(&s->tally, f->id);
+	f->backlog_records = row != NULL ? row->records : 0;
+	f->backlog_bytes = row != NULL ? row->bytes : 0;
+	f->oldest_ms = row != NULL ? row->oldest_ms : 0;
+}
+
+/* The record of file id as it is on disk. */
+static enum store_err
+file_load(struct store *s, uint64_t id, struct store_file *out)
+{
+	uint8_t k[ID_LEN];
+	DBT key = store_dbt(k, sizeof(k)), data = { 0 };
+	int ret;
+
+	be_put64(k, id);
+	if ((ret = s->files->get(s->files, s->txn, &key, &data, 0)) != 0)
+		return store_db_error(s, ret);
+	return record_decode_file(data.data, data.size, id, out);
+}
+
+enum store_err
+store_file_get(struct store *s, uint64_t id, struct store_file *out)
+{
+	struct store_file f;
+	enum store_err err = store_may_read(s);
+
+	if (err != STORE_OK || (err = file_load(s, id, &f)) != STORE_OK)
+		return err;
+	overlay(s, &f);
+	*out = f;
+	return STORE_OK;
+}
+
+enum store_err
+store_file_find(struct store *s, const char *endpoint, const char *path, uint64_t file_ident, uint64_t file_ident_salt,
+		struct store_file *out)
+{
+	uint8_t name[NAME_MAX_LEN];
+	size_t name_len = name_key(name, endpoint, path, file_ident, file_ident_salt);
+	enum store_err err = store_may_read(s);
+	uint64_t id;
+
+	if (err != STORE_OK)
+		return err;
+	if (name_len == 0)
+		return STORE_INVALID;
+	if ((err = name_find(s, name, name_len, &id)) != STORE_OK)
+		return err;
+	/* A name without its file cannot come from a transaction. */
+	return (err = store_file_get(s, id, out)) == STORE_NOTFOUND ? STORE_CORRUPT : err;
+}
+
+/* Calls each for every file record; bad ones are reported and counted, and the walk goes on: one bad file never stops another
+ * one (I7). */
+static enum store_err
+files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f), void *arg, uint64_t *nbad)
+{
+	DBT key = { 0 }, data = { 0 };
+	struct store_file f;
+	char text[128];
+	DBC *c;
+	int ret;
+
+	*nbad = 0;
+	if ((ret = s->files->cursor(s->files, s->txn, &c, 0)) != 0)
+		return store_db_error(s, ret);
+	s->walking++;
+	while ((ret = c->get(c, &key, &data, DB_NEXT)) == 0) {
+		uint64_t id = key.size == ID_LEN ? be_get64(key.data) : 0;
+		enum store_err err = id == 0 ? STORE_CORRUPT : record_decode_file(data.data, data.size, id, &f);
+
+		if (err != STORE_OK) {
+			(void)snprintf(text, sizeof(text), "the record of file %llu is unusable (%s), passed over",
+				       (unsigned long long)id, store_strerror(err));
+			env_report(s->env, text);
+			++*nbad;
+		} else if (!each(arg, &f)) {
+			break;
+		}
+	}
+	s->walking--;
+	(void)c->close(c);
+	return ret == DB_NOTFOUND ? STORE_OK : store_db_error(s, ret);
+}
+
+struct each_arg {
+	struct store *s;
+	bool (*each)(void *arg, const struct store_file *f);
+	void *arg;
+};
+
+static bool
+each_cb(void *arg, const struct store_file *f)
+{
+	struct each_arg *a = arg;
+	struct store_file seen = *f;
+
+	overlay(a->s, &seen);
+	return a->each(a->arg, &seen);
+}
+
+enum store_err
+store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file *f), void *arg)
+{
+	struct each_arg a = { s, each, arg };
+	enum store_err err = store_may_read(s);
+	uint64_t nbad;
+
+	return err != STORE_OK ? err : files_walk(s, each_cb, &a, &nbad);
+}
+
+/* ---- counters ---- */
+
+struct load_arg {
+	struct store *s;
+	bool nomem;
+};
+
+static bool
+load_cb(void *arg, const struct store_file *f)
+{
+	struct load_arg *a = arg;
+	struct store *s = a->s;
+
+	s->nfiles++;
+	if (f->id >= s->next_id)
+		s->next_id = f->id + 1;
+	if (f->backlog_records == 0)
+		return true;
+	if (!tally_reserve(&s->tally, 1)) {
+		a->nomem = true;
+		return false;
+	}
+	tally_put(&s->tally, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
+						  .oldest_ms = f->oldest_ms });
+	return true;
+}
+
+enum store_err
+store_files_load(struct store *s)
+{
+	struct load_arg a = { .s = s };
+	uint64_t nbad;
+	enum store_err err = files_walk(s, load_cb, &a, &nbad);
+
+	s->damaged = nbad > 0;
+	return a.nomem ? STORE_NOMEM : err;
+}
+
+enum store_err
+store_row_get(struct store *s, uint64_t id, struct tally_row *row)
+{
+	const struct tally_row *known = tally_find(&s->changed, id);
+	struct store_file f;
+	enum store_err err;
+
+	if (known != NULL) {
+		*row = *known;
+		return known->gone ? STORE_NOTFOUND : STORE_OK;
+	}
+	/* The first touch in this transaction: is there such a file, and can its record be rewritten at commit? */
+	if ((err = file_load(s, id, &f)) != STORE_OK)
+		return err;
+	known = tally_find(&s->tally, id);
+	*row = known != NULL ? *known : (struct tally_row){ .id = id };
+	return STORE_OK;
+}
+
+enum store_err
+store_row_put(struct store *s, const struct tally_row *row)
+{
+	if (!tally_reserve(&s->changed, 1))
+		return store_fail(s, STORE_NOMEM);
+	tally_put(&s->changed, row);
+	return STORE_OK;
+}
+
+/* ---- writing ---- */
+
+/* Writes f's record; its counters must be set. */
+static enum store_err
+file_save(struct store *s, const struct store_file *f)
+{
+	uint8_t k[ID_LEN], rec[RECORD_FILE_MAX];
+	DBT key = store_dbt(k, sizeof(k)), data = store_dbt(rec, record_encode_file(rec, f));
+
+	be_put64(k, f->id);
+	return store_db_error(s, s->files->put(s->files, s->txn, &key, &data, 0));
+}
+
+enum store_err
+store_rows_flush(struct store *s)
+{
+	struct store_file f;
+	enum store_err err;
+
+	for (size_t i = 0; i < s->changed.n; i++) {
+		if (!s->changed.rows[i].dirty)
+			continue;
+		if ((err = file_load(s, s->changed.rows[i].id, &f)) != STORE_OK)
+			return store_fail(s, err == STORE_NOTFOUND ? STORE_CORRUPT : err);
+		overlay(s, &f);
+		if ((err = file_save(s, &f)) != STORE_OK)
+			return err;
+	}
+	return STORE_OK;
+}
+
+/* Gives f an id and enters its name. */
+static enum store_err
+file_create(struct store *s, struct store_file *f, const uint8_t *name, size_t name_len)
+{
+	uint8_t id[ID_LEN];
+	DBT key = store_dbt(name, name_len), data = store_dbt(id, sizeof(id));
+	enum store_err err;
+	int ret;
+
+	be_put64(id, s->txn_next_id);
+	if ((ret = s->names->put(s->names, s->txn, &key, &data, DB_NOOVERWRITE)) == DB_KEYEXIST)
+		return STORE_INVALID;
+	if (ret != 0)
+		return store_db_error(s, ret);
+	err = store_own_put(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, s->txn_next_id + 1);
+	if (err == STORE_OK)
+		err = store_row_put(s, &(struct tally_row){ .id = s->txn_next_id });
+	if (err != STORE_OK)
+		return err;
+	f->id = s->txn_next_id++;
+	s->txn_nfiles++;
+	return STORE_OK;
+}
+
+/* Is f fit to be stored?  Returns the length of its name, written at name, or 0. */
+static size_t
+file_check(const struct store_file *f, uint8_t *name)
+{
+	if (memchr(f->state_text, '\0', sizeof(f->state_text)) == NULL || (unsigned)f->state > STORE_FILE_RESTORED ||
+	    (unsigned)f->ack > STORE_ACK_RELAY)
+		return 0;
+	return name_key(name, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
+}
+
+enum store_err
+store_file_put(struct store *s, struct store_file *f)
+{
+	uint8_t name[NAME_MAX_LEN];
+	size_t name_len = file_check(f, name);
+	uint64_t known;
+	struct tally_row row;
+	enum store_err err = store_may_write(s);
+
+	if (err != STORE_OK)
+		return err;
+	if (name_len == 0)
+		return STORE_INVALID;
+	if (f->id == 0) {
+		if ((err = file_create(s, f, name, name_len)) != STORE_OK)
+			return err;
+	} else if ((err = name_find(s, name, name_len, &known)) != STORE_OK || known != f->id) {
+		return err == STORE_OK ? STORE_INVALID : err; /* the identity of a file never changes */
+	}
+	if ((err = store_row_get(s, f->id, &row)) != STORE_OK)
+		return err;
+	overlay(s, f);
+	if ((err = file_save(s, f)) != STORE_OK)
+		return err;
+	row.dirty = false;
+	return store_row_put(s, &row);
+}
+
+enum store_err
+store_file_remove(struct store *s, uint64_t id)
+{
+	uint8_t name[NAME_MAX_LEN], k[ID_LEN];
+	DBT key;
+	struct store_file f;
+	struct tally_row row;
+	enum store_err err = store_may_write(s);
+	int ret;
+
+	if (err != STORE_OK || (err = store_row_get(s, id, &row)) != STORE_OK || (err = file_load(s, id, &f)) != STORE_OK ||
+	    (err = store_cut(s, &row, UINT64_MAX)) != STORE_OK)
+		return err;
+	key = store_dbt(name, name_key(name, f.endpoint, f.path, f.file_ident, f.file_ident_salt));
+	if ((ret = s->names->del(s->names, s->txn, &key, 0)) != 0 && ret != DB_NOTFOUND)
+		return store_db_error(s, ret);
+	be_put64(k, id);
+	key = store_dbt(k, sizeof(k));
+	if ((ret = s->files->del(s->files, s->txn, &key, 0)) != 0)
+		return store_db_error(s, ret);
+	s->txn_nfiles--;
+	row.dirty = false;
+	row.gone = true;
+	return store_row_put(s, &row);
+}

@@ -1,0 +1,88 @@
+/* Inside the store: shared by store.c, store_files.c, store_changesets.c and store_values.c, and by nobody else. */
+#ifndef BUFFER_STORE_INT_H
+#define BUFFER_STORE_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <db.h>
+
+#include "buffer/env.h"
+#include "buffer/store.h"
+#include "buffer/tally.h"
+
+#define STORE_FORMAT 1 /* of the whole environment: buffer/FORMAT, "Versions" */
+
+/* Keys of the store's own values in the meta table begin with a NUL byte; a caller's may not. */
+#define STORE_KEY_FORMAT "\0format"
+#define STORE_KEY_NEXT_ID "\0next-id"
+
+struct store {
+	struct env *env;
+	DB *files, *names, *changesets, *meta, *tokens;
+	uint64_t max_bytes;
+	enum store_err latched; /* STORE_OK: healthy */
+	unsigned walking;	/* depth of walks with a callback: no write may happen under them */
+	bool damaged;		/* a file record could not be read: never take the backlog for empty */
+	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
+	size_t scratch_cap;
+	/* what is committed */
+	struct tally tally;
+	uint64_t nfiles, next_id;
+	/* the open transaction */
+	DB_TXN *txn;		/* NULL: none */
+	enum store_err txn_err; /* the first failure in it: it can only be aborted */
+	struct tally changed;	/* rows of the files it touched, as they will be */
+	uint64_t txn_bytes;	/* payload held, as it will be */
+	uint64_t txn_nfiles, txn_next_id;
+};
+
+/* ---- store.c ---- */
+
+/* May a read, or a write, happen now?  STORE_OK, or what the public function must return. */
+STORE_MUSTCHECK enum store_err store_may_read(const struct store *s);
+STORE_MUSTCHECK enum store_err store_may_write(const struct store *s);
+
+/* Turns a return value of Berkeley DB into an error, latching the store or dooming the transaction as the error demands. */
+enum store_err store_db_error(struct store *s, int ret);
+enum store_err store_fail(struct store *s, enum store_err err); /* the same for an error of our own */
+
+/* At least len bytes of scratch memory, or NULL with the transaction doomed.  They live until the next call. */
+uint8_t *store_scratch(struct store *s, size_t len);
+
+static inline DBT
+store_dbt(const void *p, size_t len)
+{
+	DBT t = { .size = (uint32_t)len };
+
+	t.data = (void *)(uintptr_t)p; /* libdb does not write through it */
+	return t;
+}
+
+/* ---- store_files.c ---- */
+
+/* The backlog of file id as this transaction sees it.  STORE_NOTFOUND if there is no such file. */
+STORE_MUSTCHECK enum store_err store_row_get(struct store *s, uint64_t id, struct tally_row *row);
+
+/* Keeps row; commit writes it into the file's record.  Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_row_put(struct store *s, const struct tally_row *row);
+
+/* Writes all changed rows into their files' records.  Called by commit. */
+STORE_MUSTCHECK enum store_err store_rows_flush(struct store *s);
+
+/* Fills tally and nfiles from the files table.  Called by open. */
+STORE_MUSTCHECK enum store_err store_files_load(struct store *s);
+
+/* ---- store_changesets.c ---- */
+
+/* Removes the records of file id up to and with client version upto; updates row. */
+STORE_MUSTCHECK enum store_err store_cut(struct store *s, struct tally_row *row, uint64_t upto);
+
+/* ---- store_values.c ---- */
+
+/* The store's own values: big-endian numbers of 8 bytes. */
+STORE_MUSTCHECK enum store_err store_own_get(struct store *s, const char *key, size_t key_len, uint64_t *v);
+STORE_MUSTCHECK enum store_err store_own_put(struct store *s, const char *key, size_t key_len, uint64_t v);
+
+#endif

@@ -1,0 +1,112 @@
+/* Backlog counters of files, in memory.  Does no I/O and knows nothing of transactions: the store decides what goes in when.
+ *
+ * A sorted array with binary search: files come with rising ids, so that a new row is nearly always the last one, and the
+ * sums and the scan for the oldest record stay simple. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer/tally.h"
+
+#define KEEP_ROWS 256 /* rows whose room tally_reset keeps: 12 KiB, a usual transaction */
+
+/* Where id is, or where it belongs. */
+static size_t
+tally_place(const struct tally *t, uint64_t id)
+{
+	size_t lo = 0, hi = t->n;
+
+	if (hi > 0 && t->rows[hi - 1].id < id)
+		return hi;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (t->rows[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+const struct tally_row *
+tally_find(const struct tally *t, uint64_t id)
+{
+	size_t i = tally_place(t, id);
+
+	return i < t->n && t->rows[i].id == id ? &t->rows[i] : NULL;
+}
+
+bool
+tally_reserve(struct tally *t, size_t extra)
+{
+	size_t cap = t->cap > 0 ? t->cap : 16;
+	struct tally_row *rows;
+
+	if (extra <= t->cap - t->n)
+		return true;
+	while (cap - t->n < extra)
+		cap *= 2;
+	if ((rows = realloc(t->rows, cap * sizeof(*rows))) == NULL)
+		return false;
+	t->rows = rows;
+	t->cap = cap;
+	return true;
+}
+
+void
+tally_put(struct tally *t, const struct tally_row *row)
+{
+	size_t i = tally_place(t, row->id);
+
+	if (i < t->n && t->rows[i].id == row->id) {
+		t->records -= t->rows[i].records;
+		t->bytes -= t->rows[i].bytes;
+	} else {
+		memmove(t->rows + i + 1, t->rows + i, (t->n - i) * sizeof(*t->rows));
+		t->n++;
+	}
+	t->rows[i] = *row;
+	t->records += row->records;
+	t->bytes += row->bytes;
+}
+
+void
+tally_drop(struct tally *t, uint64_t id)
+{
+	size_t i = tally_place(t, id);
+
+	if (i == t->n || t->rows[i].id != id)
+		return;
+	t->records -= t->rows[i].records;
+	t->bytes -= t->rows[i].bytes;
+	t->n--;
+	memmove(t->rows + i, t->rows + i + 1, (t->n - i) * sizeof(*t->rows));
+}
+
+uint64_t
+tally_oldest(const struct tally *t)
+{
+	uint64_t oldest = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		if (t->rows[i].oldest_ms != 0 && (oldest == 0 || t->rows[i].oldest_ms < oldest))
+			oldest = t->rows[i].oldest_ms;
+	}
+	return oldest;
+}
+
+void
+tally_reset(struct tally *t)
+{
+	if (t->cap > KEEP_ROWS)
+		tally_free(t);
+	t->n = 0;
+	t->records = t->bytes = 0;
+}
+
+void
+tally_free(struct tally *t)
+{
+	free(t->rows);
+	memset(t, 0, sizeof(*t));
+}

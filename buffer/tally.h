@@ -1,0 +1,43 @@
+/* Backlog counters of files, in memory: a sorted array of rows and the sums over them.
+ *
+ * The store keeps two: one of what is committed, with a row for every file that has a backlog (so its size follows the number of
+ * such files, not the length of an outage: I6), and one of what the open transaction changed.  Opened and filled from the files
+ * table only. */
+#ifndef BUFFER_TALLY_H
+#define BUFFER_TALLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tally_row {
+	uint64_t id; /* of the file */
+	uint64_t records, bytes, oldest_ms;
+	/* Only in the transaction's tally: */
+	bool dirty; /* the file's record does not say this yet */
+	bool gone;  /* the file was removed */
+};
+
+struct tally {
+	struct tally_row *rows; /* by rising id */
+	size_t n, cap;
+	uint64_t records, bytes; /* sums */
+};
+
+/* NULL if id has no row.  The pointer lives until the next tally_put, tally_drop or tally_reset; rows are changed by
+ * tally_put only, which keeps the sums. */
+const struct tally_row *tally_find(const struct tally *t, uint64_t id);
+
+/* Makes room for extra more rows, so that as many tally_put cannot fail.  False: no memory. */
+bool tally_reserve(struct tally *t, size_t extra);
+
+/* Adds or replaces the row of row->id.  There must be room (tally_reserve). */
+void tally_put(struct tally *t, const struct tally_row *row);
+void tally_drop(struct tally *t, uint64_t id); /* removes the row, if there is one */
+
+uint64_t tally_oldest(const struct tally *t); /* least oldest_ms that is not 0; 0 = none */
+
+void tally_reset(struct tally *t); /* removes all rows, keeps a moderate room */
+void tally_free(struct tally *t);
+
+#endif
