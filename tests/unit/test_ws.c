@@ -298,8 +298,7 @@ static void
 build_fragments(enum ws_role role, unsigned gaps)
 {
 	static const char message[] = "Hello";
-	size_t i, start = 0, first_len = 0, data_start = 0;
-	bool cut = false;
+	size_t i, start = 0, data_start = 0;
 
 	stream.len = 0;
 	want[0] = '\0';
@@ -308,17 +307,13 @@ build_fragments(enum ws_role role, unsigned gaps)
 
 		if (gap == GAP_NO_CUT)
 			continue;
-		put_frame(&stream, role, (i == FRAGMENTED ? 0x80 : 0) | (start == 0 ? WS_BINARY : WS_CONTINUATION), message + start,
-			  i - start);
-		if (start == 0) {
-			first_len = i;
-			cut = i < FRAGMENTED;
-		}
+		put_frame(&stream, role, (i == FRAGMENTED ? 0x80 : 0) | (start == 0 ? WS_BINARY : WS_CONTINUATION),
+			  message + start, i - start);
+		if (start == 0)
+			(void)sprintf(want, "binary %s %zu; ", i < FRAGMENTED ? "part" : "fin", i);
 		start = i;
 		if (gap == GAP_EMPTY)
 			put_frame(&stream, role, WS_CONTINUATION, NULL, 0);
-		if (want[0] == '\0')
-			(void)sprintf(want, "binary %s %zu; ", cut ? "part" : "fin", first_len);
 		if (gap == GAP_PING || gap == GAP_PONG || i == FRAGMENTED) {
 			want_word("data ", message + data_start, i - data_start);
 			data_start = i;
