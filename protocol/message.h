@@ -111,17 +111,20 @@ struct message {
 };
 
 /* Parses the head at buf[0..len); what follows the LF is not looked at.
- * PROTO_MORE: no LF yet and len below the limit of the direction.  PROTO_MSG_*: as in err.h.
+ * PROTO_MORE: no LF yet and len below the limit of the direction.  PROTO_MSG_*: as in err.h; what is wrong already is refused
+ * without waiting for the LF.
  * Strict: decimal digits only, no leading zeros beyond a single 0, single spaces, exact field count, < 2^63, flags 0 or 1;
  * compressed_size 0 when is_compressed is 0; session idents non-zero where the row demands it; path and token limits.
  * Views in *m point into buf. */
 MUSTCHECK enum proto_err msg_parse_head(enum msg_dir dir, enum msg_flavour flavour, const uint8_t *buf, size_t len, struct message *m);
 
-/* The same for a whole message buf[0..len): also checks that exactly body_len bytes follow the head and sets *body to them. */
+/* The same for a whole message buf[0..len): also checks that exactly body_len bytes follow the head and sets *body to them.
+ * Never PROTO_MORE: a whole message without an LF is PROTO_MSG_SYNTAX. */
 MUSTCHECK enum proto_err msg_parse(enum msg_dir dir, enum msg_flavour flavour, const uint8_t *buf, size_t len, struct message *m,
 				   struct view *body);
 
 /* Writes the head of m with its LF to out (MSG_HEAD_MAX bytes of room); head_len and body_len of m are not used.
+ * An empty progress_estimate is written as 0.  A type that only the other flavour has is written in that one.
  * Returns bytes written; never fails for a message that parse accepted or whose fields are < 2^63. */
 size_t msg_format_head(const struct message *m, char *out);
 
@@ -152,7 +155,9 @@ MUSTCHECK enum proto_err download_entry_next(struct view *rest, struct download_
 size_t upload_entry_format(const struct upload_entry *e, char *out);
 size_t download_entry_format(const struct download_entry *e, char *out);
 
-/* Subprotocol names: "com.mongodb.realm-sync#14", "/N" below 8, ranges "#A-B" (protocol.md section 1). */
+/* Subprotocol names: "com.mongodb.realm-sync#14", "/N" below 8, ranges "#A-B" (PROTOCOL, section 1).  Both spellings of any
+ * version are read (clients offer "#7"); versions below 8 are written "/N", as servers do.
+ * PROTO_MSG_UNKNOWN: another protocol; PROTO_MSG_SYNTAX: a bad version or range. */
 struct msg_subprotocol {
 	enum msg_flavour flavour;
 	unsigned min, max; /* versions; equal unless a range */
