@@ -1,0 +1,223 @@
+/* scenario - plays scenario files: programs wired together, what is said to them, what must be seen (play.c has the language).
+ *
+ * usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [-j N] FILE.scn...
+ *
+ *	--bin DIR	where holdfast is, and upstream, linkproxy and client, there or in DIR/obj/tests/ (default: HOLDFAST_BIN, else as
+ *			built beside this program)
+ *	--keep		leave the directory of each scenario, with all logs, and say where it is
+ *	--verbose	show every command and answer
+ *	--seed N	of the scenarios' random numbers (default: from the clock; a scenario that fails shows it)
+ *	-j N		scenarios at a time (default 2)
+ *
+ * Environment: TEST_FILTER plays only the files whose name contains it; RUN_SLOWER multiplies all time limits.
+ *
+ * Each scenario is played by a child process, so that a failure ends no other one; what it printed is shown when it has ended. Says
+ * "ok NAME" or "not ok NAME" and why for each, then "N passed, N failed"; exit status 1 if any failed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "tests/scenario/fail.h"
+#include "tests/scenario/play.h"
+#include "tests/scenario/stage.h"
+
+#define JOBS_MAX 16
+
+struct job {
+	pid_t pid; /* 0: free */
+	const char *file;
+	FILE *output;
+	uint64_t started_ms;
+};
+
+static struct {
+	struct stage_options stage;
+	uint64_t seed;
+	struct job job[JOBS_MAX];
+	unsigned njobs, passed, failed;
+} g;
+
+static void
+usage(void)
+{
+	fputs("usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [-j N] FILE.scn...\n", stderr);
+	exit(2);
+}
+
+/* "tests/scenarios/cut-upload.scn" -> "cut-upload" */
+static const char *
+name_of(const char *file, char name[64])
+{
+	const char *slash = strrchr(file, '/');
+
+	snprintf(name, 64, "%s", slash == NULL ? file : slash + 1);
+	if (strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".scn") == 0)
+		name[strlen(name) - 4] = '\0';
+	return name;
+}
+
+/* In the child. */
+static _Noreturn void
+play_file(const char *file, FILE *output)
+{
+	struct script s;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (dup2(fileno(output), STDOUT_FILENO) < 0)
+		_exit(1);
+	if (!script_read(&s, file))
+		fail("%s: %s", file, strerror(errno));
+	stage_open(&g.stage);
+	play(&s, file, g.seed);
+	stage_close();
+	script_free(&s);
+	fflush(stdout);
+	exit(0);
+}
+
+static void
+begin(struct job *j, const char *file)
+{
+	j->file = file;
+	j->started_ms = proc_now_ms();
+	j->output = tmpfile();
+	if (j->output == NULL) {
+		perror("tmpfile");
+		exit(1);
+	}
+	fflush(stdout);
+	j->pid = fork();
+	if (j->pid < 0) {
+		perror("fork");
+		exit(1);
+	}
+	if (j->pid == 0)
+		play_file(file, j->output);
+}
+
+/* Shows what a scenario that has ended said. */
+static void
+end(struct job *j, int status)
+{
+	double s = (double)(proc_now_ms() - j->started_ms) / 1000;
+	char name[64], buf[4096];
+	size_t n;
+
+	name_of(j->file, name);
+	if (status == 0) {
+		g.passed++;
+		printf("ok %s # %.1f s\n", name, s);
+	} else {
+		g.failed++;
+		printf("not ok %s # %.1f s, --seed %llu\n", name, s, (unsigned long long)g.seed);
+		if (WIFSIGNALED(status))
+			printf("  the runner itself died of signal %d\n", WTERMSIG(status));
+	}
+	rewind(j->output);
+	while ((n = fread(buf, 1, sizeof buf, j->output)) > 0)
+		fwrite(buf, 1, n, stdout);
+	fclose(j->output);
+	fflush(stdout);
+	j->pid = 0;
+}
+
+/* Waits for one of the running scenarios; its job is then free. */
+static struct job *
+wait_one(void)
+{
+	int status;
+	pid_t pid = wait(&status);
+
+	for (unsigned i = 0; i < g.njobs; i++) {
+		if (pid > 0 && g.job[i].pid == pid) {
+			end(&g.job[i], status);
+			return &g.job[i];
+		}
+	}
+	perror("wait");
+	exit(1);
+}
+
+static void
+play_all(char **files)
+{
+	const char *filter = getenv("TEST_FILTER");
+	unsigned running = 0;
+
+	for (; *files != NULL; files++) {
+		struct job *j = NULL;
+		char name[64];
+
+		if (filter != NULL && strstr(name_of(*files, name), filter) == NULL)
+			continue;
+		for (unsigned i = 0; i < g.njobs && j == NULL; i++) {
+			if (g.job[i].pid == 0)
+				j = &g.job[i];
+		}
+		if (j == NULL) {
+			j = wait_one();
+			running--;
+		}
+		begin(j, *files);
+		running++;
+	}
+	for (; running > 0; running--)
+		wait_one();
+}
+
+static uint64_t
+number(const char *text)
+{
+	uint64_t n;
+
+	if (!text_number(text, &n) || n == 0)
+		usage();
+	return n;
+}
+
+static void
+parse_options(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "bin", 1, NULL, 'b' }, { "keep", 0, NULL, 'k' }, { "verbose", 0, NULL, 'v' }, { "seed", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+	};
+	const char *slower = getenv("RUN_SLOWER");
+	int c;
+
+	g.stage.bin = getenv("HOLDFAST_BIN");
+	g.stage.self = argv[0];
+	g.stage.slower = slower == NULL ? 1 : (unsigned)number(slower);
+	g.seed = (uint64_t)time(NULL);
+	g.njobs = 2;
+	while ((c = getopt_long(argc, argv, "j:", longs, NULL)) != -1) {
+		switch (c) {
+		case 'b': g.stage.bin = optarg; break;
+		case 'k': g.stage.keep = true; break;
+		case 'v': g.stage.verbose = true; break;
+		case 's': g.seed = number(optarg); break;
+		case 'j': g.njobs = (unsigned)number(optarg); break;
+		default: usage();
+		}
+	}
+	if (optind == argc || g.njobs > JOBS_MAX)
+		usage();
+}
+
+int
+main(int argc, char **argv)
+{
+	parse_options(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	play_all(argv + optind);
+	printf("%u passed, %u failed\n", g.passed, g.failed);
+	return g.failed != 0;
+}

@@ -1,0 +1,480 @@
+/* The language of scenarios: what each line does.
+ *
+ *	topology default|direct		up, link, relay, edge, dev as in stage.h; direct: up, link and dev, without a relay
+ *	program NAME KIND [TARGET]	another upstream, linkproxy, holdfast or client, which connects to TARGET
+ *	args NAME WORD...		further arguments for a program, before its start
+ *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
+ *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start
+ *	start [NAME...]			all that are not running, or these
+ *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
+ *	kill NAME			kill -9
+ *	restart NAME			stop and start
+ *
+ *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions must hold (text.h)
+ *	NAME ! COMMAND [-> COND...]	the answer must be "fail"
+ *	until MS NAME COMMAND -> COND...	again and again, until they hold
+ *	let VAR VALUE			$VAR in later lines
+ *	let VAR FIELD of NAME COMMAND	a field of the answer
+ *	rand VAR LOW HIGH		a number in LOW..HIGH from the scenario's seed
+ *	repeat N ... end		$i counts from 1 (in the innermost block)
+ *
+ *	expect NAME /REGEX/ MS		a line of the log of NAME that was not read by an expect before; waits
+ *	fresh NAME			what the log holds now is read
+ *	logged NAME /REGEX/ OP N	how many lines of the whole log match
+ *	never NAME /REGEX/		no line may match, up to the end of the scenario
+ *	same FILE FILE			equal bytes
+ *	check delivered|acked [NAME]	of all devices of all clients, or of this client: see ledger.h
+ *	rss NAME			sets $rss to the resident KiB of a program
+ *	print WORDS			in the output of the scenario
+ *	tolerate NAME			violations that this client or upstream counts are part of the scenario
+ *
+ * One line is one step; what fails ends the scenario. There is no line that sleeps. At the end stage_finish() looks at everybody. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/scenario/fail.h"
+#include "tests/scenario/ledger.h"
+#include "tests/scenario/play.h"
+#include "tests/scenario/stage.h"
+
+#define NEVER_MAX 16
+
+static struct {
+	uint64_t rng;
+	struct {
+		struct member *m;
+		regex_t re;
+		char text[256];
+	} never[NEVER_MAX];
+	unsigned nnever;
+} pl;
+
+/* ---- parts of lines ---- */
+
+/* The next word, or the scenario is wrong. */
+static char *
+need(char **rest, const char *what)
+{
+	char *word = text_word(rest);
+
+	if (word == NULL)
+		fail("want %s", what);
+	return word;
+}
+
+static uint64_t
+need_number(char **rest, const char *what)
+{
+	uint64_t n;
+
+	if (!text_number(need(rest, what), &n))
+		fail("want a number: %s", what);
+	return n;
+}
+
+/* Cuts "/REGEX/" off rest; what follows is left. */
+static void
+need_regex(char **rest, regex_t *re, char text[256])
+{
+	char *start = *rest + strspn(*rest, " \t"), *end = strrchr(start, '/');
+	int rc;
+
+	if (*start != '/' || end == start || end - start > 255)
+		fail("want /REGEX/");
+	*end = '\0';
+	snprintf(text, 256, "%s", start + 1);
+	*rest = end + 1;
+	rc = regcomp(re, text, REG_EXTENDED | REG_NOSUB);
+	if (rc != 0) {
+		char why[200];
+
+		regerror(rc, re, why, sizeof why);
+		fail("/%s/: %s", text, why);
+	}
+}
+
+/* Cuts "-> COND..." off a command; the conditions, or an empty string. */
+static char *
+split_conds(char *command)
+{
+	char *arrow = strstr(command, " -> "), *end;
+
+	if (arrow == NULL)
+		return command + strlen(command);
+	for (end = arrow; end > command && (end[-1] == ' ' || end[-1] == '\t'); end--)
+		;
+	*end = '\0';
+	return arrow + 4;
+}
+
+/* ---- the stage ---- */
+
+static void
+do_topology(char *rest)
+{
+	static const char *const whole[][3] = {
+		{ "up", "upstream", NULL }, { "link", "linkproxy", "up" }, { "relay", "holdfast", "link" }, { "edge", "linkproxy", "relay" },
+		{ "dev", "client", "edge" },
+	};
+	const char *name = need(&rest, "a topology");
+
+	if (strcmp(name, "default") != 0 && strcmp(name, "direct") != 0)
+		fail("no such topology: %s", name);
+	for (unsigned i = 0; i < sizeof whole / sizeof *whole; i++) {
+		if (strcmp(name, "default") == 0 || i < 2)
+			stage_add(whole[i][0], whole[i][1], whole[i][2]);
+	}
+	if (strcmp(name, "direct") == 0)
+		stage_add("dev", "client", "link");
+}
+
+static void
+do_program(char *rest)
+{
+	const char *name = need(&rest, "a name"), *kind = need(&rest, "a kind");
+
+	stage_add(name, kind, text_word(&rest));
+}
+
+static void
+do_args(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+
+	snprintf(m->args, sizeof m->args, "%s", rest);
+}
+
+static void
+do_tls(char *rest)
+{
+	stage_find(need(&rest, "a name"))->tls = true;
+}
+
+static void
+do_config(char *rest)
+{
+	const char *key = need(&rest, "section.key");
+
+	stage_config(key, rest);
+}
+
+static void
+do_start(char *rest)
+{
+	const char *name = text_word(&rest);
+
+	if (name == NULL)
+		stage_start_all();
+	for (; name != NULL; name = text_word(&rest))
+		stage_start(stage_find(name));
+}
+
+static void
+do_stop(char *rest)
+{
+	stage_stop(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_kill(char *rest)
+{
+	stage_kill(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_restart(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+
+	stage_stop(m);
+	stage_start(m);
+}
+
+static void
+do_tolerate(char *rest)
+{
+	stage_find(need(&rest, "a name"))->may_violate = true;
+}
+
+/* ---- asking ---- */
+
+static void
+say(struct member *m, char *command)
+{
+	const char *conds = split_conds(command);
+	bool want_ok = true;
+	char answer[TEXT_MAX], why[TEXT_MAX];
+
+	if (command[0] == '!') {
+		want_ok = false;
+		command += 1 + strspn(command + 1, " \t");
+	}
+	if (stage_ask(m, command, answer) != want_ok)
+		fail("want %s, got: %s", want_ok ? "ok" : "fail", answer);
+	if (want_ok && m->kind == CLIENT)
+		ledger_note(m, command);
+	if (!text_holds(answer, conds, why))
+		fail("%s: %s", why, answer);
+}
+
+static void
+do_until(char *rest)
+{
+	uint64_t end = proc_now_ms() + stage_ms(need_number(&rest, "milliseconds"));
+	struct member *m = stage_find(need(&rest, "a name"));
+	const char *conds = split_conds(rest);
+	char answer[TEXT_MAX], why[TEXT_MAX];
+
+	if (*conds == '\0')
+		fail("want -> and a condition");
+	while (!stage_ask(m, rest, answer) || !text_holds(answer, conds, why)) {
+		if (strncmp(answer, "fail", 4) == 0)
+			snprintf(why, sizeof why, "want ok");
+		if (proc_now_ms() >= end)
+			fail("time is up; %s: %s", why, answer);
+		proc_breathe();
+	}
+}
+
+static void
+set(const char *name, const char *value)
+{
+	if (!script_set(name, value))
+		fail("too many variables, or too long: %s=%s", name, value);
+}
+
+static void
+do_let(char *rest)
+{
+	const char *name = need(&rest, "a name"), *value = need(&rest, "a value"), *of = text_word(&rest);
+	char answer[TEXT_MAX], field[TEXT_MAX];
+	struct member *m;
+
+	if (of == NULL) {
+		set(name, value);
+		return;
+	}
+	if (strcmp(of, "of") != 0)
+		fail("want: let VAR VALUE, or let VAR FIELD of NAME COMMAND");
+	m = stage_find(need(&rest, "a program"));
+	if (!stage_ask(m, rest, answer) || !text_field(answer, value, field))
+		fail("no field %s: %s", value, answer);
+	set(name, field);
+}
+
+/* xorshift: the same numbers for the same seed on every machine. */
+static void
+do_rand(char *rest)
+{
+	const char *name = need(&rest, "a name");
+	uint64_t low = need_number(&rest, "low"), high = need_number(&rest, "high");
+	char value[32];
+
+	if (high < low)
+		fail("low > high");
+	pl.rng ^= pl.rng << 13;
+	pl.rng ^= pl.rng >> 7;
+	pl.rng ^= pl.rng << 17;
+	snprintf(value, sizeof value, "%llu", (unsigned long long)(low + pl.rng % (high - low + 1)));
+	set(name, value);
+}
+
+/* ---- logs and files ---- */
+
+static void
+do_expect(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	char text[256], line[TEXT_MAX];
+	regex_t re;
+	uint64_t ms;
+
+	need_regex(&rest, &re, text);
+	ms = need_number(&rest, "milliseconds");
+	if (!proc_expect(&m->proc, &re, stage_ms(ms), line))
+		fail("time is up; %s logged nothing new like /%s/", m->proc.name, text);
+	regfree(&re);
+}
+
+static void
+do_fresh(char *rest)
+{
+	proc_skip_log(&stage_find(need(&rest, "a name"))->proc);
+}
+
+static void
+do_logged(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	char text[256], answer[64], cond[TEXT_MAX], why[TEXT_MAX];
+	const char *op;
+	regex_t re;
+
+	need_regex(&rest, &re, text);
+	op = need(&rest, "an operator");
+	snprintf(cond, sizeof cond, "lines%s%s", op, need(&rest, "a number"));
+	snprintf(answer, sizeof answer, "ok lines=%llu", (unsigned long long)proc_logged(&m->proc, &re, NULL));
+	regfree(&re);
+	if (!text_holds(answer, cond, why))
+		fail("/%s/: %s", text, why);
+}
+
+static void
+do_never(char *rest)
+{
+	unsigned n = pl.nnever;
+
+	if (n == NEVER_MAX)
+		fail("more than %d lines of never", NEVER_MAX);
+	pl.never[n].m = stage_find(need(&rest, "a name"));
+	need_regex(&rest, &pl.never[n].re, pl.never[n].text);
+	pl.nnever++;
+}
+
+static void
+check_never(void)
+{
+	char first[TEXT_MAX];
+
+	for (unsigned i = 0; i < pl.nnever; i++) {
+		if (proc_logged(&pl.never[i].m->proc, &pl.never[i].re, first) != 0)
+			fail("never %s /%s/: %s", pl.never[i].m->proc.name, pl.never[i].text, first);
+		regfree(&pl.never[i].re);
+	}
+}
+
+static void
+do_same(char *rest)
+{
+	char line[2][TEXT_MAX], *name[2];
+	unsigned n = 0;
+	FILE *f[2];
+
+	for (int i = 0; i < 2; i++) {
+		name[i] = need(&rest, "two files");
+		f[i] = fopen(name[i], "re");
+		if (f[i] == NULL)
+			fail("%s: %s", name[i], strerror(errno));
+	}
+	for (;;) {
+		bool more[2];
+
+		n++;
+		for (int i = 0; i < 2; i++) {
+			more[i] = fgets(line[i], TEXT_MAX, f[i]) != NULL;
+			if (!more[i])
+				strcpy(line[i], "(end of file)\n");
+		}
+		if (strcmp(line[0], line[1]) != 0)
+			fail("line %u differs\n    %s: %s    %s: %s", n, name[0], line[0], name[1], line[1]);
+		if (!more[0])
+			break;
+	}
+	fclose(f[0]);
+	fclose(f[1]);
+	if (n == 1)
+		fail("both files are empty, which proves nothing");
+}
+
+static void
+do_check(char *rest)
+{
+	const char *what = need(&rest, "delivered or acked"), *name = text_word(&rest);
+
+	if (strcmp(what, "delivered") != 0 && strcmp(what, "acked") != 0)
+		fail("check delivered or check acked");
+	ledger_check(name == NULL ? NULL : stage_find(name), strcmp(what, "delivered") == 0);
+}
+
+static void
+do_rss(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	char path[64], line[256], value[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)m->proc.pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		fail("%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof line, f) != NULL)
+		(void)sscanf(line, "VmRSS: %31s", value);
+	fclose(f);
+	set("rss", value);
+}
+
+static void
+do_print(char *rest)
+{
+	printf("  %s\n", rest);
+}
+
+/* ---- lines ---- */
+
+static const struct step {
+	const char *name;
+	void (*run)(char *rest);
+} steps[] = {
+	{ "topology", do_topology }, { "program", do_program }, { "args", do_args },	     { "tls", do_tls },	      { "config", do_config },
+	{ "start", do_start },	     { "stop", do_stop },	{ "kill", do_kill },	     { "restart", do_restart }, { "tolerate", do_tolerate },
+	{ "until", do_until },	     { "let", do_let },		{ "rand", do_rand },	     { "expect", do_expect }, { "fresh", do_fresh },
+	{ "logged", do_logged },     { "never", do_never },	{ "same", do_same },	     { "check", do_check },   { "rss", do_rss },
+	{ "print", do_print },
+};
+
+static void
+play_line(const char *text)
+{
+	char line[TEXT_MAX], *rest = line, *first;
+	const char *unknown = script_expand(text, line);
+
+	if (unknown != NULL)
+		fail("no variable %s, or the line becomes too long", unknown);
+	first = need(&rest, "a word");
+	for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
+		if (strcmp(steps[i].name, first) == 0) {
+			steps[i].run(rest);
+			return;
+		}
+	}
+	say(stage_find(first), rest);
+}
+
+static void
+play_block(const struct script *s, const char *file, unsigned from, unsigned to)
+{
+	for (unsigned at = from; at < to; at++) {
+		const char *text = s->line[at].text;
+		unsigned end;
+		uint64_t n;
+		char count[32];
+
+		fail_at(file, s->line[at].number, text);
+		if (strncmp(text, "repeat ", 7) != 0) {
+			play_line(text);
+			continue;
+		}
+		end = script_end(s, at);
+		if (end == s->n || !text_number(text + 7, &n))
+			fail("want repeat N ... end");
+		for (uint64_t i = 1; i <= n; i++) {
+			snprintf(count, sizeof count, "%llu", (unsigned long long)i);
+			set("i", count);
+			play_block(s, file, at + 1, end);
+		}
+		at = end;
+	}
+}
+
+void
+play(const struct script *s, const char *file, uint64_t seed)
+{
+	pl.rng = seed * 2 + 1;
+	play_block(s, file, 0, s->n);
+	fail_at(file, 0, "(what must hold at the end)");
+	stage_finish();
+	check_never();
+	ledger_free();
+}

@@ -1,0 +1,497 @@
+/* The programs of a scenario; see stage.h. Knows how each kind is started, asked and ended, and nothing of what is tested.
+ *
+ * The one idea: links make restarts possible. A program that is started again has another port; the runner tells the linkproxies in
+ * front of it, and those that connect keep the address they know. */
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+#include "tests/peer/cert.h"
+
+#include "tests/scenario/config.h"
+#include "tests/scenario/fail.h"
+#include "tests/scenario/stage.h"
+
+#define MEMBERS_MAX 16
+#define START_MS 10000	/* from exec to "I listen"; recovery of a store included */
+#define STOP_MS 10000	/* from SIGTERM to the end */
+#define ANSWER_MS 15000 /* beyond the time that a "wait" itself names */
+#define TAIL_LINES 40
+
+static const char *const kinds[] = { "upstream", "linkproxy", "holdfast", "client" };
+
+static struct {
+	struct stage_options opt;
+	char dir[256], home[4096];
+	struct member member[MEMBERS_MAX];
+	unsigned n;
+	struct cert_files cert;
+	bool has_cert;
+} st;
+
+uint64_t
+stage_ms(uint64_t ms)
+{
+	return ms * st.opt.slower;
+}
+
+/* ---- the directory ---- */
+
+static int
+remove_entry(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
+{
+	(void)sb;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+/* After a failure: what the programs said last. */
+static void
+show_and_close(void)
+{
+	char state[64];
+
+	for (unsigned i = 0; i < st.n; i++) {
+		struct member *m = &st.member[i];
+
+		proc_alive(&m->proc);
+		if (m->proc.log == NULL || access(m->proc.log, F_OK) != 0)
+			continue;
+		printf("  | %s: %s\n", m->proc.name, proc_state(&m->proc, state));
+		proc_tail(&m->proc, TAIL_LINES);
+	}
+	stage_close();
+}
+
+void
+stage_open(const struct stage_options *o)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	st.opt = *o;
+	if (getcwd(st.home, sizeof st.home) == NULL)
+		fail("getcwd: %s", strerror(errno));
+	snprintf(st.dir, sizeof st.dir, "%s/scenario.XXXXXX", tmp != NULL && strlen(tmp) < 200 ? tmp : "/tmp");
+	if (mkdtemp(st.dir) == NULL || chdir(st.dir) != 0)
+		fail("%s: %s", st.dir, strerror(errno));
+	fail_set_cleanup(show_and_close);
+}
+
+void
+stage_close(void)
+{
+	for (unsigned i = 0; i < st.n; i++) {
+		proc_kill(&st.member[i].proc);
+		free(st.member[i].proc.log);
+	}
+	st.n = 0;
+	if (chdir(st.home) != 0)
+		return;
+	if (st.opt.keep)
+		printf("  kept: %s\n", st.dir);
+	else
+		nftw(st.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- who is there ---- */
+
+struct member *
+stage_member(unsigned n)
+{
+	return n < st.n ? &st.member[n] : NULL;
+}
+
+static struct member *
+find(const char *name)
+{
+	for (unsigned i = 0; i < st.n; i++) {
+		if (strcmp(st.member[i].proc.name, name) == 0)
+			return &st.member[i];
+	}
+	return NULL;
+}
+
+struct member *
+stage_find(const char *name)
+{
+	struct member *m = find(name);
+
+	if (m == NULL)
+		fail("no program is called %s", name);
+	return m;
+}
+
+struct member *
+stage_add(const char *name, const char *kind, const char *target)
+{
+	struct member *m = &st.member[st.n];
+	unsigned k = 0;
+
+	while (k < sizeof kinds / sizeof *kinds && strcmp(kinds[k], kind) != 0)
+		k++;
+	if (k == sizeof kinds / sizeof *kinds)
+		fail("no such kind of program: %s", kind);
+	if (st.n == MEMBERS_MAX || find(name) != NULL || strlen(name) >= sizeof m->proc.name)
+		fail("cannot add %s: name is taken or too long, or there are %d already", name, MEMBERS_MAX);
+	if ((target == NULL) != (k == UPSTREAM))
+		fail("%s: every program but an upstream names the one it connects to", name);
+	memset(m, 0, sizeof *m);
+	proc_init(&m->proc, name, st.dir);
+	m->kind = (enum member_kind)k;
+	m->target = target == NULL ? NULL : stage_find(target);
+	st.n++;
+	return m;
+}
+
+/* Who answers in the end: behind all links. */
+static const struct member *
+server_of(const struct member *m)
+{
+	const struct member *t = m->target;
+
+	while (t->kind == LINKPROXY)
+		t = t->target;
+	return t;
+}
+
+void
+stage_config(const char *key, const char *value)
+{
+	if (!config_set(key, value))
+		fail("want section.name, got %s", key);
+}
+
+/* ---- asking ---- */
+
+/* A command that waits says how long in its last word. */
+static uint64_t
+answer_ms(const char *command)
+{
+	const char *last = strrchr(command, ' ');
+	uint64_t ms;
+
+	if (strncmp(command, "wait ", 5) == 0 && last != NULL && text_number(last + 1, &ms))
+		return ANSWER_MS + ms;
+	return ANSWER_MS;
+}
+
+bool
+stage_ask(struct member *m, const char *command, char answer[TEXT_MAX])
+{
+	char state[64];
+	int got;
+
+	if (m->kind == HOLDFAST)
+		fail("%s is a daemon, it takes no commands", m->proc.name);
+	if (!proc_alive(&m->proc))
+		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
+	if (!proc_say(&m->proc, command))
+		fail("%s does not read: %s", m->proc.name, command);
+	do { /* lines that begin with * are events, which nobody waits for here */
+		got = proc_line(&m->proc, answer, stage_ms(answer_ms(command)));
+	} while (got > 0 && *answer == '*');
+	switch (got) {
+	case PROC_GONE:
+		(void)proc_wait(&m->proc, stage_ms(1000));
+		fail("%s ended (%s) instead of answering: %s", m->proc.name, proc_state(&m->proc, state), command);
+	case PROC_TIMEOUT:
+		fail("%s gave no answer in time: %s", m->proc.name, command);
+	default:
+		break;
+	}
+	if (st.opt.verbose)
+		printf("  %s: %s => %s\n", m->proc.name, command, answer);
+	if (strncmp(answer, "ok", 2) == 0 && (answer[2] == '\0' || answer[2] == ' '))
+		return true;
+	if (strncmp(answer, "fail", 4) != 0)
+		fail("%s answered neither ok nor fail: %s", m->proc.name, answer);
+	return false;
+}
+
+static void
+must(struct member *m, const char *command)
+{
+	char answer[TEXT_MAX];
+
+	if (!stage_ask(m, command, answer))
+		fail("%s: %s: %s", m->proc.name, command, answer);
+}
+
+/* ---- starting ---- */
+
+/* Is there a program at this path, seen from where the runner was started? path: absolute then. */
+static bool __attribute__((format(printf, 2, 3)))
+program_at(char path[PATH_MAX], const char *fmt, ...)
+{
+	char candidate[2 * TEXT_MAX];
+	struct stat sb;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(candidate, sizeof candidate, fmt, ap);
+	va_end(ap);
+	return stat(candidate, &sb) == 0 && S_ISREG(sb.st_mode) && access(candidate, X_OK) == 0 && realpath(candidate, path) != NULL;
+}
+
+/* Where the program of this kind is: as installed or built (--bin), else beside the runner in the build folder. */
+static void
+find_program(enum member_kind kind, char path[PATH_MAX])
+{
+	const char *name = kinds[kind], *slash = strrchr(st.opt.self, '/');
+	int self_len = slash == NULL ? 0 : (int)(slash - st.opt.self);
+	bool found;
+
+	if (chdir(st.home) != 0)
+		fail("%s: %s", st.home, strerror(errno));
+	if (st.opt.bin != NULL)
+		found = program_at(path, "%s/%s", st.opt.bin, name) || program_at(path, "%s/obj/tests/%s/%s", st.opt.bin, name, name);
+	else
+		found = program_at(path, "%.*s/../%s/%s", self_len, st.opt.self, name, name) ||
+			program_at(path, "%.*s/../../../%s", self_len, st.opt.self, name);
+	if (chdir(st.dir) != 0)
+		fail("%s: %s", st.dir, strerror(errno));
+	if (!found)
+		fail("no program %s: give --bin, or build it", name);
+}
+
+static const struct cert_files *
+certificates(void)
+{
+	if (!st.has_cert && !cert_make(st.dir, "test", &st.cert))
+		fail("cannot make certificates");
+	st.has_cert = true;
+	return &st.cert;
+}
+
+struct argument_list {
+	char *v[PROC_ARGS_MAX + 1];
+	unsigned n;
+	char text[2 * TEXT_MAX]; /* what v points to */
+	size_t used;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+add_arg(struct argument_list *a, const char *fmt, ...)
+{
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(a->text + a->used, sizeof a->text - a->used, fmt, ap);
+	va_end(ap);
+	if (a->n == PROC_ARGS_MAX || len < 0 || a->used + (size_t)len >= sizeof a->text)
+		fail("too many arguments");
+	a->v[a->n++] = a->text + a->used;
+	a->used += (size_t)len + 1;
+}
+
+static void
+client_args(struct argument_list *a, const struct member *m)
+{
+	static const char *const quick[] = { "--backoff-ms", "20-200", "--resume-ms", "100", "--ping-ms", "500", "--pong-ms", "10000" };
+
+	add_arg(a, "--url");
+	add_arg(a, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
+	for (unsigned i = 0; i < sizeof quick / sizeof *quick; i++)
+		add_arg(a, "%s", quick[i]);
+	if (server_of(m)->tls) {
+		add_arg(a, "--tls-ca");
+		add_arg(a, "%s", certificates()->ca);
+	}
+}
+
+static void
+daemon_args(struct argument_list *a, const struct member *m)
+{
+	char path[TEXT_MAX], url[64], state[TEXT_MAX];
+
+	snprintf(path, sizeof path, "%.300s/%s.ini", st.dir, m->proc.name);
+	snprintf(state, sizeof state, "%.300s/%s.state", st.dir, m->proc.name);
+	snprintf(url, sizeof url, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
+	stage_config("upstream.url", url);
+	stage_config("holdfast.state_dir", state);
+	stage_config("upstream.ca_file", server_of(m)->tls ? certificates()->ca : "");
+	stage_config("listener.tls_certificate", m->tls ? certificates()->cert : "");
+	stage_config("listener.tls_key", m->tls ? certificates()->key : "");
+	if (!config_write(path))
+		fail("%s: %s", path, strerror(errno));
+	add_arg(a, "-c");
+	add_arg(a, "%s", path);
+}
+
+static void
+program_args(struct argument_list *a, const struct member *m)
+{
+	char path[PATH_MAX], more[TEXT_MAX], *rest = more, *word;
+
+	find_program(m->kind, path);
+	add_arg(a, "%s", path);
+	switch (m->kind) {
+	case UPSTREAM:
+		if (m->tls) {
+			add_arg(a, "--tls");
+			add_arg(a, "%s", certificates()->cert);
+			add_arg(a, "%s", certificates()->key);
+		}
+		break;
+	case LINKPROXY:
+		break; /* told below: its target may start later */
+	case HOLDFAST:
+		daemon_args(a, m);
+		break;
+	case CLIENT:
+		client_args(a, m);
+		break;
+	}
+	snprintf(more, sizeof more, "%s", m->args);
+	while ((word = text_word(&rest)) != NULL)
+		add_arg(a, "%s", word);
+	a->v[a->n] = NULL;
+}
+
+/* The port that a program says it listens on: "port N" first on its standard output; a daemon logs it. */
+static void
+learn_port(struct member *m)
+{
+	char line[TEXT_MAX], state[64];
+	off_t seen = m->proc.seen;
+	regex_t re;
+	bool found;
+
+	if (m->kind != HOLDFAST) {
+		if (proc_line(&m->proc, line, stage_ms(START_MS)) < 0 || sscanf(line, "port %u", &m->port) != 1)
+			fail("%s did not say its port", m->proc.name);
+		return;
+	}
+	if (regcomp(&re, "event=listening ", REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+	proc_skip_log(&m->proc);
+	found = proc_expect(&m->proc, &re, stage_ms(START_MS), line);
+	regfree(&re);
+	m->proc.seen = seen;
+	if (!found || strstr(line, "address=") == NULL || sscanf(strrchr(line, ':'), ":%u", &m->port) != 1) {
+		proc_alive(&m->proc);
+		fail("%s does not listen (%s)", m->proc.name, proc_state(&m->proc, state));
+	}
+}
+
+static void
+tell_target(struct member *l)
+{
+	char command[64];
+
+	if (l->kind != LINKPROXY || !l->wanted || l->target->port == 0)
+		return;
+	snprintf(command, sizeof command, "target 127.0.0.1:%u", l->target->port);
+	must(l, command);
+}
+
+void
+stage_start(struct member *m)
+{
+	struct argument_list *a;
+
+	if (proc_alive(&m->proc))
+		fail("%s is running already", m->proc.name);
+	if (m->target != NULL && m->target->port == 0)
+		fail("%s: start %s first", m->proc.name, m->target->proc.name);
+	a = calloc(1, sizeof *a);
+	if (a == NULL)
+		abort();
+	program_args(a, m);
+	if (!proc_start(&m->proc, a->v))
+		fail("%s: %s", a->v[0], strerror(errno));
+	free(a);
+	m->wanted = true;
+	if (m->kind != CLIENT)
+		learn_port(m);
+	tell_target(m);
+	for (unsigned i = 0; i < st.n; i++) {
+		if (st.member[i].target == m)
+			tell_target(&st.member[i]);
+	}
+}
+
+void
+stage_start_all(void)
+{
+	for (unsigned i = 0; i < st.n; i++) {
+		if (!proc_alive(&st.member[i].proc))
+			stage_start(&st.member[i]);
+	}
+}
+
+/* ---- ending ---- */
+
+void
+stage_stop(struct member *m)
+{
+	char state[64];
+
+	if (!proc_alive(&m->proc))
+		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
+	if (m->kind == HOLDFAST)
+		kill(m->proc.pid, SIGTERM);
+	else
+		must(m, "quit");
+	if (proc_wait(&m->proc, stage_ms(STOP_MS)) != 0)
+		fail("%s did not end in %d ms", m->proc.name, STOP_MS);
+	if (m->proc.status != 0)
+		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
+	m->wanted = false;
+}
+
+void
+stage_kill(struct member *m)
+{
+	char state[64];
+
+	if (!proc_alive(&m->proc))
+		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
+	proc_kill(&m->proc);
+	m->wanted = false;
+}
+
+static void
+finish_kind(enum member_kind kind)
+{
+	for (unsigned i = 0; i < st.n; i++) {
+		if (st.member[i].kind == kind && st.member[i].wanted)
+			stage_stop(&st.member[i]);
+	}
+}
+
+void
+stage_finish(void)
+{
+	char first[TEXT_MAX];
+	regex_t re;
+
+	finish_kind(HOLDFAST);
+	for (unsigned i = 0; i < st.n; i++) {
+		struct member *m = &st.member[i];
+
+		if ((m->kind == CLIENT || m->kind == UPSTREAM) && m->wanted && !m->may_violate &&
+		    (!stage_ask(m, "violations", first) || (strcmp(first, "ok 0") != 0 && strncmp(first, "ok 0 ", 5) != 0)))
+			fail("%s saw its peer break the protocol: %s", m->proc.name, first);
+	}
+	finish_kind(CLIENT);
+	finish_kind(LINKPROXY);
+	finish_kind(UPSTREAM);
+	if (regcomp(&re, "ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed", REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+	for (unsigned i = 0; i < st.n; i++) {
+		if (proc_logged(&st.member[i].proc, &re, first) != 0)
+			fail("%s: %s", st.member[i].proc.name, first);
+	}
+	regfree(&re);
+}

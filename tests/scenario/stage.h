@@ -1,0 +1,60 @@
+/* The programs of one scenario and how they are wired: who connects to whom, through which links, with TLS or not.
+ *
+ *	dev (client) -> edge (linkproxy) -> relay (holdfast) -> link (linkproxy) -> up (upstream)
+ *
+ * is the topology "default". There is one stage in a process. What goes wrong here ends the scenario (fail.h). */
+#ifndef TESTS_SCENARIO_STAGE_H
+#define TESTS_SCENARIO_STAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/scenario/proc.h"
+
+enum member_kind { UPSTREAM, LINKPROXY, HOLDFAST, CLIENT };
+
+struct member {
+	struct proc proc;
+	enum member_kind kind;
+	struct member *target; /* whom it connects to; NULL: nobody. Borrowed */
+	unsigned port;	       /* where it listens now; 0 */
+	bool tls;	       /* it is a TLS server */
+	bool wanted;	       /* the script has started it, and neither stopped nor killed it */
+	bool may_violate;      /* violations are part of the scenario */
+	char args[TEXT_MAX];   /* further arguments */
+};
+
+struct stage_options {
+	const char *bin;  /* folder of the programs, NULL: beside this one */
+	const char *self; /* argv[0] */
+	unsigned slower;  /* all time limits are multiplied with it */
+	bool keep, verbose;
+};
+
+/* Makes the private directory and goes there. */
+void stage_open(const struct stage_options *o);
+/* What must hold at the end of every scenario: daemons end with exit 0 on SIGTERM, nobody saw a violation, no sanitizer spoke. */
+void stage_finish(void);
+/* Ends what still runs and removes the directory. */
+void stage_close(void);
+
+struct member *stage_add(const char *name, const char *kind, const char *target);
+struct member *stage_find(const char *name); /* fails when there is none */
+/* The n-th member, NULL behind the last. */
+struct member *stage_member(unsigned n);
+
+/* Sets "section.name" of the daemons' configuration. */
+void stage_config(const char *key, const char *value);
+
+/* Starts one, or all that are not running (in the order they were added, which is from the upstream down); tells the links. */
+void stage_start(struct member *m);
+void stage_start_all(void);
+void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
+void stage_kill(struct member *m); /* kill -9 */
+
+/* Says a command and reads the answer; true when it begins with "ok". A program that does not answer ends the scenario. */
+bool stage_ask(struct member *m, const char *command, char answer[TEXT_MAX]);
+/* ms, times slower. */
+uint64_t stage_ms(uint64_t ms);
+
+#endif
