@@ -77,8 +77,12 @@ walk(bool up, const char *body, size_t len, size_t *nentries)
 		head_len = entry_format(&e, head);
 		if (before.ptr + head_len != entry_changeset(&e).ptr || memcmp(head, before.ptr, head_len) != 0)
 			harness_fail(__FILE__, __LINE__, "entry %zu is formatted differently", *nentries);
-		if (entry_changeset(&e).ptr + entry_changeset(&e).len != rest.ptr)
+		if (entry_changeset(&e).ptr + entry_changeset(&e).len != rest.ptr || rest.ptr + rest.len != copy + len)
 			harness_fail(__FILE__, __LINE__, "entry %zu is not followed by the rest", *nentries);
+		if (rest.len > before.len) { /* it ran over the end */
+			harness_fail(__FILE__, __LINE__, "entry %zu is longer than the body", *nentries);
+			break;
+		}
 	}
 	free(copy);
 	return err;
