@@ -358,9 +358,9 @@ program_args(struct argument_list *a, const struct member *m)
 	a->v[a->n] = NULL;
 }
 
-/* The port that a program says it listens on: "port N" first on its standard output; a daemon logs it. */
+/* The port that a program says it listens on: "port N" first on its standard output; a daemon logs it, behind before. */
 static void
-learn_port(struct member *m)
+learn_port(struct member *m, off_t before)
 {
 	char line[TEXT_MAX], state[64];
 	off_t seen = m->proc.seen;
@@ -374,7 +374,7 @@ learn_port(struct member *m)
 	}
 	if (regcomp(&re, "event=listening ", REG_EXTENDED | REG_NOSUB) != 0)
 		abort();
-	proc_skip_log(&m->proc);
+	m->proc.seen = before;
 	found = proc_expect(&m->proc, &re, stage_ms(START_MS), line);
 	regfree(&re);
 	m->proc.seen = seen;
@@ -398,6 +398,7 @@ tell_target(struct member *l)
 void
 stage_start(struct member *m)
 {
+	off_t seen = m->proc.seen, before;
 	struct argument_list *a;
 
 	if (proc_alive(&m->proc))
@@ -408,12 +409,15 @@ stage_start(struct member *m)
 	if (a == NULL)
 		abort();
 	program_args(a, m);
+	proc_skip_log(&m->proc);
+	before = m->proc.seen;
+	m->proc.seen = seen;
 	if (!proc_start(&m->proc, a->v))
 		fail("%s: %s", a->v[0], strerror(errno));
 	free(a);
 	m->wanted = true;
 	if (m->kind != CLIENT)
-		learn_port(m);
+		learn_port(m, before);
 	tell_target(m);
 	for (unsigned i = 0; i < st.n; i++) {
 		if (st.member[i].target == m)
