@@ -1,0 +1,63 @@
+/* A client's WebSocket: the upgrade, messages in and out, its sessions, and the upstream connection made for it.
+ *
+ *   REQUEST --upgrade read--> UPSTREAM --upstream's 101--> OPEN
+ *                   |            | unreachable                ^
+ *                   | link DOWN  v                            |
+ *                   +-------> ADMIT --admitted----------------+        any --> closed
+ *
+ *   REQUEST: handshake_timeout since accept.   UPSTREAM: waits for upstream's answer; any answer but 101 is passed on.
+ *   ADMIT: the offline policy is asked (admit.h).   OPEN: upstream may come and go; the client does not notice. */
+#ifndef RELAY_CONN_H
+#define RELAY_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "protocol/message.h"
+
+#include "relay/relay.h"
+
+struct conn;
+
+/* Takes over fd. */
+void conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t peer_len);
+
+/* Ends the client's WebSocket by closing TCP, the mildest end for a client (it reconnects and loses nothing).  reason is for the log.
+ * Sessions that still drain stay with the upstream connection, unless abort. */
+void conn_close(struct conn *c, const char *reason);
+void conn_abort(struct conn *c, const char *reason);
+
+/* The link changed state: connect again, or answer what waits. */
+void conn_link_changed(struct conn *c);
+
+/* Sends a message to the client (between streamed ones: it waits for the end of a message under way). */
+void conn_send(struct conn *c, const struct message *m, struct view body);
+
+/* A message whose body is streamed: begin, any number of pieces that add up to body_len, end. */
+void conn_stream_begin(struct conn *c, const struct message *m, uint64_t body_len);
+void conn_stream_data(struct conn *c, struct view data);
+void conn_stream_end(struct conn *c);
+
+/* The client broke the protocol: sends a connection-level ERROR with code (100-199) and closes, as a server does. */
+void conn_protocol_error(struct conn *c, unsigned code, const char *text);
+
+/* Reading from the client waits while any session of it is being opened. */
+void conn_suspend_open(struct conn *c);
+void conn_resume_open(struct conn *c);
+/* Every client is read again when the committer has caught up. */
+void conn_spool_changed(struct conn *c);
+
+const char *conn_endpoint(const struct conn *c); /* upstream and request path without query; lives as long as c */
+enum msg_flavour conn_flavour(const struct conn *c);
+unsigned conn_version(const struct conn *c);
+uint64_t conn_id(const struct conn *c);
+struct upstream *conn_upstream(const struct conn *c); /* open, or NULL */
+struct session_list *conn_sessions(struct conn *c);
+struct relay *conn_relay(const struct conn *c);
+struct conn *conn_next(const struct conn *c); /* on relay->conns */
+void conn_free_closed(void); /* end of pass */
+
+#endif

@@ -1,0 +1,383 @@
+/* Progress of one client file, and the way of its uploads to the committer.
+ *
+ * The tail exists so that a healthy link costs no flash wear: with ack = upstream an upload lingers here (options: linger), and
+ * what upstream acknowledges meanwhile is never written.  Everything else is posted at once.
+ *
+ * What can go wrong at the disk does not end here: a commit that failed for want of room marks the file with a gap; the session
+ * then goes on live (upstream holds the truth), and must close its client as soon as upstream is lost. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/clock.h"
+#include "relay/file.h"
+#include "relay/log.h"
+#include "relay/relay.h"
+#include "relay/session.h"
+#include "relay/spool.h"
+
+struct file_opening {
+	struct relay *relay;
+	struct session *session;
+	file_opened *opened; /* NULL: cancelled */
+	void *arg;
+};
+
+static void
+fill_record(struct file *f)
+{
+	struct store_file *r = f->rec;
+
+	r->download_server_version = f->cursors.download_server_version;
+	r->download_client_version = f->cursors.download_client_version;
+	r->latest_server_version = f->cursors.latest_server_version;
+	r->latest_server_version_salt = f->cursors.latest_server_version_salt;
+	r->upstream_client_version = f->upstream.client_version;
+	r->upstream_server_version = f->upstream.server_version;
+	r->locked_server_version = f->locked_server_version;
+	r->ack = f->ack;
+	r->downloaded = f->downloaded;
+	r->seen_ms = clock_wall_ms();
+}
+
+static void
+file_free(struct file *f)
+{
+	struct upload *u;
+
+	while ((u = TAILQ_FIRST(&f->tail)) != NULL) {
+		TAILQ_REMOVE(&f->tail, u, link);
+		upload_unref(u);
+	}
+	free(f->rec);
+	free(f);
+}
+
+/* Every operation ends here: counts it, and frees a file that nobody needs any more. */
+static void
+op_ended(struct file *f)
+{
+	f->inflight--;
+	if (f->session == NULL && f->inflight == 0)
+		file_free(f);
+}
+
+static struct file *
+file_new(struct relay *relay, struct session *s, const struct store_file *rec, bool known)
+{
+	struct file *f = relay_alloc(sizeof(*f));
+
+	TAILQ_INIT(&f->tail);
+	f->relay = relay;
+	f->session = s;
+	f->rec = relay_alloc(sizeof(*f->rec));
+	*f->rec = *rec;
+	f->is_new = !known;
+	f->cursors = (struct cursors){ rec->download_server_version, rec->download_client_version, rec->latest_server_version,
+		rec->latest_server_version_salt };
+	f->upstream = (struct pair){ rec->upstream_client_version, rec->upstream_server_version };
+	f->shown = (struct pair){ rec->shown_client_version, rec->shown_server_version };
+	f->held = f->stored = (struct pair){ rec->held_client_version, rec->held_server_version };
+	f->final = (struct pair){ rec->final_client_version, rec->final_server_version };
+	f->locked_server_version = rec->locked_server_version;
+	f->downloaded = rec->downloaded;
+	f->on_disk = rec->backlog_records > 0;
+	f->aside = rec->state == STORE_FILE_DIFFERS || rec->state == STORE_FILE_CONFLICT || rec->state == STORE_FILE_LOST;
+	/* ack sticks to the file until its backlog is drained (design section 5) */
+	f->ack = f->on_disk ? rec->ack : (relay->opt->ack == ACK_RELAY ? STORE_ACK_RELAY : STORE_ACK_UPSTREAM);
+	return f;
+}
+
+static void
+found(void *arg, struct spool_op *op)
+{
+	struct file_opening *o = arg;
+	struct file *f = NULL;
+
+	if (o->opened != NULL) {
+		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
+			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
+		else
+			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
+		o->opened(o->arg, f);
+	}
+	free(o);
+}
+
+struct file_opening *
+file_open(struct relay *relay, struct session *s, const char *endpoint, const char *path, uint64_t file_ident,
+	  uint64_t file_ident_salt, file_opened *opened, void *arg)
+{
+	struct file_opening *o = relay_alloc(sizeof(*o));
+	struct store_file *key = relay_alloc(sizeof(*key));
+
+	*o = (struct file_opening){ relay, s, opened, arg };
+	strncpy(key->endpoint, endpoint, STORE_ENDPOINT_MAX);
+	strncpy(key->path, path, STORE_PATH_MAX);
+	key->file_ident = file_ident;
+	key->file_ident_salt = file_ident_salt;
+	key->created_ms = clock_wall_ms();
+	spool_find(relay->spool, key, found, o);
+	free(key);
+	return o;
+}
+
+void
+file_open_cancel(struct file_opening *o)
+{
+	if (o != NULL)
+		o->opened = NULL;
+}
+
+static void
+linger_stop(struct file *f)
+{
+	if (f->linger_at != 0)
+		TAILQ_REMOVE(&f->relay->lingering, f, lingering);
+	f->linger_at = 0;
+}
+
+void
+file_detach(struct file *f)
+{
+	file_post(f);
+	f->session = NULL;
+	if (f->inflight == 0)
+		file_free(f);
+}
+
+static void
+tail_remove(struct file *f, struct upload *u)
+{
+	TAILQ_REMOVE(&f->tail, u, link);
+	f->tail_bytes -= u->len;
+	f->relay->tail_bytes -= u->len;
+	upload_unref(u);
+}
+
+/* An upload did not get to the disk.  What lies behind it in the tail will be refused too (spool_append's `after`). */
+static void
+append_failed(struct file *f, struct spool_op *op)
+{
+	struct upload *u = op->upload;
+
+	STAT_INC(f->relay, store_errors);
+	if (op->err == STORE_IO || op->err == STORE_CORRUPT)
+		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	if (op->err == STORE_DIFFERS) {
+		char text[96];
+
+		snprintf(text, sizeof(text), "client_version %llu was sent again with other bytes",
+			 (unsigned long long)op->bad_version);
+		file_set_state(f, STORE_FILE_DIFFERS, 0, text);
+		f->aside = true;
+	}
+	file_skip(f, u);
+	if (f->session != NULL)
+		session_store_failed(f->session, op->err);
+}
+
+static void
+appended(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+	struct upload *u = op->upload;
+
+	f->appending--;
+	if (f->rec->id == 0)
+		f->rec->id = op->file.id;
+	if (op->err == STORE_OK) {
+		u->durable = true;
+		f->on_disk = f->on_disk || u->nentry > 0;
+		if (op->file.held_client_version > f->stored.client_version)
+			f->stored = (struct pair){ op->file.held_client_version, op->file.held_server_version };
+		if (op->file.shown_client_version > f->shown.client_version)
+			f->shown = (struct pair){ op->file.shown_client_version, op->file.shown_server_version };
+	}
+	tail_remove(f, u);
+	if (op->err != STORE_OK)
+		append_failed(f, op);
+	else if (f->session != NULL)
+		session_stored(f->session);
+	file_acked(f, f->upstream); /* what came to the disk may have been acknowledged meanwhile */
+	op_ended(f);
+}
+
+static void
+post_one(struct file *f, struct upload *u)
+{
+	u->posted = true;
+	f->inflight++;
+	f->appending++;
+	fill_record(f);
+	spool_append(f->relay->spool, f->rec, u, u->after, f->ack == STORE_ACK_RELAY, appended, f);
+}
+
+void
+file_post(struct file *f)
+{
+	struct upload *u;
+
+	linger_stop(f);
+	TAILQ_FOREACH (u, &f->tail, link)
+		if (!u->posted)
+			post_one(f, u);
+}
+
+void
+file_note_progress(struct file *f, const struct upload *u)
+{
+	if (u->progress_client_version > f->final.client_version)
+		f->final = (struct pair){ u->progress_client_version, u->progress_server_version };
+	if (u->locked_server_version > f->locked_server_version)
+		f->locked_server_version = u->locked_server_version;
+}
+
+void
+file_take(struct file *f, struct upload *u, bool now)
+{
+	TAILQ_INSERT_TAIL(&f->tail, u, link);
+	u->after = f->held.client_version;
+	f->tail_bytes += u->len;
+	f->relay->tail_bytes += u->len;
+	if (u->last.client_version > f->held.client_version)
+		f->held = (struct pair){ u->last.client_version, u->last.server_version };
+	if (now) {
+		file_post(f);
+	} else if (f->linger_at == 0) {
+		f->linger_at = clock_ms() + f->relay->opt->linger_ms;
+		TAILQ_INSERT_TAIL(&f->relay->lingering, f, lingering);
+	}
+}
+
+void
+file_skip(struct file *f, const struct upload *u)
+{
+	struct pair last = { u->last.client_version, u->last.server_version };
+
+	f->gap = true;
+	if (last.client_version > f->gap_end.client_version)
+		f->gap_end = last;
+	if (last.client_version > f->held.client_version)
+		f->held = last;
+}
+
+static void
+trimmed(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	f->trimming = false;
+	if (op->err == STORE_OK) {
+		f->trimmed = op->upto;
+		if (op->upto >= f->stored.client_version && f->appending == 0)
+			f->on_disk = false;
+		file_acked(f, f->upstream);
+	} else if (op->err == STORE_IO || op->err == STORE_CORRUPT) {
+		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	}
+	op_ended(f);
+}
+
+void
+file_acked(struct file *f, struct pair p)
+{
+	struct upload *u, *next;
+
+	if (p.client_version > f->upstream.client_version)
+		f->upstream = p;
+	if (p.client_version > f->held.client_version)
+		f->held = p;
+	for (u = TAILQ_FIRST(&f->tail); u != NULL; u = next) {
+		next = TAILQ_NEXT(u, link);
+		if (!u->posted && u->last.client_version <= p.client_version)
+			tail_remove(f, u);
+	}
+	if (TAILQ_EMPTY(&f->tail))
+		linger_stop(f);
+	if (f->gap && f->gap_end.client_version <= p.client_version && f->appending == 0)
+		f->gap = false;
+	if (f->on_disk && !f->aside && !f->trimming && f->rec->id != 0 && p.client_version > f->trimmed) {
+		f->trimming = true;
+		f->inflight++;
+		fill_record(f);
+		spool_trim(f->relay->spool, f->rec, p.client_version, trimmed, f);
+	}
+	if (f->session != NULL && !file_waiting(f))
+		session_settled(f->session);
+}
+
+struct reading {
+	struct file *file;
+	unsigned generation;
+};
+
+static void
+was_read(void *arg, struct spool_op *op)
+{
+	struct reading *r = arg;
+	struct file *f = r->file;
+
+	op->upto = f->read_upto;
+	if (f->session != NULL && f->session->generation == r->generation)
+		session_batch(f->session, op);
+	free(r);
+	op_ended(f);
+}
+
+void
+file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, unsigned generation)
+{
+	struct reading *r = relay_alloc(sizeof(*r));
+
+	*r = (struct reading){ f, generation };
+	f->read_upto = f->stored.client_version;
+	f->inflight++;
+	spool_read(f->relay->spool, f->rec->id, after, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
+		   r);
+}
+
+static void
+updated(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	if (op->err == STORE_OK)
+		f->rec->id = op->file.id;
+	else
+		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
+	op_ended(f);
+}
+
+void
+file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text)
+{
+	if (f->rec->state == state && f->rec->state_code == code)
+		return;
+	f->rec->state = state;
+	f->rec->state_code = code;
+	f->rec->state_time_ms = clock_wall_ms();
+	snprintf(f->rec->state_text, sizeof(f->rec->state_text), "%s", text);
+	f->inflight++;
+	fill_record(f);
+	spool_update(f->relay->spool, f->rec, updated, f);
+}
+
+bool
+file_waiting(const struct file *f)
+{
+	return !f->aside && (f->on_disk || !TAILQ_EMPTY(&f->tail));
+}
+
+int64_t
+file_linger_pass(struct relay *relay, uint64_t now_ms)
+{
+	struct file *f;
+
+	while ((f = TAILQ_FIRST(&relay->lingering)) != NULL) {
+		if (f->linger_at > now_ms)
+			return (int64_t)(f->linger_at - now_ms);
+		file_post(f);
+	}
+	return -1;
+}

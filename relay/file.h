@@ -1,0 +1,98 @@
+/* A client file as one session sees it: identity, cursors, progress, and the tail of uploads that are not on disk yet.
+ *
+ *   client versions   0 ........ upstream ........ stored ........ held
+ *                      acknowledged    on disk      tail (memory)
+ *                      by upstream     (backlog)
+ *
+ * A struct file belongs to exactly one session and is read afresh from the store for each (the store is the truth; the spool's order
+ * makes every write of the last session visible to the next).  When the session ends, file_detach posts what is left of the tail;
+ * the struct goes away when its last operation is done. */
+#ifndef RELAY_FILE_H
+#define RELAY_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "buffer/store.h"
+
+#include "relay/upload.h"
+
+struct relay;
+struct session;
+
+struct pair { /* a progress pair: versions that belong together */
+	uint64_t client_version, server_version;
+};
+
+struct cursors {
+	uint64_t download_server_version, download_client_version, latest_server_version, latest_server_version_salt;
+};
+
+struct file {
+	TAILQ_ENTRY(file) lingering; /* on relay->lingering while linger_at is not 0 */
+	struct relay *relay;	     /* borrowed */
+	struct session *session;     /* borrowed; NULL once detached */
+	struct store_file *rec;	     /* as read or last written; owned.  Cursors and pairs below are newer. */
+	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
+	struct pair upstream, shown, held, stored, final;
+	uint64_t locked_server_version;
+	enum store_ack ack;
+	bool is_new;	     /* the store knew nothing of it when it was opened */
+	bool downloaded;     /* a DOWNLOAD was passed on to this client once */
+	bool aside;	     /* its records are set aside: nothing is stored or replayed */
+	bool gap;	     /* an upload could not be stored: only upstream's acknowledgement heals it */
+	struct pair gap_end; /* the newest such */
+	bool on_disk;	     /* records may be on disk */
+	bool trimming;
+	uint64_t trimmed;    /* client_version */
+	struct upload_list tail; /* not durable, oldest first */
+	size_t tail_bytes;
+	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
+	uint64_t linger_at;  /* clock_ms when the tail is to be posted; 0 = nothing lingers */
+	unsigned inflight;   /* operations at the spool */
+	unsigned appending;  /* of these, appends */
+};
+
+TAILQ_HEAD(file_list, file);
+
+/* What became of the store's answer for a session's IDENT; f is NULL on failure (the store refused: close the client). */
+typedef void file_opened(void *arg, struct file *f);
+
+/* Reads the file (relay->spool).  opened is called from the loop, later; s becomes f->session.  To give up before: file_open_cancel. */
+struct file_opening *file_open(struct relay *relay, struct session *s, const char *endpoint, const char *path, uint64_t file_ident,
+			       uint64_t file_ident_salt, file_opened *opened, void *arg);
+void file_open_cancel(struct file_opening *o);
+
+/* The session is done with f: the rest of the tail is posted, f frees itself later. */
+void file_detach(struct file *f);
+
+/* The client stated the progress and the locked version of u: the pair final, and what may be locked in its name. */
+void file_note_progress(struct file *f, const struct upload *u);
+
+/* Takes u (its reference; at least one entry) as the newest of the file.  now: post at once, else it may linger.  Raises held. */
+void file_take(struct file *f, struct upload *u, bool now);
+
+/* u was forwarded but cannot be kept here: a gap until upstream acknowledges it. */
+void file_skip(struct file *f, const struct upload *u);
+
+/* Posts everything of the tail that was not posted yet. */
+void file_post(struct file *f);
+
+/* Upstream acknowledged up to p: forgets the tail up to it, trims the disk (I2). */
+void file_acked(struct file *f, struct pair p);
+
+/* Asks for the next batch to replay (spool_read); session_batch gets it, unless the session's generation is another by then. */
+void file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, unsigned generation);
+
+/* Sets the state durably (design section 8), with reason text (cut at STORE_TEXT_MAX). */
+void file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text);
+
+/* Whether anything waits here that upstream has not acknowledged. */
+bool file_waiting(const struct file *f);
+
+/* The lingering tails that are due; returns ms until the next is due, or -1. */
+int64_t file_linger_pass(struct relay *relay, uint64_t now_ms);
+
+#endif

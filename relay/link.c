@@ -1,0 +1,241 @@
+/* Evidence and verdict about the way to upstream.  See link.h for the states.
+ *
+ * A cut connection says little (a superseded session, a server restart), so every failure only asks for a probe; the probe, or
+ * LINK_FAILS connections in a row that could not even be made, decide.  Whoever proves that upstream is there makes the link UP. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "relay/clock.h"
+#include "relay/conn.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/upstream.h"
+
+#define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
+#define LINK_PROBE_OFFER "com.mongodb.realm-sync#14, com.mongodb.realm-sync#13, com.mongodb.realm-sync#12, com.mongodb.realm-sync#11, " \
+			 "com.mongodb.realm-sync#10, com.mongodb.realm-sync#9, com.mongodb.realm-sync#8, com.mongodb.realm-sync/7, "     \
+			 "com.mongodb.realm-sync/6, com.mongodb.realm-sync/5, com.mongodb.realm-sync/4, com.mongodb.realm-sync/3, "      \
+			 "com.mongodb.realm-sync/2"
+
+struct link {
+	struct relay *relay;
+	enum link_state state;
+	uint64_t since;
+	char cause[256];
+	char *path;
+	unsigned fails;
+	struct upstream *probe;
+	struct event *timer; /* the next probe */
+};
+
+static const struct upstream_ops probe_ops;
+
+static void
+next_probe(struct link *l, uint64_t ms)
+{
+	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(l->timer, &tv);
+}
+
+static void
+set_state(struct link *l, enum link_state to, const char *cause)
+{
+	struct conn *c, *next;
+	struct log_line line;
+	enum link_state from = l->state;
+	uint64_t now = clock_ms();
+
+	snprintf(l->cause, sizeof(l->cause), "%s", cause);
+	if (from == to)
+		return;
+	log_begin(&line, to == LINK_DOWN ? LOG_WARN : LOG_INFO, "link");
+	log_str(&line, "state", link_state_name(to));
+	log_str(&line, "was", link_state_name(from));
+	log_u64(&line, "was_for_ms", now - l->since);
+	if (to == LINK_DOWN)
+		log_str(&line, "cause", cause);
+	log_end(&line);
+	l->state = to;
+	l->since = now;
+	l->fails = 0;
+	relay_status(l->relay);
+	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
+		next = conn_next(c);
+		conn_link_changed(c);
+	}
+}
+
+static void
+probe_now(struct link *l)
+{
+	struct upstream_request req = { .target = view_of(l->path),
+		.protocol = view_of(LINK_PROBE_OFFER),
+		.user_agent = view_of("holdfast"),
+		.flavour = MSG_PBS };
+
+	event_del(l->timer);
+	if (l->probe == NULL && !l->relay->stopping)
+		l->probe = upstream_open(l->relay, &req, &probe_ops, l, NULL);
+}
+
+static void
+probe_opened(void *arg, struct view subprotocol, struct view server)
+{
+	struct link *l = arg;
+
+	(void)subprotocol;
+	(void)server;
+	upstream_ping(l->probe);
+}
+
+static void
+probe_ended(struct link *l)
+{
+	l->probe = NULL;
+	next_probe(l, l->state == LINK_DOWN ? l->relay->opt->probe_interval_ms : l->relay->opt->upstream_ping_ms);
+}
+
+static void
+probe_pong(void *arg)
+{
+	struct link *l = arg;
+
+	upstream_close(l->probe, "probe succeeded");
+	probe_ended(l);
+}
+
+/* Upstream speaks HTTP but wants credentials the probe does not have.  From a verified host, or as a plain 401 (portals redirect or
+ * forbid), that is upstream. */
+static void
+probe_refused(void *arg, const struct http_head *head, struct view body)
+{
+	struct link *l = arg;
+	char why[64];
+
+	(void)body;
+	l->probe = NULL;
+	snprintf(why, sizeof(why), "the probe was answered %u", head->status);
+	if ((l->relay->tls_upstream != NULL && l->relay->opt->upstream_verify) || head->status == 401 || head->status >= 500)
+		link_succeeded(l);
+	else
+		set_state(l, LINK_DOWN, why);
+	probe_ended(l);
+}
+
+static void
+probe_lost(void *arg, enum link_evidence e, const char *why)
+{
+	struct link *l = arg;
+
+	(void)e;
+	l->probe = NULL;
+	set_state(l, LINK_DOWN, why);
+	probe_ended(l);
+}
+
+static const struct upstream_ops probe_ops = {
+	.refused = probe_refused,
+	.opened = probe_opened,
+	.lost = probe_lost,
+	.pong = probe_pong,
+};
+
+static void
+timer_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct link *l = arg;
+
+	(void)fd;
+	(void)what;
+	if (l->state != LINK_DOWN && l->relay->nupstreams > 0)
+		next_probe(l, l->relay->opt->upstream_ping_ms); /* live connections ping by themselves */
+	else
+		probe_now(l);
+}
+
+struct link *
+link_new(struct relay *relay)
+{
+	struct link *l = relay_alloc(sizeof(*l));
+
+	l->relay = relay;
+	l->since = clock_ms();
+	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
+	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
+	if (l->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	next_probe(l, 0);
+	return l;
+}
+
+void
+link_free(struct link *l)
+{
+	if (l == NULL)
+		return;
+	upstream_close(l->probe, "stopping");
+	event_free(l->timer);
+	free(l->path);
+	free(l);
+}
+
+enum link_state
+link_state(const struct link *l)
+{
+	return l->state;
+}
+
+bool
+link_down(const struct link *l)
+{
+	return l->state == LINK_DOWN;
+}
+
+const char *
+link_state_name(enum link_state state)
+{
+	static const char *const names[] = { "unknown", "up", "down" };
+
+	return names[state];
+}
+
+uint64_t
+link_since_ms(const struct link *l)
+{
+	return l->since;
+}
+
+const char *
+link_cause(const struct link *l)
+{
+	return l->state == LINK_DOWN ? l->cause : "";
+}
+
+void
+link_failed(struct link *l, enum link_evidence e, const char *why)
+{
+	if (l->state == LINK_DOWN)
+		return;
+	if (e != LINK_CUT && e != LINK_GARBLED && ++l->fails >= LINK_FAILS)
+		set_state(l, LINK_DOWN, why);
+	probe_now(l);
+}
+
+void
+link_succeeded(struct link *l)
+{
+	l->fails = 0;
+	set_state(l, LINK_UP, "");
+}
+
+void
+link_set_path(struct link *l, const char *path)
+{
+	if (strcmp(l->path, path) == 0)
+		return;
+	free(l->path);
+	l->path = relay_strndup(path, strlen(path));
+}

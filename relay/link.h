@@ -1,0 +1,49 @@
+/* The way to upstream: UP or DOWN, decided by evidence with hysteresis (design section 6).
+ *
+ *             probe or connection succeeded
+ *      +---------------------------------------+
+ *      v                                       |
+ *   UNKNOWN/UP --failed probe, or LINK_FAILS connections failing in a row--> DOWN
+ *
+ *   UNKNOWN (start): treated as UP, so the first client is tried upstream.
+ *   UP:    a failure starts a probe at once; a cut alone never makes the link DOWN.  With no connection open it is probed from time
+ *          to time, so that the status tells the truth.
+ *   DOWN:  probed every probe_interval; nobody else connects.
+ *
+ * A probe is a connection of the relay's own: TCP, TLS, an upgrade without credentials to the path last accepted, and PING/PONG. */
+#ifndef RELAY_LINK_H
+#define RELAY_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct relay;
+struct link;
+
+enum link_state { LINK_UNKNOWN, LINK_UP, LINK_DOWN };
+
+enum link_evidence {
+	LINK_CUT,	/* an open connection ended: says little */
+	LINK_UNREACHED, /* TCP, TLS or upgrade did not come about, or took too long */
+	LINK_GARBLED,	/* an open connection sent what is no message */
+	LINK_SILENT,	/* no PONG */
+	LINK_UNTRUSTED, /* certificate, or an answer that is not this protocol: portal or proxy */
+};
+
+struct link *link_new(struct relay *relay);
+void link_free(struct link *l);
+
+enum link_state link_state(const struct link *l);
+bool link_down(const struct link *l);
+const char *link_state_name(enum link_state state);
+uint64_t link_since_ms(const struct link *l);	/* clock_ms of the last change */
+const char *link_cause(const struct link *l);	/* why it is DOWN, in words; "" otherwise */
+
+/* A connection that ought to have worked did not; why in words (copied). */
+void link_failed(struct link *l, enum link_evidence e, const char *why);
+/* A connection proved that upstream is there. */
+void link_succeeded(struct link *l);
+/* The request path that upstream last accepted (copied), for probes. */
+void link_set_path(struct link *l, const char *path);
+
+#endif

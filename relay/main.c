@@ -1,0 +1,363 @@
+/* holdfast: start, the loop, the end.
+ *
+ * The loop is ours (style 33): one pass of libevent, then, in this order, what the pass left to do: tails whose linger is over are
+ * posted, clients are told what the committer made durable, queued output is sent, and what was closed is freed.  Persist-before-reply is
+ * this order and nothing else: an acknowledgement is made only from a completed commit (session_show_pass), I1. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "buffer/store.h"
+
+#include "relay/clock.h"
+#include "relay/conf.h"
+#include "relay/conn.h"
+#include "relay/link.h"
+#include "relay/listener.h"
+#include "relay/log.h"
+#include "relay/relay.h"
+#include "relay/resolver.h"
+#include "relay/session.h"
+#include "relay/spool.h"
+#include "relay/stream.h"
+#include "relay/tls.h"
+#include "relay/upstream.h"
+
+#define LOG_FILE_BYTES (4u << 20)   /* one Berkeley DB log file; the default of 10 MB is much for small flash */
+#define CHECKPOINT_BYTES (4u << 20) /* recovery replays at most about this much: well under a second (facts.md) */
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: holdfast -c FILE [-t] [-v]\n"
+	      "  -c FILE  configuration (see holdfast.ini(5))\n"
+	      "  -t       check the configuration and exit\n"
+	      "  -v       log at level debug\n",
+	      out);
+}
+
+/* ---- the parts, in order ---- */
+
+static void
+store_error(void *arg, const char *text)
+{
+	struct log_line l;
+
+	(void)arg;
+	log_begin(&l, LOG_WARN, "store");
+	log_str(&l, "text", text);
+	log_end(&l);
+}
+
+static void
+store_fatal(const char *text)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_ERROR, "store_fatal");
+	log_str(&l, "text", text);
+	log_end(&l);
+}
+
+static struct store *
+open_store(const struct options *o)
+{
+	struct store_options so = { .dir = o->state_dir,
+		.max_bytes = o->buffer_max_bytes,
+		.cache_bytes = (uint32_t)o->buffer_cache_bytes,
+		.log_file_bytes = LOG_FILE_BYTES,
+		.checkpoint_bytes = CHECKPOINT_BYTES,
+		.on_error = store_error,
+		.on_fatal = store_fatal };
+	struct store *store;
+	char why[512];
+	enum store_err err = store_open(&so, &store, why, sizeof(why));
+
+	if (err != STORE_OK) {
+		struct log_line l;
+
+		log_begin(&l, LOG_ERROR, "store_open_failed");
+		log_str(&l, "dir", o->state_dir);
+		log_str(&l, "error", store_strerror(err));
+		log_str(&l, "reason", why);
+		log_end(&l);
+		exit(1);
+	}
+	return store;
+}
+
+static struct tls_context *
+need_tls(struct tls_context *t, const char *what, const char *why)
+{
+	struct log_line l;
+
+	if (t != NULL)
+		return t;
+	log_begin(&l, LOG_ERROR, "tls");
+	log_str(&l, "for", what);
+	log_str(&l, "reason", why);
+	log_end(&l);
+	exit(1);
+}
+
+static void
+open_tls(struct relay *r)
+{
+	const struct options *o = r->opt;
+	char why[512] = "";
+
+	if (o->tls_certificate[0] != '\0')
+		r->tls_listen = need_tls(tls_server_new(o->tls_certificate, o->tls_key, why, sizeof(why)), "listener", why);
+	if (r->upstream_url.tls)
+		r->tls_upstream = need_tls(tls_client_new(o->upstream_ca_file, o->upstream_verify, why, sizeof(why)), "upstream",
+					   why);
+}
+
+static void
+accepted(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+	conn_accept(arg, fd, peer, peer_len);
+}
+
+static void
+spool_changed(void *arg)
+{
+	struct relay *r = arg;
+	struct conn *c, *next;
+
+	for (c = TAILQ_FIRST(&r->conns); c != NULL; c = next) {
+		next = conn_next(c);
+		conn_spool_changed(c);
+	}
+}
+
+static void
+relay_open(struct relay *r)
+{
+	char why[512];
+
+	TAILQ_INIT(&r->conns);
+	TAILQ_INIT(&r->upstreams);
+	TAILQ_INIT(&r->lingering);
+	TAILQ_INIT(&r->to_show);
+	TAILQ_INIT(&r->ended_sessions);
+	if (!address_url(r->opt->upstream_url, &r->upstream_url, why, sizeof(why)))
+		log_fatal("upstream", "reason=\"%s\"", why);
+	open_tls(r);
+	r->base = event_base_new();
+	if (r->base == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	stream_init(r->base);
+	r->spool = spool_new(r->base, open_store(r->opt), spool_changed, r);
+	r->resolver = resolver_new(r->base, NULL);
+	if (r->spool == NULL || r->resolver == NULL)
+		log_fatal("threads", "errno=%d", errno);
+	r->link = link_new(r);
+	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
+	if (r->listener == NULL)
+		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
+}
+
+static void end_of_pass(struct relay *r);
+
+static void
+relay_close(struct relay *r)
+{
+	struct conn *c;
+	struct upstream *u;
+
+	r->stopping = true;
+	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
+		conn_abort(c, "stopping");
+	link_free(r->link);
+	r->link = NULL;
+	while ((u = TAILQ_FIRST(&r->upstreams)) != NULL)
+		upstream_close(u, "stopping");
+	end_of_pass(r);
+	listener_close(r->listener);
+	spool_free(r->spool); /* what the sessions posted on their way out is committed here */
+	resolver_free(r->resolver);
+	stream_fini();
+	event_base_free(r->base);
+	tls_free(r->tls_listen);
+	tls_free(r->tls_upstream);
+}
+
+/* ---- the loop ---- */
+
+static struct timeval
+from_ms(uint64_t ms)
+{
+	return (struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+}
+
+static void
+status_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	relay_status(arg);
+}
+
+static void
+stop_cb(evutil_socket_t sig, short what, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)what;
+	log_event(LOG_INFO, "stopping", "signal=%d", (int)sig);
+	r->stopping = true;
+}
+
+static void
+linger_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg; /* the pass itself does the work */
+}
+
+static void
+end_of_pass(struct relay *r)
+{
+	session_show_pass(r);
+	stream_flush_all();
+	stream_reap();
+	session_free_ended(r);
+	conn_free_closed();
+	upstream_free_closed();
+}
+
+static void
+loop(struct relay *r)
+{
+	struct event *status = event_new(r->base, -1, EV_PERSIST, status_cb, r);
+	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
+	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
+	struct event *linger = event_new(r->base, -1, 0, linger_cb, r);
+	struct timeval tv = from_ms(r->opt->status_interval_ms);
+
+	if (status == NULL || term == NULL || intr == NULL || linger == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	event_add(status, &tv);
+	event_add(term, NULL);
+	event_add(intr, NULL);
+	relay_status(r);
+	while (!r->stopping) {
+		int64_t wait;
+
+		if (event_base_loop(r->base, EVLOOP_ONCE) < 0)
+			log_fatal("loop", "errno=%d", errno);
+		clock_update();
+		wait = file_linger_pass(r, clock_ms());
+		if (wait >= 0) {
+			tv = from_ms((uint64_t)wait);
+			event_add(linger, &tv);
+		}
+		end_of_pass(r);
+	}
+	event_free(linger);
+	event_free(intr);
+	event_free(term);
+	event_free(status);
+}
+
+/* ---- start ---- */
+
+static bool
+check_only(const struct options *o)
+{
+	struct relay r = { .opt = o };
+	char why[512];
+
+	if (!address_url(o->upstream_url, &r.upstream_url, why, sizeof(why)))
+		log_fatal("upstream", "reason=\"%s\"", why);
+	open_tls(&r);
+	tls_free(r.tls_listen);
+	tls_free(r.tls_upstream);
+	return true;
+}
+
+static struct options
+read_options(const char *path)
+{
+	struct options o;
+	struct conf_errors errs;
+
+	if (!conf_load(path, &o, &errs)) {
+		conf_errors_print(&errs, stderr);
+		conf_errors_free(&errs);
+		exit(1);
+	}
+	conf_errors_free(&errs);
+	return o;
+}
+
+/* Secrets are in this process: no core, no debugger of another user, no readable files (I9). */
+static void
+harden(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	if (setrlimit(RLIMIT_CORE, &none) != 0)
+		log_event(LOG_WARN, "core_limit", "errno=%d", errno);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct relay r = { 0 };
+	struct options o;
+	const char *path = NULL;
+	bool check = false, verbose = false;
+	int ch;
+
+	while ((ch = getopt(argc, argv, "c:tvh")) != -1) {
+		switch (ch) {
+		case 'c':
+			path = optarg;
+			break;
+		case 't':
+			check = true;
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (path == NULL || optind != argc) {
+		usage(stderr);
+		return 2;
+	}
+	harden();
+	clock_update();
+	o = read_options(path);
+	log_set_level(verbose ? LOG_DEBUG : (enum log_level)o.log_level);
+	if (check) {
+		check_only(&o);
+		options_free(&o);
+		return 0;
+	}
+	r.opt = &o;
+	relay_open(&r);
+	loop(&r);
+	relay_close(&r);
+	log_event(LOG_INFO, "stopped", "reason=signal");
+	options_free(&o);
+	return 0;
+}

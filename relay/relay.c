@@ -1,0 +1,70 @@
+/* The little that all parts share: allocation, room in the buffer, the status line. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/clock.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/relay.h"
+#include "relay/spool.h"
+
+void *
+relay_alloc(size_t n)
+{
+	void *p = calloc(1, n != 0 ? n : 1);
+
+	if (p == NULL)
+		log_fatal("out_of_memory", "bytes=%zu", n);
+	return p;
+}
+
+char *
+relay_strndup(const void *text, size_t n)
+{
+	char *p = relay_alloc(n + 1);
+
+	if (n > 0)
+		memcpy(p, text, n);
+	return p;
+}
+
+bool
+relay_room(const struct relay *relay, uint64_t n)
+{
+	uint64_t max = relay->opt->buffer_max_bytes, used = spool_stat(relay->spool)->bytes + relay->tail_bytes;
+
+	return used <= max && n <= max - used;
+}
+
+bool
+relay_has_room(const struct relay *relay)
+{
+	return relay_room(relay, relay->opt->buffer_max_bytes / 10);
+}
+
+void
+relay_status(struct relay *relay)
+{
+	const struct store_stat *st = spool_stat(relay->spool);
+	uint64_t wall = clock_wall_ms();
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "status");
+	log_str(&l, "link", link_state_name(link_state(relay->link)));
+	log_u64(&l, "since_s", (clock_ms() - link_since_ms(relay->link)) / 1000);
+	if (link_down(relay->link))
+		log_str(&l, "cause", link_cause(relay->link));
+	log_u64(&l, "conns", relay->nconns);
+	log_u64(&l, "sessions", relay->nsessions);
+	log_u64(&l, "upstreams", relay->nupstreams);
+	log_u64(&l, "backlog_records", st->records);
+	log_u64(&l, "backlog_bytes", st->bytes);
+	log_u64(&l, "backlog_files", st->files_with_backlog);
+	log_u64(&l, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
+	log_u64(&l, "unwritten_bytes", relay->tail_bytes);
+	log_str(&l, "buffer", relay_has_room(relay) ? "ok" : "full");
+#define COUNTER(name, help) log_u64(&l, #name, relay->stats.name);
+#include "relay/stats.def"
+#undef COUNTER
+	log_end(&l);
+}

@@ -1,0 +1,75 @@
+/* What the parts of the daemon share: one struct relay, made by main, passed to all.
+ *
+ * It owns nothing by itself; main opens and closes the parts in order.  Lists here are for passes over all of a kind
+ * (status, link changes); each element is owned by its own file. */
+#ifndef RELAY_RELAY_H
+#define RELAY_RELAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "relay/address.h"
+#include "relay/file.h"
+#include "relay/options.h"
+
+struct event_base;
+struct spool;
+struct resolver;
+struct link;
+struct listener;
+struct tls_context;
+struct conn;
+struct upstream;
+struct session;
+
+struct stats {
+#define COUNTER(name, help) uint64_t name;
+#include "relay/stats.def"
+#undef COUNTER
+};
+
+#define STAT_INC(relay, name) ((relay)->stats.name++)
+#define STAT_ADD(relay, name, n) ((relay)->stats.name += (n))
+
+TAILQ_HEAD(conn_list, conn);
+TAILQ_HEAD(upstream_list, upstream);
+TAILQ_HEAD(session_list, session);
+
+struct relay {
+	const struct options *opt;
+	struct address_url upstream_url;
+	struct event_base *base;
+	struct spool *spool;
+	struct resolver *resolver;
+	struct link *link;
+	struct listener *listener;
+	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
+	struct conn_list conns;
+	struct upstream_list upstreams;
+	struct file_list lingering;   /* files with a tail that waits for linger, oldest first */
+	struct session_list to_show;  /* sessions that owe their client an acknowledgement (ack = relay) */
+	struct session_list ended_sessions;
+	void *registry;		      /* sessions by file identity (session.c) */
+	uint64_t nconns, nsessions, nupstreams;
+	uint64_t tail_bytes;	      /* in all tails (I6) */
+	uint64_t next_conn_id;
+	struct stats stats;
+	bool stopping;
+};
+
+/* calloc that ends the process when memory is out: nothing acknowledged is lost by it, and going on half-made would lose more. */
+void *relay_alloc(size_t n);
+char *relay_strndup(const void *text, size_t n); /* NUL terminated copy; frees with free() */
+
+/* Whether n more payload bytes fit into the buffer (options: max_bytes); counts what is on its way to the disk. */
+bool relay_room(const struct relay *relay, uint64_t n);
+
+/* Whether there is room again after it was full (with hysteresis: a tenth of max_bytes must be free). */
+bool relay_has_room(const struct relay *relay);
+
+/* One status line (logfmt). */
+void relay_status(struct relay *relay);
+
+#endif

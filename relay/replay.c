@@ -1,0 +1,230 @@
+/* The backlog on its way up.
+ *
+ * A batch is read by the committer as the body of one UPLOAD, deflated there, and sent here.  At most replay_window bytes are
+ * unacknowledged, at most one batch waits in the connection's queue (so the relay's PING never waits behind more), and on a thin link a batch
+ * is no larger than what leaves in REPLAY_BATCH_S seconds.
+ *
+ * Progress (S3, S4, S5): each UPLOAD carries the pair of its own last entry.  Anything higher would make upstream skip the
+ * entries still to come.  The client's own progress, which may be higher, goes when nothing older is left.
+ *
+ * Order (I3): `sent` only rises within an upstream session, everything is taken from just above it: first the disk, then the tail
+ * in memory that is not on disk yet.  When both are exhausted the session is LIVE. */
+#include <stdlib.h>
+
+#include "relay/conn.h"
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/replay.h"
+#include "relay/spool.h"
+#include "relay/upstream.h"
+
+#define REPLAY_BATCH_S 30 /* seconds of the measured rate in one batch: bounds how long a PING or another session waits */
+
+struct out_upload {
+	struct view body;
+	size_t uncompressed_size;
+	bool is_compressed;
+	struct pair progress;
+	uint64_t locked_server_version;
+};
+
+static void
+send_upload(struct session *s, const struct out_upload *o)
+{
+	struct message m = { .type = MSG_C_UPLOAD, .session_ident = s->upstream_ident };
+
+	m.upload = (struct msg_upload){ .is_compressed = o->is_compressed,
+		.uncompressed_size = o->uncompressed_size,
+		.compressed_size = o->is_compressed ? o->body.len : 0,
+		.progress_client_version = o->progress.client_version,
+		.progress_server_version = o->progress.server_version,
+		.locked_server_version = o->locked_server_version };
+	upstream_send(s->upstream, &m, o->body);
+	s->sent = o->progress;
+}
+
+/* Only what the client itself stated may be locked (it never falls over the life of the file), within what this session reached. */
+static uint64_t
+locked_version(const struct session *s)
+{
+	uint64_t locked = s->file->locked_server_version;
+
+	return locked < s->reached ? locked : s->reached;
+}
+
+static void
+note_unacked(struct session *s, uint64_t last_client_version, size_t bytes)
+{
+	struct sent_batch *b = relay_alloc(sizeof(*b));
+
+	b->last_client_version = last_client_version;
+	b->bytes = bytes;
+	STAILQ_INSERT_TAIL(&s->unacked, b, link);
+	s->unacked_bytes += bytes;
+}
+
+void
+replay_acked(struct session *s, uint64_t client_version)
+{
+	struct sent_batch *b;
+
+	while ((b = STAILQ_FIRST(&s->unacked)) != NULL && b->last_client_version <= client_version) {
+		STAILQ_REMOVE_HEAD(&s->unacked, link);
+		s->unacked_bytes -= b->bytes;
+		free(b);
+	}
+}
+
+void
+replay_reset(struct session *s)
+{
+	replay_acked(s, UINT64_MAX);
+	s->reading = false;
+	s->disk_end = 0;
+	s->sent = (struct pair){ 0, 0 };
+}
+
+/* The next upload of the tail that holds something not sent yet; NULL when there is none. */
+static struct upload *
+tail_next(const struct session *s)
+{
+	struct upload *u;
+
+	TAILQ_FOREACH (u, &s->file->tail, link)
+		if (u->last.client_version > s->sent.client_version)
+			return u;
+	return NULL;
+}
+
+/* False: upstream has not been brought to the version that u builds on (a restored device); a DOWNLOAD will. */
+static bool
+send_from_tail(struct session *s, const struct upload *u)
+{
+	size_t n;
+	struct view body = upload_after(u, s->sent.client_version, &n);
+	struct out_upload o = { .body = body,
+		.uncompressed_size = body.len,
+		.progress = { u->last.client_version, u->last.server_version },
+		.locked_server_version = locked_version(s) };
+
+	if (u->last.server_version > s->reached)
+		return false;
+	send_upload(s, &o);
+	STAT_ADD(s->relay, replayed, n);
+	note_unacked(s, u->last.client_version, body.len);
+	return true;
+}
+
+static void
+become_live(struct session *s)
+{
+	const struct file *f = s->file;
+	struct out_upload o = { .progress = f->final, .locked_server_version = locked_version(s) };
+
+	if (f->final.client_version > s->sent.client_version && f->final.client_version > f->upstream.client_version &&
+	    f->final.server_version <= s->reached && f->final.server_version >= s->sent.server_version)
+		send_upload(s, &o);
+	s->upside = UPSIDE_LIVE;
+	session_room(s);
+}
+
+static bool
+disk_next(const struct session *s)
+{
+	uint64_t stored = s->file->stored.client_version;
+
+	return s->file->on_disk && stored > s->sent.client_version && stored > s->file->upstream.client_version &&
+	       stored > s->disk_end;
+}
+
+static uint64_t
+batch_bytes(const struct session *s)
+{
+	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch;
+
+	return rate != 0 && rate * REPLAY_BATCH_S < max ? rate * REPLAY_BATCH_S : max;
+}
+
+void
+replay_kick(struct session *s)
+{
+	const struct options *opt = s->relay->opt;
+	struct upload *u;
+
+	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay) {
+		if (upstream_queued(s->upstream) > opt->out_low || s->unacked_bytes >= opt->replay_window)
+			return;
+		if (disk_next(s)) {
+			uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
+												   : s->file->upstream.client_version;
+
+			s->reading = true;
+			file_read(s->file, after, batch_bytes(s), s->reached, s->generation);
+			return;
+		}
+		u = tail_next(s);
+		if (u == NULL)
+			become_live(s);
+		else if (!send_from_tail(s, u))
+			return;
+	}
+}
+
+void
+replay_batch(struct session *s, struct spool_op *op)
+{
+	struct spool_batch *b = &op->batch;
+	struct out_upload o = { .body = { b->body, b->len },
+		.uncompressed_size = b->uncompressed_size,
+		.is_compressed = b->is_compressed,
+		.progress = { b->last_client_version, b->last_server_version },
+		.locked_server_version = 0 };
+
+	s->reading = false;
+	if (s->upside != UPSIDE_REPLAY)
+		return;
+	if (op->err == STORE_CORRUPT) {
+		char text[96];
+
+		snprintf(text, sizeof(text), "record of client_version %llu is damaged", (unsigned long long)op->bad_version);
+		session_stop(s, STORE_FILE_LOST, 0, text);
+		return;
+	}
+	if (op->err != STORE_OK) {
+		log_event(LOG_ERROR, "replay_read_failed", "reason=\"%s\"", store_strerror(op->err));
+		return; /* tried again at the next acknowledgement or upload */
+	}
+	if (b->nentry == 0) {
+		if (!b->held_back) { /* the disk is exhausted: go on with the tail */
+			s->disk_end = op->upto;
+			replay_kick(s);
+		}
+		return;
+	}
+	o.locked_server_version = locked_version(s);
+	send_upload(s, &o);
+	STAT_ADD(s->relay, replayed, b->nentry);
+	note_unacked(s, b->last_client_version, b->uncompressed_size);
+	replay_kick(s);
+}
+
+void
+replay_forward(struct session *s, const struct upload *u, const struct message *m, struct view body)
+{
+	struct out_upload o = { .progress = { u->progress_client_version, u->progress_server_version },
+		.locked_server_version = u->locked_server_version };
+	size_t n = 0;
+
+	if (u->nentry == 0 ? u->progress_client_version >= s->sent.client_version : u->first.client_version > s->sent.client_version) {
+		struct message copy = *m;
+
+		copy.session_ident = s->upstream_ident;
+		upstream_send(s->upstream, &copy, body);
+		s->sent = o.progress;
+		return;
+	}
+	o.body = upload_after(u, s->sent.client_version, &n);
+	o.uncompressed_size = o.body.len;
+	if (n > 0 || u->progress_client_version > s->sent.client_version)
+		send_upload(s, &o);
+}

@@ -1,0 +1,712 @@
+/* Sessions: their life, and what the client says in them.  What upstream says is in session_upstream.c, sending the backlog in replay.c.
+ *
+ * The rule behind every branch here (design section 2): the client's IDENT is the truth about that client and starts a new upstream
+ * session; the old one of the same file is ended first (S2).  Whatever cannot be done with certainty ends the client's
+ * connection instead, which is always safe.
+ *
+ * Where an upload goes is decided in one place, session_upload(). */
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/clock.h"
+#include "relay/conn.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/replay.h"
+#include "relay/session.h"
+#include "relay/upstream.h"
+
+/* Error codes of the connection level, as the reference server gives them. */
+enum {
+	ERR_UNKNOWN_MESSAGE = 102,
+	ERR_BAD_SYNTAX = 103,
+	ERR_LIMITS = 104,
+	ERR_BAD_SESSION_IDENT = 106,
+	ERR_SESSION_IDENT_REUSED = 107,
+	ERR_BAD_MESSAGE_ORDER = 109,
+	ERR_BAD_DECOMPRESSION = 110,
+	ERR_BAD_CHANGESET_HEADER = 111,
+};
+
+/* ---- registry: at most one session per client file ---- */
+
+static int
+identity_cmp(const void *pa, const void *pb)
+{
+	const struct session *a = pa, *b = pb;
+	int d;
+
+	if (a->ident.file_ident != b->ident.file_ident)
+		return a->ident.file_ident < b->ident.file_ident ? -1 : 1;
+	if (a->ident.file_ident_salt != b->ident.file_ident_salt)
+		return a->ident.file_ident_salt < b->ident.file_ident_salt ? -1 : 1;
+	d = strcmp(a->path, b->path);
+	return d != 0 ? d : strcmp(a->endpoint, b->endpoint);
+}
+
+static struct session *
+registry_find(const struct session *s)
+{
+	struct session *const *found = tfind(s, &s->relay->registry, identity_cmp);
+
+	return found == NULL ? NULL : *found;
+}
+
+static void
+registry_add(struct session *s)
+{
+	if (tsearch(s, &s->relay->registry, identity_cmp) == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	s->registered = true;
+}
+
+static void
+registry_remove(struct session *s)
+{
+	if (s->registered)
+		tdelete(s, &s->relay->registry, identity_cmp);
+	s->registered = false;
+}
+
+/* ---- life ---- */
+
+struct session *
+session_find(struct conn *c, uint64_t client_ident)
+{
+	struct session *s;
+
+	TAILQ_FOREACH (s, conn_sessions(c), in_conn)
+		if (s->client_ident == client_ident)
+			return s;
+	return NULL;
+}
+
+static void session_open_file(struct session *s);
+
+void
+session_leave_upstream(struct session *s)
+{
+	if (s->upstream != NULL)
+		upstream_drop(s->upstream, s);
+	s->upstream = NULL;
+	s->upstream_ident = 0;
+	s->upside = UPSIDE_NONE;
+	s->by_relay = s->clean = false;
+	s->generation++;
+	replay_reset(s);
+}
+
+static void
+leave_conn(struct session *s)
+{
+	if (s->conn == NULL)
+		return;
+	TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
+	if (s->state == SESSION_OPENING)
+		conn_resume_open(s->conn);
+	s->conn = NULL;
+}
+
+static void
+wipe_free(char *secret, size_t len)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, len);
+	free(secret);
+}
+
+/* Unhooks s from everything at once; the memory goes at the end of the pass, so callers further up may still look at s
+ * (its upside is NONE, its conn and file are NULL). */
+void
+session_end(struct session *s)
+{
+	struct session *next = s->successor;
+
+	if (s->ended)
+		return;
+	s->ended = true;
+	leave_conn(s);
+	session_leave_upstream(s);
+	registry_remove(s);
+	if (s->on_to_show)
+		TAILQ_REMOVE(&s->relay->to_show, s, in_to_show);
+	if (s->waits_for != NULL)
+		s->waits_for->successor = NULL;
+	file_open_cancel(s->opening);
+	if (s->file != NULL)
+		file_detach(s->file);
+	s->file = NULL;
+	s->relay->nsessions--;
+	TAILQ_INSERT_TAIL(&s->relay->ended_sessions, s, in_to_show);
+	if (next != NULL) {
+		next->waits_for = NULL;
+		session_open_file(next);
+	}
+}
+
+void
+session_free_ended(struct relay *relay)
+{
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&relay->ended_sessions)) != NULL) {
+		TAILQ_REMOVE(&relay->ended_sessions, s, in_to_show);
+		wipe_free(s->token, s->token_len);
+		free(s->path);
+		free(s->endpoint);
+		free(s);
+	}
+}
+
+/* Lets go of the upstream session: UNBIND, and its UNBOUND is awaited before the file may be bound again (S2). */
+static void
+unbind_upstream(struct session *s)
+{
+	struct message m = { .type = MSG_C_UNBIND, .session_ident = s->upstream_ident };
+
+	if (s->upside == UPSIDE_NONE || s->upside == UPSIDE_UNBINDING)
+		return;
+	upstream_send(s->upstream, &m, (struct view){ NULL, 0 });
+	s->upside = UPSIDE_UNBINDING;
+	s->unbinding_since = clock_ms();
+	s->generation++;
+}
+
+void
+session_stop(struct session *s, enum store_file_state state, unsigned code, const char *text)
+{
+	file_set_state(s->file, state, code, text);
+	log_event(LOG_WARN, "file_stopped", "conn=%llu file_ident=%llu state=%d code=%u",
+		  (unsigned long long)(s->conn != NULL ? conn_id(s->conn) : 0), (unsigned long long)s->ident.file_ident, (int)state,
+		  code);
+	s->no_replay = true;
+	if (s->state == SESSION_GHOST)
+		unbind_upstream(s);
+}
+
+void
+session_bind(struct conn *c, const struct message *m, struct view body)
+{
+	const char *endpoint = conn_endpoint(c);
+	struct relay *relay = conn_relay(c);
+	struct session *s;
+	size_t path_len = (size_t)m->bind.path_size;
+
+	if (session_find(c, m->session_ident) != NULL) {
+		conn_protocol_error(c, ERR_SESSION_IDENT_REUSED, "Overlapping reuse of session identifier (BIND)");
+		return;
+	}
+	if (memchr(body.ptr, 0, path_len) != NULL) {
+		conn_protocol_error(c, ERR_BAD_SYNTAX, "Bad syntax in path (BIND)");
+		return;
+	}
+	s = relay_alloc(sizeof(*s));
+	s->relay = relay;
+	s->conn = c;
+	s->client_ident = m->session_ident;
+	s->path = relay_strndup(body.ptr, path_len);
+	s->path_len = path_len;
+	s->token_len = (size_t)m->bind.token_size;
+	s->token = relay_strndup(body.ptr + path_len, s->token_len);
+	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
+	s->is_subserver = m->bind.is_subserver != 0;
+	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
+	STAILQ_INIT(&s->unacked);
+	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
+	relay->nsessions++;
+	if (conn_upstream(c) != NULL)
+		session_upstream_opened(s);
+}
+
+bool
+session_identified(const struct session *s)
+{
+	return s->upside == UPSIDE_IDENTED || s->upside == UPSIDE_REPLAY || s->upside == UPSIDE_LIVE;
+}
+
+bool
+session_drains(const struct session *s)
+{
+	return s->state == SESSION_READY && session_identified(s) && !s->no_replay && file_waiting(s->file);
+}
+
+void
+session_client_gone(struct session *s, bool drain)
+{
+	bool drains = drain && session_drains(s);
+
+	leave_conn(s);
+	if (drains)
+		file_post(s->file);
+	else if (drain)
+		unbind_upstream(s);
+	if (drain && s->upside != UPSIDE_NONE)
+		s->state = SESSION_GHOST;
+	else
+		session_end(s);
+}
+
+void
+session_settled(struct session *s)
+{
+	if (s->state == SESSION_GHOST && session_identified(s))
+		unbind_upstream(s);
+}
+
+/* ---- the client's IDENT ---- */
+
+/* The older session of the same file must end before this one may identify itself (design section 2, S2). */
+static void
+supersede(struct session *old, struct session *s)
+{
+	if (old->successor != NULL) /* a third one: the one between never gets anywhere */
+		conn_abort(old->successor->conn, "superseded");
+	old->successor = s;
+	s->waits_for = old;
+	if (old->conn != NULL && old->conn != s->conn) {
+		conn_abort(old->conn, "superseded");
+	} else if (old->upstream != NULL && upstream_is_orphan(old->upstream)) {
+		upstream_close(old->upstream, "superseded");
+	} else if (old->upside == UPSIDE_NONE) {
+		session_end(old);
+	} else {
+		leave_conn(old);
+		old->state = SESSION_GHOST;
+		unbind_upstream(old);
+	}
+}
+
+static void
+file_opened_cb(void *arg, struct file *f)
+{
+	struct session *s = arg;
+
+	s->opening = NULL;
+	if (f == NULL) {
+		conn_close(s->conn, "the buffer cannot be read");
+		return;
+	}
+	s->file = f;
+	f->rec->is_subserver = s->is_subserver;
+	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
+		s->ident.latest_server_version_salt };
+	if (s->ident.scan_server_version > f->locked_server_version)
+		f->locked_server_version = s->ident.scan_server_version; /* what the client would state now (its download progress) */
+	s->state = SESSION_READY;
+	if (conn_upstream(s->conn) != NULL)
+		session_identify(s, false);
+	conn_resume_open(s->conn);
+}
+
+static void
+session_open_file(struct session *s)
+{
+	registry_add(s);
+	s->opening = file_open(s->relay, s, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
+}
+
+static void
+session_ident(struct session *s, const struct message *m)
+{
+	struct session *old;
+
+	if (s->state != SESSION_BOUND) {
+		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order (IDENT)");
+		return;
+	}
+	s->ident = m->c_ident;
+	s->state = SESSION_OPENING;
+	conn_suspend_open(s->conn);
+	old = registry_find(s);
+	if (old != NULL)
+		supersede(old, s);
+	else
+		session_open_file(s);
+}
+
+/* ---- UPLOAD ---- */
+
+static unsigned
+upload_error(enum proto_err err)
+{
+	switch (err) {
+	case PROTO_MSG_LIMIT:
+		return ERR_LIMITS;
+	case PROTO_Z_CORRUPT:
+	case PROTO_Z_SIZE:
+	case PROTO_Z_MEMORY:
+		return ERR_BAD_DECOMPRESSION;
+	default:
+		return ERR_BAD_CHANGESET_HEADER;
+	}
+}
+
+/* Whether the entries of u are to be kept here.  False with *refuse set: they can be neither stored nor forwarded. */
+static bool
+may_store(const struct session *s, const struct upload *u, bool live, bool *refuse)
+{
+	bool room = relay_room(s->relay, u->len);
+
+	*refuse = !live && (s->file->aside || s->file->gap || !room);
+	return !s->file->aside && !s->file->gap && room && u->last.client_version > s->file->upstream.client_version;
+}
+
+/* LIVE, but upstream takes bytes more slowly than the client sends them: from here on by way of the disk, so that the client
+ * can be read (its PINGs share the stream) while memory stays bounded (I6). */
+static bool
+still_live(struct session *s)
+{
+	if (s->upside == UPSIDE_LIVE && !s->file->aside && upstream_queued(s->upstream) > s->relay->opt->out_high)
+		s->upside = UPSIDE_REPLAY;
+	return s->upside == UPSIDE_LIVE && !s->no_replay;
+}
+
+static void
+session_upload(struct session *s, const struct message *m, struct view body)
+{
+	struct upload *u;
+	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, clock_wall_ms(), &u);
+	bool live, store, refuse, again;
+
+	if (err != PROTO_OK) {
+		conn_protocol_error(s->conn, upload_error(err), proto_strerror(err));
+		return;
+	}
+	live = still_live(s);
+	store = may_store(s, u, live, &refuse);
+	if (s->refused || (refuse && u->nentry > 0)) {
+		if (!s->refused)
+			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
+				  (unsigned long long)s->ident.file_ident);
+		s->refused = true;
+		STAT_INC(s->relay, uploads_refused);
+		upload_unref(u);
+		return;
+	}
+	STAT_ADD(s->relay, uploads_in, u->nentry);
+	file_note_progress(s->file, u);
+	again = u->first.client_version <= s->file->held.client_version;
+	if (store && u->nentry > 0)
+		file_take(s->file, upload_ref(u), !live || again);
+	else if (live && u->last.client_version > s->file->upstream.client_version)
+		file_skip(s->file, u);
+	if (live)
+		replay_forward(s, u, m, body);
+	else
+		replay_kick(s);
+	upload_unref(u);
+}
+
+/* ---- MARK, UNBIND, the rest ---- */
+
+static void
+answer_mark(struct session *s)
+{
+	struct message m = { .type = MSG_S_MARK, .session_ident = s->client_ident };
+
+	m.s_mark.request_ident = s->mark;
+	s->mark = 0;
+	STAT_INC(s->relay, marks_answered);
+	conn_send(s->conn, &m, (struct view){ NULL, 0 });
+}
+
+/* A file with a past: the client has a state of its own to work on.  A first-time one waits for its first download. */
+static bool
+has_past(const struct session *s)
+{
+	return s->file->downloaded || s->ident.latest_server_version > 0 || s->ident.scan_server_version > 0;
+}
+
+static void
+offline_mark(struct session *s)
+{
+	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && has_past(s) &&
+	    s->relay->opt->offline_mark == OFFLINE_MARK_ANSWER && link_down(s->relay->link))
+		answer_mark(s);
+}
+
+static void
+forward(struct session *s, const struct message *m, struct view body)
+{
+	struct message copy = *m;
+
+	copy.session_ident = s->upstream_ident;
+	upstream_send(s->upstream, &copy, body);
+}
+
+static void
+session_mark(struct session *s, const struct message *m)
+{
+	if (m->c_mark.request_ident <= s->mark) {
+		conn_protocol_error(s->conn, ERR_BAD_SYNTAX, "Bad request identifier (MARK)");
+		return;
+	}
+	s->mark = m->c_mark.request_ident;
+	if (session_identified(s))
+		forward(s, m, (struct view){ NULL, 0 });
+	else
+		offline_mark(s);
+}
+
+void
+session_tell_unbound(struct session *s)
+{
+	struct message m = { .type = MSG_S_UNBOUND, .session_ident = s->client_ident };
+
+	conn_send(s->conn, &m, (struct view){ NULL, 0 });
+}
+
+static void
+session_unbind(struct session *s)
+{
+	if (s->state == SESSION_ERROR) { /* C8: no UNBOUND after an ERROR; upstream was told when the ERROR came */
+		session_end(s);
+		return;
+	}
+	if (s->state == SESSION_UNBINDING) {
+		conn_protocol_error(s->conn, ERR_BAD_SESSION_IDENT, "Bad session identifier (UNBIND)");
+		return;
+	}
+	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && (s->file == NULL || !file_waiting(s->file))) {
+		if (s->state == SESSION_OPENING)
+			conn_resume_open(s->conn);
+		s->state = SESSION_UNBINDING; /* upstream's own UNBOUND will be passed on */
+		unbind_upstream(s);
+		return;
+	}
+	session_tell_unbound(s);
+	session_client_gone(s, true);
+}
+
+/* REFRESH, TRANSACT and the messages that only upstream can answer. */
+static void
+session_other(struct session *s, const struct message *m, struct view body)
+{
+	struct message answer = { .type = MSG_S_TRANSACT, .session_ident = s->client_ident };
+
+	if (m->type == MSG_C_REFRESH) {
+		wipe_free(s->token, s->token_len);
+		s->token = relay_strndup(body.ptr, body.len);
+		s->token_len = body.len;
+	}
+	if (m->type == MSG_C_TRANSACT && (s->upside != UPSIDE_LIVE || file_waiting(s->file))) {
+		answer.s_transact.status = 2; /* rejected: try again later */
+		conn_send(s->conn, &answer, (struct view){ NULL, 0 });
+	} else if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && s->upside != UPSIDE_STOPPED) {
+		forward(s, m, body);
+	} else if (m->type != MSG_C_REFRESH && m->type != MSG_C_JSON_ERROR) {
+		s->debt = true;
+	}
+}
+
+/* UPLOAD, MARK, TRANSACT and QUERY need an identified session; the others only a bound one. */
+static bool
+needs_ident(enum msg_type type)
+{
+	return type == MSG_C_UPLOAD || type == MSG_C_MARK || type == MSG_C_TRANSACT || type == MSG_C_QUERY;
+}
+
+void
+session_client_message(struct session *s, const struct message *m, struct view body)
+{
+	if (m->type == MSG_C_UNBIND) {
+		session_unbind(s);
+		return;
+	}
+	if (s->state == SESSION_ERROR) /* crossed with the ERROR on the way: ignored, as a server does */
+		return;
+	if (s->state == SESSION_UNBINDING) {
+		conn_protocol_error(s->conn, ERR_BAD_SESSION_IDENT, "Bad session identifier");
+		return;
+	}
+	if (needs_ident(m->type) && s->state != SESSION_READY) {
+		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order");
+		return;
+	}
+	switch (m->type) {
+	case MSG_C_IDENT:
+		session_ident(s, m);
+		break;
+	case MSG_C_UPLOAD:
+		session_upload(s, m, body);
+		break;
+	case MSG_C_MARK:
+		session_mark(s, m);
+		break;
+	default:
+		session_other(s, m, body);
+		break;
+	}
+}
+
+/* ---- what the link does to a session ---- */
+
+void
+session_upstream_opened(struct session *s)
+{
+	struct message m = { .type = MSG_C_BIND };
+	size_t len = s->path_len + s->token_len;
+	uint8_t *body;
+
+	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->upside == UPSIDE_STOPPED)
+		return;
+	if (s->debt) {
+		conn_close(s->conn, "a message that only upstream can answer came while the link was down");
+		return;
+	}
+	s->upstream = conn_upstream(s->conn);
+	s->upstream_ident = upstream_enter(s->upstream, s);
+	s->upside = UPSIDE_BOUND;
+	m.session_ident = s->upstream_ident;
+	m.bind = (struct msg_bind){ .path_size = s->path_len,
+		.token_size = s->token_len,
+		.need_client_file_ident = s->state == SESSION_WAIT_IDENT,
+		.is_subserver = s->is_subserver };
+	body = relay_alloc(len);
+	memcpy(body, s->path, s->path_len);
+	memcpy(body + s->path_len, s->token, s->token_len);
+	upstream_send(s->upstream, &m, (struct view){ body, len });
+	wipe_free((char *)body, len);
+	if (s->state == SESSION_READY)
+		session_identify(s, true);
+}
+
+void
+session_identify(struct session *s, bool by_relay)
+{
+	const struct cursors *k = &s->file->cursors;
+	struct message m = { .type = MSG_C_IDENT, .flavour = conn_flavour(s->conn), .session_ident = s->upstream_ident };
+
+	m.c_ident = s->ident;
+	m.c_ident.scan_server_version = k->download_server_version;
+	m.c_ident.scan_client_version = k->download_client_version;
+	m.c_ident.latest_server_version = k->latest_server_version;
+	m.c_ident.latest_server_version_salt = k->latest_server_version_salt;
+	upstream_send(s->upstream, &m, (struct view){ NULL, 0 });
+	s->by_relay = by_relay;
+	s->reached = k->download_server_version;
+	s->upside = file_waiting(s->file) ? UPSIDE_IDENTED : UPSIDE_LIVE;
+	if (s->mark != 0) { /* unanswered: ask again */
+		struct message mark = { .type = MSG_C_MARK, .session_ident = s->upstream_ident };
+
+		mark.c_mark.request_ident = s->mark;
+		upstream_send(s->upstream, &mark, (struct view){ NULL, 0 });
+	}
+}
+
+/* What the client may be told as long as upstream does not speak (ack = relay). */
+static void
+owe_show(struct session *s)
+{
+	if (s->on_to_show || s->conn == NULL || s->file == NULL || s->upside == UPSIDE_LIVE)
+		return;
+	if (s->file->ack != STORE_ACK_RELAY || s->file->shown.client_version <= s->told)
+		return;
+	s->on_to_show = true;
+	TAILQ_INSERT_TAIL(&s->relay->to_show, s, in_to_show);
+}
+
+void
+session_upstream_lost(struct session *s)
+{
+	session_leave_upstream(s);
+	switch (s->state) {
+	case SESSION_UNBINDING:
+		session_tell_unbound(s);
+		session_end(s);
+		return;
+	case SESSION_GHOST:
+		session_end(s);
+		return;
+	case SESSION_READY:
+		file_post(s->file); /* no linger while nobody can acknowledge */
+		if (s->file->gap) {
+			conn_close(s->conn, "an upload could not be stored");
+			return;
+		}
+		owe_show(s);
+		offline_mark(s);
+		return;
+	case SESSION_WAIT_IDENT:
+	case SESSION_BOUND:
+	case SESSION_OPENING:
+	case SESSION_ERROR:
+		return;
+	}
+	PANIC("session state");
+}
+
+void
+session_link_down(struct session *s)
+{
+	if (s->conn != NULL)
+		offline_mark(s);
+}
+
+void
+session_room(struct session *s)
+{
+	if (s->refused && s->conn != NULL && (s->upside == UPSIDE_LIVE || !s->file->aside))
+		conn_close(s->conn, "an upload was not taken while the buffer was full");
+}
+
+void
+session_stored(struct session *s)
+{
+	owe_show(s);
+	replay_kick(s);
+}
+
+void
+session_store_failed(struct session *s, enum store_err err)
+{
+	if (s->conn == NULL)
+		return;
+	if (err == STORE_DIFFERS) {
+		conn_close(s->conn, "a changeset was sent again with other bytes");
+	} else if (s->upside != UPSIDE_LIVE) {
+		s->refused = true; /* nothing was acknowledged; the client uploads again when there is room */
+		STAT_INC(s->relay, uploads_refused);
+	}
+}
+
+void
+session_batch(struct session *s, struct spool_op *op)
+{
+	replay_batch(s, op);
+}
+
+static void
+show(struct session *s)
+{
+	const struct file *f = s->file;
+	const struct cursors *k = &f->cursors;
+	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = conn_flavour(s->conn), .session_ident = s->client_ident };
+
+	if (f->shown.client_version < k->download_client_version || f->shown.server_version > k->download_server_version)
+		return; /* C4 could not hold: a restored device; upstream will tell it */
+	m.download = (struct msg_download){ .download_server_version = k->download_server_version,
+		.download_client_version = k->download_client_version,
+		.latest_server_version = k->latest_server_version,
+		.latest_server_version_salt = k->latest_server_version_salt,
+		.upload_client_version = f->shown.client_version,
+		.upload_server_version = f->shown.server_version };
+	s->told = f->shown.client_version;
+	STAT_INC(s->relay, uploads_shown);
+	conn_send(s->conn, &m, (struct view){ NULL, 0 });
+}
+
+void
+session_show_pass(struct relay *relay)
+{
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&relay->to_show)) != NULL) {
+		TAILQ_REMOVE(&relay->to_show, s, in_to_show);
+		s->on_to_show = false;
+		if (s->conn != NULL && s->file != NULL && s->state == SESSION_READY)
+			show(s);
+	}
+}

@@ -1,0 +1,164 @@
+/* A session: one Realm file bound on one client connection, joined to at most one upstream session at a time.
+ *
+ * Two sides, two states.  The client's side (enum session_state):
+ *
+ *   WAIT_IDENT --upstream's IDENT--> BOUND --client's IDENT--> OPENING --file read--> READY
+ *   READY --UNBIND--> UNBINDING (UNBIND passed on; UNBOUND awaited) or GHOST (UNBOUND told; the backlog still drains) --> freed
+ *   any --session ERROR passed on--> ERROR --UNBIND--> freed
+ *   any --client gone--> GHOST or freed
+ *
+ * Upstream's side (enum session_upside):
+ *
+ *   NONE --BIND--> BOUND --IDENT, something waits here--> IDENTED --first DOWNLOAD--> REPLAY --nothing older left--> LIVE
+ *                    \--------IDENT, nothing waits--------------------------------------------------------------^
+ *   LIVE --upstream slower than the client--> REPLAY       (uploads go by way of the disk until it is drained)
+ *   any --UNBIND--> UNBINDING --UNBOUND--> NONE;   any --connection lost--> NONE;   any --stop--> STOPPED
+ *
+ *   - IDENTED: the first DOWNLOAD tells what upstream holds (S6); nothing is uploaded before.
+ *   - REPLAY: I3, nothing overtakes a backlog: the client's uploads join it.
+ *   - LIVE: uploads are forwarded as they come, unchanged but for the session ident.
+ *   - STOPPED: upstream must not be given anything of this file until somebody decides; uploads are stored. */
+#ifndef RELAY_SESSION_H
+#define RELAY_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "protocol/message.h"
+
+#include "buffer/store.h"
+
+#include "relay/file.h"
+#include "relay/relay.h"
+
+struct spool_op;
+
+enum session_state {
+	SESSION_WAIT_IDENT,
+	SESSION_BOUND,
+	SESSION_OPENING,
+	SESSION_READY,
+	SESSION_ERROR,
+	SESSION_UNBINDING,
+	SESSION_GHOST,
+};
+
+enum session_upside {
+	UPSIDE_NONE,
+	UPSIDE_BOUND,
+	UPSIDE_IDENTED,
+	UPSIDE_REPLAY,
+	UPSIDE_LIVE,
+	UPSIDE_UNBINDING,
+	UPSIDE_STOPPED,
+};
+
+struct sent_batch { /* replayed and not yet acknowledged */
+	STAILQ_ENTRY(sent_batch) link;
+	uint64_t last_client_version;
+	size_t bytes;
+};
+
+struct session {
+	TAILQ_ENTRY(session) in_conn;	  /* on conn_sessions, unless GHOST */
+	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
+	TAILQ_ENTRY(session) in_to_show;
+	struct relay *relay;
+	struct conn *conn;	   /* NULL: GHOST */
+	struct upstream *upstream; /* NULL: UPSIDE_NONE */
+	struct file *file;	   /* from READY on */
+	struct file_opening *opening;
+	struct session *waits_for; /* the older session of the same file that must end first */
+	struct session *successor; /* the reverse */
+	enum session_state state;
+	enum session_upside upside;
+	uint64_t client_ident, upstream_ident; /* session idents on either side */
+	/* from BIND */
+	char *path, *token, *endpoint;
+	size_t path_len, token_len;
+	bool need_client_file_ident, is_subserver;
+	/* from IDENT */
+	struct msg_c_ident ident;
+	bool registered;   /* in relay->registry */
+	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
+	bool clean;	   /* a DOWNLOAD came in this upstream session */
+	bool refused;	   /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
+	bool debt;	   /* a message was held that only upstream can answer */
+	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
+	bool on_to_show;
+	bool ended;	   /* unhooked; freed at the end of the pass */
+	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
+	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
+	/* this upstream session */
+	struct pair sent;     /* newest pair sent in an UPLOAD, entries or progress */
+	uint64_t reached;     /* download_server_version reached (S3) */
+	bool reading;	      /* a batch is being read for replay */
+	uint64_t disk_end;    /* the store holds no more records up to this client_version than were sent */
+	unsigned generation;  /* of upstream sessions, so that a late read is recognised */
+	STAILQ_HEAD(, sent_batch) unacked;
+	size_t unacked_bytes;
+	uint64_t unbinding_since; /* clock_ms */
+};
+
+/* A BIND on c.  body: path, token. */
+void session_bind(struct conn *c, const struct message *m, struct view body);
+
+/* Any other session-level message of the client. */
+void session_client_message(struct session *s, const struct message *m, struct view body);
+
+/* The session of c with the client's ident; NULL if there is none. */
+struct session *session_find(struct conn *c, uint64_t client_ident);
+
+/* The conn of s has an upstream (again): bind there, identify with the kept cursors, replay, repeat what waits. */
+void session_upstream_opened(struct session *s);
+/* The upstream connection of s ended.  May free s. */
+void session_upstream_lost(struct session *s);
+/* The link went DOWN while s has no upstream. */
+void session_link_down(struct session *s);
+/* Sends IDENT upstream with the kept cursors; by_relay: not for an IDENT of the client's. */
+void session_identify(struct session *s, bool by_relay);
+/* Whether upstream knows which file this is (IDENT sent, session alive). */
+bool session_identified(const struct session *s);
+/* Whether something of s is worth keeping its upstream connection for when the client leaves. */
+bool session_drains(const struct session *s);
+/* The client's connection ends; s becomes a GHOST or ends.  drain: the upstream connection goes on. */
+void session_client_gone(struct session *s, bool drain);
+/* There is room in the buffer again, or s has become LIVE: whoever was refused starts afresh. */
+void session_room(struct session *s);
+
+/* What to do with a message of upstream's for s. */
+enum session_route {
+	ROUTE_STREAM,  /* pass on as it arrives, with the head as changed */
+	ROUTE_COLLECT, /* wanted whole: its body decides */
+	ROUTE_DROP,
+};
+enum session_route session_upstream_head(struct session *s, struct message *m);
+/* That message is complete.  m: as it came.  body: of a collected one.  passed: its last byte was queued to the client. */
+void session_upstream_end(struct session *s, const struct message *m, struct view body, bool passed);
+
+/* Forgets the upstream session (its connection ended, or it did); unsent state of it is dropped. */
+void session_leave_upstream(struct session *s);
+void session_tell_unbound(struct session *s); /* UNBOUND to the client */
+
+/* Ends s at once, everywhere; whoever waited for it goes on. */
+void session_end(struct session *s);
+void session_free_ended(struct relay *relay); /* end of pass */
+
+/* From file.c: nothing of the file waits any more. */
+void session_settled(struct session *s);
+
+/* Sets the file's state, lets go of the upstream session, goes on storing. */
+void session_stop(struct session *s, enum store_file_state state, unsigned code, const char *text);
+
+/* From file.c: something was committed; something could not be. */
+void session_stored(struct session *s);
+void session_store_failed(struct session *s, enum store_err err);
+/* From file.c: a batch for replay was read; op->batch may be taken. */
+void session_batch(struct session *s, struct spool_op *op);
+
+/* Tells the clients on relay->to_show what is durable (ack = relay, I1); once a group of commits. */
+void session_show_pass(struct relay *relay);
+
+#endif

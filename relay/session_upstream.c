@@ -1,0 +1,288 @@
+/* What upstream says in a session, and what of it the client gets.
+ *
+ * Nothing of upstream's is changed but the session ident, and in a DOWNLOAD the upload pair, which is raised to what the relay
+ * acknowledged itself (design section 2).  A DOWNLOAD is streamed: its head decides before its body is here; cursors count as
+ * passed on when the last byte was queued to the client.
+ *
+ * Errors are classified in errors_rejected() and session_error() after design section 8. */
+#include <string.h>
+
+#include "relay/clock.h"
+#include "relay/conn.h"
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/replay.h"
+#include "relay/session.h"
+#include "relay/upstream.h"
+
+static uint64_t
+max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* C2, C4, I4: never less than the client was told, never beyond what the DOWNLOAD itself allows. */
+static void
+raise_upload_pair(struct session *s, struct msg_download *d)
+{
+	const struct pair *shown = &s->file->shown;
+
+	if (shown->client_version > d->upload_client_version) {
+		d->upload_client_version = shown->client_version;
+		d->upload_server_version = shown->server_version < d->download_server_version ? shown->server_version
+											      : d->download_server_version;
+	}
+	s->told = max_u64(s->told, d->upload_client_version);
+}
+
+enum session_route
+session_upstream_head(struct session *s, struct message *m)
+{
+	bool there = s->conn != NULL && s->state != SESSION_ERROR;
+
+	m->session_ident = s->client_ident;
+	switch (m->type) {
+	case MSG_S_ERROR:
+	case MSG_S_JSON_ERROR:
+	case MSG_S_UNBOUND:
+	case MSG_S_MARK:
+	case MSG_S_IDENT:
+		return ROUTE_COLLECT;
+	case MSG_S_DOWNLOAD:
+		if (!there || !session_identified(s) || s->file == NULL)
+			return ROUTE_DROP;
+		raise_upload_pair(s, &m->download);
+		return ROUTE_STREAM;
+	default:
+		return there ? ROUTE_STREAM : ROUTE_DROP;
+	}
+}
+
+/* ---- DOWNLOAD ---- */
+
+/* The first DOWNLOAD of an upstream session tells what upstream holds (S6). */
+static void
+first_download(struct session *s, struct pair acked)
+{
+	struct file *f = s->file;
+
+	s->clean = true;
+	if (acked.client_version < f->upstream.client_version) {
+		session_stop(s, STORE_FILE_RESTORED, 0, "upstream acknowledges less than it did before");
+		return;
+	}
+	if (f->rec->state == STORE_FILE_REJECTED || f->rec->state == STORE_FILE_RESTORED)
+		file_set_state(f, STORE_FILE_OK, 0, ""); /* upstream takes it again */
+}
+
+static void
+session_download(struct session *s, const struct message *m, bool passed)
+{
+	const struct msg_download *d = &m->download;
+	struct file *f = s->file;
+	struct pair acked = { d->upload_client_version, d->upload_server_version };
+	bool first = !s->clean;
+
+	if (!session_identified(s) || f == NULL)
+		return;
+	if (passed) {
+		f->cursors = (struct cursors){ d->download_server_version, d->download_client_version, d->latest_server_version,
+			d->latest_server_version_salt };
+		f->downloaded = true;
+		STAT_INC(s->relay, downloads);
+	}
+	s->reached = max_u64(s->reached, d->download_server_version);
+	if (first)
+		first_download(s, acked);
+	if (acked.client_version > f->upstream.client_version)
+		STAT_INC(s->relay, uploads_acked);
+	replay_acked(s, acked.client_version);
+	if (s->upside == UPSIDE_IDENTED)
+		s->upside = UPSIDE_REPLAY;
+	file_acked(f, acked);
+	replay_kick(s);
+}
+
+/* ---- ERROR ---- */
+
+/* Codes that end a file's replay when the client's own IDENT is refused, and when an UPLOAD is (design section 8). */
+static bool
+rejects(uint64_t code, bool clean)
+{
+	static const uint16_t at_ident[] = { 208, 209, 210, 211, 217, 222, 223 };
+	static const uint16_t at_upload[] = { 209, 210, 212, 216, 225, 230 };
+	const uint16_t *v = clean ? at_upload : at_ident;
+	size_t n = clean ? sizeof(at_upload) / sizeof(at_upload[0]) : sizeof(at_ident) / sizeof(at_ident[0]);
+
+	for (size_t i = 0; i < n; i++)
+		if (v[i] == code)
+			return true;
+	return false;
+}
+
+static bool
+resets_client(uint64_t code)
+{
+	return code == 208 || code == 209 || code == 211 || code == 217 || code == 222;
+}
+
+/* Finds the string value of key in a flat JSON object, without unescaping; false if there is none. */
+static bool
+json_string_is(struct view json, const char *key, const char *value)
+{
+	char want[64];
+	int n = snprintf(want, sizeof(want), "\"%s\"", key);
+	const uint8_t *p = memmem(json.ptr, json.len, want, (size_t)n), *end = json.ptr + json.len;
+
+	if (p == NULL)
+		return false;
+	for (p += n; p < end && (*p == ' ' || *p == ':'); p++)
+		;
+	n = snprintf(want, sizeof(want), "\"%s\"", value);
+	return end - p >= n && memcmp(p, want, (size_t)n) == 0;
+}
+
+/* Messages that only inform: the session goes on. */
+static bool
+session_goes_on(const struct message *m, struct view body)
+{
+	uint64_t code = m->type == MSG_S_ERROR ? m->error.error_code : m->json_error.error_code;
+
+	return code == 231 || (m->type == MSG_S_JSON_ERROR &&
+			       (json_string_is(body, "action", "Warning") || json_string_is(body, "action", "MigrateSchema")));
+}
+
+static void
+pass(struct session *s, const struct message *m, struct view body)
+{
+	struct message copy = *m;
+
+	copy.session_ident = s->client_ident;
+	conn_send(s->conn, &copy, body);
+}
+
+/* UNBIND is the required answer to a session ERROR; nothing more comes for that session ident. */
+static void
+answer_error(struct session *s)
+{
+	struct message m = { .type = MSG_C_UNBIND, .session_ident = s->upstream_ident };
+
+	if (s->upside != UPSIDE_UNBINDING)
+		upstream_send(s->upstream, &m, (struct view){ NULL, 0 });
+	session_leave_upstream(s);
+}
+
+/* A client that resets recovers only what it believes not to be uploaded: what the relay alone acknowledged would be lost. */
+static bool
+hold_back(const struct session *s, uint64_t code)
+{
+	return s->relay->opt->on_reset == ON_RESET_HOLD && s->file != NULL && resets_client(code) &&
+	       s->file->shown.client_version > s->file->upstream.client_version;
+}
+
+static void
+session_error(struct session *s, const struct message *m, struct view body)
+{
+	uint64_t code = m->type == MSG_S_ERROR ? m->error.error_code : m->json_error.error_code;
+	bool clean = s->clean, by_relay = s->by_relay, hold;
+	struct log_line l;
+
+	STAT_INC(s->relay, upstream_errors);
+	log_begin(&l, LOG_WARN, "upstream_error");
+	log_u64(&l, "conn", s->conn != NULL ? conn_id(s->conn) : 0);
+	log_u64(&l, "session", s->client_ident);
+	log_u64(&l, "code", code);
+	log_view(&l, "text", body);
+	log_end(&l);
+
+	if (session_goes_on(m, body)) {
+		if (s->conn != NULL)
+			pass(s, m, body);
+		return;
+	}
+	hold = hold_back(s, code);
+	answer_error(s);
+	if (s->file != NULL && rejects(code, clean) && (clean || !by_relay)) {
+		char text[STORE_TEXT_MAX];
+
+		snprintf(text, sizeof(text), "%.*s", (int)(body.len < 200 ? body.len : 200), (const char *)body.ptr);
+		file_set_state(s->file, STORE_FILE_REJECTED, (unsigned)code, text);
+	}
+	if (s->conn == NULL) {
+		session_end(s);
+	} else if (hold) {
+		s->upside = UPSIDE_STOPPED;
+	} else if (by_relay && !clean) { /* not the answer to anything the client did: its own IDENT will tell */
+		conn_close(s->conn, "upstream refused to resume the session");
+	} else {
+		s->state = SESSION_ERROR;
+		pass(s, m, body);
+	}
+}
+
+/* ---- the others ---- */
+
+static void
+session_unbound(struct session *s)
+{
+	bool tell = s->state == SESSION_UNBINDING;
+
+	if (s->upside != UPSIDE_UNBINDING)
+		log_event(LOG_WARN, "unbound_unasked", "session=%llu", (unsigned long long)s->client_ident);
+	session_leave_upstream(s);
+	if (tell || s->state == SESSION_GHOST) {
+		if (tell)
+			session_tell_unbound(s);
+		session_end(s);
+	} else {
+		conn_close(s->conn, "upstream ended the session");
+	}
+}
+
+static void
+session_got_mark(struct session *s, const struct message *m)
+{
+	if (s->conn == NULL || s->mark == 0 || m->s_mark.request_ident > s->mark || s->state != SESSION_READY) {
+		STAT_INC(s->relay, upstream_ignored); /* answered already, by the relay (C7) */
+		return;
+	}
+	if (m->s_mark.request_ident == s->mark)
+		s->mark = 0;
+	pass(s, m, (struct view){ NULL, 0 });
+}
+
+static void
+session_got_ident(struct session *s, const struct message *m)
+{
+	if (s->conn == NULL || s->state != SESSION_WAIT_IDENT) {
+		STAT_INC(s->relay, upstream_ignored); /* C8: once */
+		return;
+	}
+	s->state = SESSION_BOUND;
+	pass(s, m, (struct view){ NULL, 0 });
+}
+
+void
+session_upstream_end(struct session *s, const struct message *m, struct view body, bool passed)
+{
+	switch (m->type) {
+	case MSG_S_DOWNLOAD:
+		session_download(s, m, passed);
+		break;
+	case MSG_S_ERROR:
+	case MSG_S_JSON_ERROR:
+		session_error(s, m, body);
+		break;
+	case MSG_S_UNBOUND:
+		session_unbound(s);
+		break;
+	case MSG_S_MARK:
+		session_got_mark(s, m);
+		break;
+	case MSG_S_IDENT:
+		session_got_ident(s, m);
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,635 @@
+/* The committer thread and its two queues.
+ *
+ * Why one thread: a commit is an fsync, and what arrives during one fsync is committed by the next in a single transaction;
+ * that beats any number of committing threads (facts.md) and needs no deadlock handling.  Why the reads are here too: the
+ * store may be used by one thread at a time.  Deflating replay batches is done here as well, off the event loop.
+ *
+ * Ownership: an op belongs to the queue it is on.  Payload bodies are shared read-only with the loop; reference counts are
+ * touched by the loop only (spool_append takes one, op_free gives it back after the callback).
+ *
+ * A store that fails for good (STORE_IO, STORE_CORRUPT on a write) is reported to the callbacks like any error; the loop ends
+ * the process (relay.c), because a relay that cannot write must not take uploads. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "protocol/message.h"
+#include "protocol/zbody.h"
+
+#include "relay/log.h"
+#include "relay/spool.h"
+#include "relay/upload.h"
+
+#define GROUP_BYTES (8u << 20) /* of payload in one transaction: bounds log and cache use of a group */
+
+STAILQ_HEAD(op_list, spool_op);
+
+struct spool {
+	struct store *store; /* the committer's */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* under lock */
+	struct op_list todo, finished;
+	bool stop;
+	struct store_stat stat_shared;
+	/* the loop's */
+	int fd; /* eventfd: finished is not empty */
+	struct event *event;
+	void (*changed)(void *arg);
+	void *arg;
+	size_t queued;
+	struct store_stat stat;
+};
+
+static void *
+must_alloc(size_t n)
+{
+	void *p = calloc(1, n ? n : 1);
+
+	if (p == NULL)
+		log_fatal("out_of_memory", "bytes=%zu", n);
+	return p;
+}
+
+static void
+op_free(struct spool_op *op)
+{
+	upload_unref(op->upload);
+	free(op->batch.body);
+	free(op->key);
+	free(op->val);
+	free(op);
+}
+
+/* ---- the committer's side ---- */
+
+struct reader {
+	struct spool_op *op;
+	size_t cap;
+	bool nomem;
+};
+
+static bool
+batch_room(struct reader *r, size_t need)
+{
+	struct spool_batch *b = &r->op->batch;
+	size_t cap = r->cap ? r->cap : 4096;
+	uint8_t *p;
+
+	if (need <= r->cap - b->len)
+		return true;
+	while (cap - b->len < need)
+		cap *= 2;
+	p = realloc(b->body, cap);
+	if (p == NULL)
+		return false;
+	b->body = p;
+	r->cap = cap;
+	return true;
+}
+
+static bool
+batch_add(void *arg, const struct store_record *rec)
+{
+	struct reader *r = arg;
+	struct spool_batch *b = &r->op->batch;
+	struct upload_entry e = { .client_version = rec->client_version,
+		.server_version = rec->server_version,
+		.origin_timestamp = rec->origin_timestamp,
+		.origin_file_ident = rec->origin_file_ident,
+		.changeset = { rec->data, rec->len } };
+
+	if (rec->server_version > r->op->max_server_version) {
+		b->held_back = true;
+		return false;
+	}
+	if (!batch_room(r, MSG_ENTRY_HEAD_MAX + rec->len)) {
+		r->nomem = true;
+		return false;
+	}
+	b->len += upload_entry_format(&e, (char *)b->body + b->len);
+	if (rec->len > 0)
+		memcpy(b->body + b->len, rec->data, rec->len);
+	b->len += rec->len;
+	if (b->nentry++ == 0)
+		b->first_client_version = rec->client_version;
+	b->last_client_version = rec->client_version;
+	b->last_server_version = rec->server_version;
+	return true;
+}
+
+static void
+batch_deflate(struct spool_op *op)
+{
+	struct spool_batch *b = &op->batch;
+	uint8_t *z;
+	size_t z_len;
+
+	b->uncompressed_size = b->len;
+	if (op->level == 0 || b->len <= ZBODY_MIN || (z = malloc(b->len)) == NULL)
+		return;
+	if (zbody_deflate(op->level, b->body, b->len, z, b->len - 1, &z_len) != PROTO_OK) {
+		free(z);
+		return;
+	}
+	free(b->body);
+	b->body = z;
+	b->len = z_len;
+	b->is_compressed = true;
+}
+
+static enum store_err
+do_read(struct store *store, struct spool_op *op)
+{
+	struct reader r = { .op = op };
+	enum store_err err;
+
+	err = store_read(store, op->file.id, op->after, op->max_bytes, batch_add, &r, &op->bad_version);
+	if (err == STORE_CORRUPT && op->batch.nentry > 0)
+		err = STORE_OK; /* send what stands before the bad record; the next read reports it */
+	if (err == STORE_OK && r.nomem && op->batch.nentry == 0)
+		err = STORE_NOMEM;
+	if (err == STORE_OK)
+		batch_deflate(op);
+	return err;
+}
+
+/* Brings op->file to the file's stored record in what only the committer may raise: the pairs held, shown and final go up when
+ * entries were stored, never because the loop believes they will be (I5).  Creates the record at the first use. */
+static enum store_err
+record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
+{
+	struct store_file *f = &op->file;
+	enum store_err err;
+
+	err = f->id != 0 ? store_file_get(store, f->id, cur)
+			 : store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, cur);
+	if (err == STORE_NOTFOUND) {
+		f->id = 0;
+		f->held_client_version = f->upstream_client_version;
+		f->held_server_version = f->upstream_server_version;
+		f->shown_client_version = f->shown_server_version = 0;
+		f->final_client_version = f->final_server_version = 0;
+		err = store_file_put(store, f);
+		*cur = *f;
+		return err;
+	}
+	if (err != STORE_OK)
+		return err;
+	f->id = cur->id;
+	f->created_ms = cur->created_ms;
+	f->held_client_version = cur->held_client_version;
+	f->held_server_version = cur->held_server_version;
+	f->shown_client_version = cur->shown_client_version;
+	f->shown_server_version = cur->shown_server_version;
+	f->final_client_version = cur->final_client_version;
+	f->final_server_version = cur->final_server_version;
+	if (f->upstream_client_version > f->held_client_version) {
+		f->held_client_version = f->upstream_client_version;
+		f->held_server_version = f->upstream_server_version;
+	}
+	return STORE_OK;
+}
+
+static enum store_err
+append_entries(struct store *store, struct spool_op *op)
+{
+	struct view rest = { op->upload->body, op->upload->len };
+	struct upload_entry e;
+	enum store_err err = STORE_OK;
+
+	/* I3: an upload whose predecessor was not kept would leave a gap that a later IDENT could not see. */
+	if (op->after > op->file.held_client_version)
+		return STORE_FULL;
+	while (err == STORE_OK && upload_entry_next(&rest, &e) == PROTO_OK) {
+		struct store_record r = { .client_version = e.client_version,
+			.server_version = e.server_version,
+			.origin_timestamp = e.origin_timestamp,
+			.origin_file_ident = e.origin_file_ident,
+			.received_ms = op->upload->received_ms,
+			.data = e.changeset.ptr,
+			.len = (uint32_t)e.changeset.len };
+		bool added;
+
+		op->bad_version = e.client_version;
+		if (e.client_version <= op->file.held_client_version) {
+			err = store_compare(store, op->file.id, &r);
+			if (err == STORE_NOTFOUND)
+				err = STORE_OK; /* acknowledged by upstream, or merged away */
+			continue;
+		}
+		err = store_append(store, op->file.id, &r, &added);
+		if (err == STORE_OK) {
+			op->file.held_client_version = e.client_version;
+			op->file.held_server_version = e.server_version;
+		}
+	}
+	return err;
+}
+
+static enum store_err
+do_append(struct store *store, struct spool_op *op)
+{
+	struct store_file cur;
+	struct store_file *f = &op->file;
+	enum store_err err, put;
+
+	err = record_resolve(store, op, &cur);
+	if (err != STORE_OK)
+		return err;
+	err = append_entries(store, op);
+	if (err == STORE_OK && op->upload->progress_client_version > f->final_client_version) {
+		f->final_client_version = op->upload->progress_client_version;
+		f->final_server_version = op->upload->progress_server_version;
+	}
+	if (err == STORE_OK && op->show && f->final_client_version > f->shown_client_version) {
+		f->shown_client_version = f->final_client_version;
+		f->shown_server_version = f->final_server_version;
+	}
+	if (err != STORE_OK && err != STORE_DIFFERS && err != STORE_FULL)
+		return err;
+	put = store_file_put(store, f);
+	return put != STORE_OK ? put : err;
+}
+
+static enum store_err
+do_record(struct store *store, struct spool_op *op)
+{
+	struct store_file cur;
+	enum store_err err = record_resolve(store, op, &cur);
+
+	if (err == STORE_OK && op->kind == SPOOL_TRIM)
+		err = store_trim(store, op->file.id, op->upto);
+	return err == STORE_OK ? store_file_put(store, &op->file) : err;
+}
+
+static enum store_err
+do_write(struct store *store, struct spool_op *op)
+{
+	switch (op->kind) {
+	case SPOOL_APPEND:
+		return do_append(store, op);
+	case SPOOL_UPDATE:
+	case SPOOL_TRIM:
+		return do_record(store, op);
+	case SPOOL_PUT:
+		return store_put(store, op->table, op->key, op->key_len, op->val, op->val_len);
+	case SPOOL_FIND:
+	case SPOOL_READ:
+	case SPOOL_GET:
+		break;
+	}
+	PANIC("not a write");
+}
+
+static enum store_err
+do_get(struct store *store, struct spool_op *op)
+{
+	op->val_len = STORE_VALUE_MAX;
+	op->val = malloc(op->val_len);
+	if (op->val == NULL)
+		return STORE_NOMEM;
+	return store_get(store, op->table, op->key, op->key_len, op->val, &op->val_len);
+}
+
+static enum store_err
+do_find(struct store *store, struct spool_op *op)
+{
+	struct store_file *f = &op->file;
+
+	return store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
+}
+
+static bool
+is_write(const struct spool_op *op)
+{
+	return op->kind == SPOOL_APPEND || op->kind == SPOOL_UPDATE || op->kind == SPOOL_TRIM || op->kind == SPOOL_PUT;
+}
+
+/* An error that leaves the open transaction usable: it concerns this op's record, not the environment. */
+static bool
+is_local(enum store_err err)
+{
+	return err == STORE_OK || err == STORE_NOTFOUND || err == STORE_DIFFERS || err == STORE_FULL || err == STORE_INVALID;
+}
+
+/* All writes of group in one transaction; when that fails, every one of them failed. */
+static void
+group_write(struct store *store, struct op_list *group)
+{
+	struct spool_op *op;
+	enum store_err err = STORE_OK;
+	bool any = false, durable = false;
+
+	STAILQ_FOREACH (op, group, link) {
+		any = any || is_write(op);
+		durable = durable || (is_write(op) && op->kind != SPOOL_TRIM);
+	}
+	if (!any)
+		return;
+	err = store_begin(store);
+	STAILQ_FOREACH (op, group, link) {
+		if (!is_write(op) || !is_local(err))
+			continue;
+		op->err = do_write(store, op);
+		if (!is_local(op->err)) {
+			err = op->err;
+			store_abort(store);
+		}
+	}
+	if (is_local(err))
+		err = store_commit(store, durable);
+	if (err == STORE_OK)
+		return;
+	STAILQ_FOREACH (op, group, link)
+		if (is_write(op))
+			op->err = err;
+}
+
+static void
+group_read(struct store *store, struct op_list *group)
+{
+	struct spool_op *op;
+
+	STAILQ_FOREACH (op, group, link) {
+		if (op->kind == SPOOL_READ)
+			op->err = do_read(store, op);
+		else if (op->kind == SPOOL_FIND)
+			op->err = do_find(store, op);
+		else if (op->kind == SPOOL_GET)
+			op->err = do_get(store, op);
+	}
+}
+
+/* Moves ops from todo to group, up to GROUP_BYTES of payload (at least one). */
+static void
+group_take(struct spool *sp, struct op_list *group)
+{
+	struct spool_op *op;
+	size_t bytes = 0;
+
+	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
+		STAILQ_REMOVE_HEAD(&sp->todo, link);
+		STAILQ_INSERT_TAIL(group, op, link);
+		bytes += op->cost;
+	}
+}
+
+static void
+signal_loop(struct spool *sp)
+{
+	uint64_t one = 1;
+
+	while (write(sp->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static void *
+committer_main(void *arg)
+{
+	struct spool *sp = arg;
+
+	pthread_mutex_lock(&sp->lock);
+	for (;;) {
+		struct op_list group = STAILQ_HEAD_INITIALIZER(group);
+		struct store_stat st = { 0 };
+		enum store_err err;
+
+		while (STAILQ_EMPTY(&sp->todo) && !sp->stop)
+			pthread_cond_wait(&sp->wake, &sp->lock);
+		if (STAILQ_EMPTY(&sp->todo))
+			break;
+		group_take(sp, &group);
+		pthread_mutex_unlock(&sp->lock);
+
+		group_write(sp->store, &group);
+		group_read(sp->store, &group);
+		err = store_checkpoint(sp->store, false);
+		if (err == STORE_OK)
+			err = store_stat(sp->store, &st);
+
+		pthread_mutex_lock(&sp->lock);
+		if (err == STORE_OK)
+			sp->stat_shared = st;
+		STAILQ_CONCAT(&sp->finished, &group);
+		signal_loop(sp);
+	}
+	pthread_mutex_unlock(&sp->lock);
+	return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+static void
+finished_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct spool *sp = arg;
+	struct op_list done = STAILQ_HEAD_INITIALIZER(done);
+	struct spool_op *op;
+	uint64_t n;
+
+	(void)what;
+	if (read(fd, &n, sizeof(n)) < 0 && errno != EAGAIN && errno != EINTR)
+		log_fatal("spool_failed", "errno=%d", errno);
+	pthread_mutex_lock(&sp->lock);
+	STAILQ_CONCAT(&done, &sp->finished);
+	sp->stat = sp->stat_shared;
+	pthread_mutex_unlock(&sp->lock);
+	while ((op = STAILQ_FIRST(&done)) != NULL) {
+		STAILQ_REMOVE_HEAD(&done, link);
+		sp->queued -= op->cost;
+		if (op->done != NULL)
+			op->done(op->arg, op);
+		op_free(op);
+	}
+	sp->changed(sp->arg);
+}
+
+struct spool *
+spool_new(struct event_base *base, struct store *store, void (*changed)(void *arg), void *arg)
+{
+	struct spool *sp = must_alloc(sizeof(*sp));
+	sigset_t all, old;
+	int rc;
+
+	sp->store = store;
+	sp->changed = changed;
+	sp->arg = arg;
+	STAILQ_INIT(&sp->todo);
+	STAILQ_INIT(&sp->finished);
+	pthread_mutex_init(&sp->lock, NULL);
+	pthread_cond_init(&sp->wake, NULL);
+	if (store_stat(store, &sp->stat) != STORE_OK)
+		goto fail;
+	sp->stat_shared = sp->stat;
+	sp->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (sp->fd < 0)
+		goto fail;
+	sp->event = event_new(base, sp->fd, EV_READ | EV_PERSIST, finished_cb, sp);
+	if (sp->event == NULL || event_add(sp->event, NULL) != 0)
+		goto fail;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+	rc = pthread_create(&sp->thread, NULL, committer_main, sp);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc == 0)
+		return sp;
+fail:
+	if (sp->event != NULL)
+		event_free(sp->event);
+	if (sp->fd > 0)
+		close(sp->fd);
+	free(sp);
+	return NULL;
+}
+
+void
+spool_free(struct spool *sp)
+{
+	struct spool_op *op;
+
+	if (sp == NULL)
+		return;
+	pthread_mutex_lock(&sp->lock);
+	sp->stop = true;
+	pthread_cond_signal(&sp->wake);
+	pthread_mutex_unlock(&sp->lock);
+	pthread_join(sp->thread, NULL);
+	while ((op = STAILQ_FIRST(&sp->finished)) != NULL) {
+		STAILQ_REMOVE_HEAD(&sp->finished, link);
+		op_free(op);
+	}
+	event_free(sp->event);
+	close(sp->fd);
+	store_close(sp->store);
+	pthread_mutex_destroy(&sp->lock);
+	pthread_cond_destroy(&sp->wake);
+	free(sp);
+}
+
+static struct spool_op *
+op_new(enum spool_kind kind, spool_done *done, void *arg)
+{
+	struct spool_op *op = must_alloc(sizeof(*op));
+
+	op->kind = kind;
+	op->done = done;
+	op->arg = arg;
+	op->cost = 1;
+	return op;
+}
+
+static void
+op_post(struct spool *sp, struct spool_op *op)
+{
+	sp->queued += op->cost;
+	pthread_mutex_lock(&sp->lock);
+	STAILQ_INSERT_TAIL(&sp->todo, op, link);
+	pthread_cond_signal(&sp->wake);
+	pthread_mutex_unlock(&sp->lock);
+}
+
+void
+spool_find(struct spool *sp, const struct store_file *key, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_FIND, done, arg);
+
+	op->file = *key;
+	op_post(sp, op);
+}
+
+void
+spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show, spool_done *done,
+	     void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_APPEND, done, arg);
+
+	op->file = *rec;
+	op->upload = upload_ref(u);
+	op->after = after;
+	op->show = show;
+	op->cost += u->len;
+	op_post(sp, op);
+}
+
+void
+spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
+
+	op->file = *rec;
+	op_post(sp, op);
+}
+
+void
+spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_TRIM, done, arg);
+
+	op->file = *rec;
+	op->upto = upto;
+	op_post(sp, op);
+}
+
+void
+spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, int level,
+	   spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_READ, done, arg);
+
+	op->file.id = id;
+	op->after = after;
+	op->max_bytes = max_bytes;
+	op->max_server_version = max_server_version;
+	op->level = level;
+	op_post(sp, op);
+}
+
+static void
+copy_bytes(struct view from, uint8_t **to, size_t *to_len)
+{
+	*to = must_alloc(from.len);
+	*to_len = from.len;
+	if (from.len > 0)
+		memcpy(*to, from.ptr, from.len);
+}
+
+void
+spool_put(struct spool *sp, enum store_table t, struct view key, struct view val)
+{
+	struct spool_op *op = op_new(SPOOL_PUT, NULL, NULL);
+
+	op->table = t;
+	copy_bytes(key, &op->key, &op->key_len);
+	copy_bytes(val, &op->val, &op->val_len);
+	op_post(sp, op);
+}
+
+void
+spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_GET, done, arg);
+
+	op->table = t;
+	copy_bytes(key, &op->key, &op->key_len);
+	op_post(sp, op);
+}
+
+size_t
+spool_queued(const struct spool *sp)
+{
+	return sp->queued;
+}
+
+const struct store_stat *
+spool_stat(const struct spool *sp)
+{
+	return &sp->stat;
+}

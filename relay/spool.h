@@ -1,0 +1,102 @@
+/* The committer: one thread that owns every use of the store (design section 5).
+ *
+ * The event loop posts operations and gets each back, done, through its callback, in the order of posting; it never waits
+ * for a disk.  The committer takes whatever was posted while it was busy with the last fsync as one transaction (group commit).
+ * Within such a group writes come before reads, so a read sees every write posted before it.
+ *
+ *   loop:      spool_find/append/update/trim/read/put/get --> queue ==eventfd==> done(op)
+ *   committer:                                                queue --> store transaction --> done list
+ *
+ * All functions here are for the event loop's thread. */
+#ifndef RELAY_SPOOL_H
+#define RELAY_SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "protocol/view.h"
+
+#include "buffer/store.h"
+
+struct event_base;
+struct spool;
+struct spool_op;
+struct upload;
+
+/* Called on the event loop when op is done; op->err says how.  op and what it owns are freed afterwards. */
+typedef void spool_done(void *arg, struct spool_op *op);
+
+enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET };
+
+struct spool_batch { /* answer to spool_read: the body of an UPLOAD, ready to send */
+	uint8_t *body;	  /* owned by the op; a callback may take it (set it NULL) and free() it itself */
+	size_t len;	  /* bytes of body as it stands: compressed_size when is_compressed */
+	size_t uncompressed_size;
+	bool is_compressed;
+	size_t nentry;	  /* 0: nothing is left after `after` */
+	uint64_t first_client_version, last_client_version, last_server_version;
+	bool held_back;	  /* more exists, but its server_version is above max_server_version */
+};
+
+struct spool_op {
+	STAILQ_ENTRY(spool_op) link;
+	enum spool_kind kind;
+	enum store_err err;
+	spool_done *done; /* may be NULL */
+	void *arg;
+	struct store_file file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep */
+	struct upload *upload;	/* APPEND: a reference */
+	uint64_t after;		/* APPEND: held before; READ: records above */
+	bool show;		/* APPEND: ack = relay */
+	uint64_t upto;		/* TRIM */
+	uint64_t max_bytes, max_server_version; /* READ */
+	int level;		/* READ: deflate level, 0 = plain */
+	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
+	struct spool_batch batch;
+	enum store_table table; /* PUT, GET */
+	uint8_t *key, *val;	/* owned */
+	size_t key_len, val_len;
+	size_t cost;		/* bytes counted in spool_queued */
+};
+
+/* Starts the committer on an open store (which it owns from now on).  changed: called on the loop after each group, when
+ * spool_stat or spool_queued may have changed.  NULL when out of resources. */
+struct spool *spool_new(struct event_base *base, struct store *store, void (*changed)(void *arg), void *arg);
+
+/* Waits for everything posted to be done (callbacks are not called any more), stops the thread, closes the store. */
+void spool_free(struct spool *sp);
+
+/* Looks up key->{endpoint,path,file_ident,file_ident_salt}; the answer is op->file, or STORE_NOTFOUND. */
+void spool_find(struct spool *sp, const struct store_file *key, spool_done *done, void *arg);
+
+/* One transaction: the entries of u that the file does not hold yet are appended, those it holds are compared, and rec is written.
+ * rec->id 0 finds or creates the file; op->file is the answer.  after: the newest client_version taken before u; when the store
+ * holds less, something before u was not kept and u is refused with STORE_FULL (I3).  The pairs held, shown and final of the record
+ * are raised here, with what was stored, and never taken from rec (I5); show: what is stored will be acknowledged (ack = relay).
+ * STORE_DIFFERS, STORE_FULL: entries before the one that failed are kept. */
+void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show, spool_done *done,
+		  void *arg);
+
+/* Writes rec (durably), but for its pairs held, shown and final.  rec->id 0 finds or creates. */
+void spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
+
+/* Removes the records of rec->id up to a client_version that upstream acknowledged (I2), and writes rec.  Not synced on its
+ * own: a record that comes back is sent again and skipped (S5). */
+void spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, spool_done *done, void *arg);
+
+/* Reads the records of file id above after into one UPLOAD body of at most max_bytes uncompressed (at least one record),
+ * ending before the first whose server_version is above max_server_version; deflates it at level when that makes it smaller.
+ * The answer is op->batch.  STORE_CORRUPT with op->bad_version: nothing usable before it was left. */
+void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, int level,
+		spool_done *done, void *arg);
+
+/* Small values; key and val are copied.  done may be NULL for put. */
+void spool_put(struct spool *sp, enum store_table t, struct view key, struct view val);
+void spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *done, void *arg); /* op->val, op->val_len */
+
+size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
+const struct store_stat *spool_stat(const struct spool *sp); /* totals after the last group; lives as long as sp */
+
+#endif

@@ -1,0 +1,727 @@
+/* The upstream leg.  See upstream.h for the states.
+ *
+ * Liveness (design section 5, thin links): the relay sends its own PING; the clock for the PONG starts when the PING has left the queue, and
+ * any byte that moves in either direction counts as life.  While a slow client keeps us from reading, silence is our own doing.
+ *
+ * Messages are taken apart as they arrive: the head is gathered (it is short), then the body is streamed to the client, collected, or
+ * dropped, as the session says.  A session ident that is not entered here (any more) is dropped: the client has left it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "protocol/ws.h"
+
+#include "relay/clock.h"
+#include "relay/conn.h"
+#include "relay/log.h"
+#include "relay/replay.h"
+#include "relay/resolver.h"
+#include "relay/session.h"
+#include "relay/stream.h"
+#include "relay/tls.h"
+#include "relay/upstream.h"
+#include "relay/wire.h"
+
+#define COLLECT_MAX 65536     /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
+#define REFUSAL_BODY_MAX 8192 /* bytes of an HTTP refusal's body that are passed on */
+#define CLOSE_LINGER_MS 5000  /* for what was forwarded and not yet sent when the client leaves */
+#define MAX_MESSAGE (1ULL << 40) /* messages are streamed, so their length costs nothing here */
+
+enum upstream_state { UPSTREAM_RESOLVING, UPSTREAM_CONNECTING, UPSTREAM_UPGRADING, UPSTREAM_OPEN, UPSTREAM_CLOSED };
+
+struct incoming { /* the message that is arriving */
+	uint8_t head[MSG_HEAD_MAX];
+	size_t head_len;
+	bool begun; /* the head is complete; m and what follows are valid */
+	struct message m;
+	enum session_route route;
+	struct session *session; /* borrowed; NULL: connection level, or gone */
+	bool to_client;		 /* being streamed to u->conn */
+	uint64_t left;		 /* body bytes still to come */
+	uint8_t *body;		 /* ROUTE_COLLECT */
+	size_t body_len;
+};
+
+struct upstream {
+	TAILQ_ENTRY(upstream) link; /* relay->upstreams, or the closed list */
+	struct relay *relay;
+	const struct upstream_ops *ops; /* NULL: orphan */
+	void *arg;
+	struct conn *conn;
+	enum upstream_state state;
+	struct resolver_query *query;
+	struct stream *stream;
+	struct event *timer; /* connect_timeout, then the tick */
+	char *target, *protocol, *authorization, *user_agent;
+	enum msg_flavour flavour;
+	char key[25], accept[29];
+	struct ws_decoder ws;
+	struct incoming in;
+	struct session_list sessions;
+	uint64_t next_ident;
+	/* liveness, all clock_ms */
+	uint64_t ping_at, ping_left_at, life_at;
+	bool awaiting_pong;
+	uint64_t ping_pos;		    /* stream position behind the PING */
+	uint64_t seen_sent, seen_received;  /* as of the last tick */
+	uint64_t tick_at, rate;
+	bool was_busy, paused;
+};
+
+static struct upstream_list closed = TAILQ_HEAD_INITIALIZER(closed);
+
+/* ---- life ---- */
+
+static char *
+copy_view(struct view v)
+{
+	return relay_strndup(v.ptr, v.len);
+}
+
+static void
+wipe_free(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+/* Everything unhooked; the struct goes at the end of the pass. */
+static void
+shut(struct upstream *u)
+{
+	if (u->query != NULL)
+		resolver_cancel(u->query);
+	u->query = NULL;
+	if (u->stream != NULL)
+		stream_close(u->stream, true, CLOSE_LINGER_MS);
+	u->stream = NULL;
+	event_free(u->timer);
+	u->timer = NULL;
+	if (u->state == UPSTREAM_OPEN)
+		log_event(LOG_DEBUG, "upstream_closed", "conn=%llu", (unsigned long long)(u->conn ? conn_id(u->conn) : 0));
+	u->state = UPSTREAM_CLOSED;
+	TAILQ_REMOVE(&u->relay->upstreams, u, link);
+	TAILQ_INSERT_TAIL(&closed, u, link);
+	u->relay->nupstreams--;
+}
+
+static void
+sessions_lost(struct upstream *u)
+{
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&u->sessions)) != NULL)
+		session_upstream_lost(s); /* leaves the list */
+}
+
+/* It ended by itself or by our judgement: link and owner are told, then the sessions. */
+static void
+lost(struct upstream *u, enum link_evidence e, const char *why)
+{
+	const struct upstream_ops *ops = u->ops;
+	char text[256];
+	struct log_line l;
+
+	if (u->state == UPSTREAM_CLOSED)
+		return;
+	snprintf(text, sizeof(text), "%s", why);
+	log_begin(&l, LOG_INFO, "upstream_lost");
+	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
+	log_str(&l, "reason", text);
+	log_end(&l);
+	STAT_INC(u->relay, upstream_lost);
+	shut(u);
+	if (ops != NULL)
+		ops->lost(u->arg, e, text);
+	sessions_lost(u);
+	if (u->relay->link != NULL)
+		link_failed(u->relay->link, e, text);
+}
+
+void
+upstream_close(struct upstream *u, const char *reason)
+{
+	if (u == NULL || u->state == UPSTREAM_CLOSED)
+		return;
+	log_event(LOG_DEBUG, "upstream_close", "reason=\"%s\"", reason);
+	u->ops = NULL;
+	shut(u);
+	u->conn = NULL;
+	sessions_lost(u);
+}
+
+void
+upstream_free_closed(void)
+{
+	struct upstream *u;
+
+	while ((u = TAILQ_FIRST(&closed)) != NULL) {
+		TAILQ_REMOVE(&closed, u, link);
+		wipe_free(u->target);
+		wipe_free(u->authorization);
+		free(u->protocol);
+		free(u->user_agent);
+		free(u->in.body);
+		free(u);
+	}
+}
+
+void
+upstream_orphan(struct upstream *u)
+{
+	u->ops = NULL;
+	u->conn = NULL;
+	if (u->in.to_client) {
+		u->in.to_client = false;
+		u->in.route = ROUTE_DROP;
+	}
+	if (TAILQ_EMPTY(&u->sessions))
+		upstream_close(u, "nothing to drain");
+}
+
+bool
+upstream_is_orphan(const struct upstream *u)
+{
+	return u->ops == NULL;
+}
+
+bool
+upstream_is_open(const struct upstream *u)
+{
+	return u != NULL && u->state == UPSTREAM_OPEN;
+}
+
+uint64_t
+upstream_enter(struct upstream *u, struct session *s)
+{
+	TAILQ_INSERT_TAIL(&u->sessions, s, in_upstream);
+	return ++u->next_ident;
+}
+
+void
+upstream_drop(struct upstream *u, struct session *s)
+{
+	TAILQ_REMOVE(&u->sessions, s, in_upstream);
+	if (u->in.session == s) {
+		u->in.session = NULL;
+		if (u->in.route == ROUTE_COLLECT)
+			u->in.route = ROUTE_DROP;
+	}
+	if (u->ops == NULL && TAILQ_EMPTY(&u->sessions))
+		upstream_close(u, "drained");
+}
+
+/* ---- liveness ---- */
+
+static void
+timer_in(struct upstream *u, uint64_t ms)
+{
+	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(u->timer, &tv);
+}
+
+static uint64_t
+tick_ms(const struct upstream *u)
+{
+	const struct options *o = u->relay->opt;
+	uint64_t ms = (o->upstream_ping_ms < o->pong_timeout_ms ? o->upstream_ping_ms : o->pong_timeout_ms) / 3;
+
+	return ms < 10 ? 10 : ms;
+}
+
+void
+upstream_ping(struct upstream *u)
+{
+	struct message m = { .type = MSG_C_PING };
+
+	m.ping.timestamp = clock_ms();
+	upstream_send(u, &m, (struct view){ NULL, 0 });
+	u->ping_at = clock_ms();
+	u->ping_left_at = 0;
+	u->awaiting_pong = true;
+	u->ping_pos = stream_sent(u->stream) + stream_queued(u->stream);
+}
+
+static void
+measure(struct upstream *u, uint64_t now)
+{
+	uint64_t sent = stream_sent(u->stream), received = stream_received(u->stream);
+
+	if (u->was_busy && now > u->tick_at) {
+		uint64_t rate = (sent - u->seen_sent) * 1000 / (now - u->tick_at);
+
+		u->rate = u->rate == 0 ? rate : (3 * u->rate + rate) / 4;
+	}
+	if (sent != u->seen_sent || received != u->seen_received)
+		u->life_at = now;
+	u->seen_sent = sent;
+	u->seen_received = received;
+	u->tick_at = now;
+	u->was_busy = stream_queued(u->stream) > 0;
+	if (u->awaiting_pong && u->ping_left_at == 0 && sent >= u->ping_pos)
+		u->ping_left_at = now;
+}
+
+static bool
+unbinding_too_long(const struct upstream *u, uint64_t now)
+{
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &u->sessions, in_upstream)
+		if (s->upside == UPSIDE_UNBINDING && now - s->unbinding_since > u->relay->opt->handshake_timeout_ms)
+			return true;
+	return false;
+}
+
+static void
+tick(struct upstream *u)
+{
+	const struct options *o = u->relay->opt;
+	uint64_t now = clock_ms(), since;
+
+	measure(u, now);
+	since = u->ping_left_at > u->life_at ? u->ping_left_at : u->life_at;
+	if (u->awaiting_pong && !u->paused && now - since > o->pong_timeout_ms) {
+		lost(u, LINK_SILENT, "no PONG");
+		return;
+	}
+	if (unbinding_too_long(u, now)) {
+		lost(u, LINK_CUT, "no UNBOUND");
+		return;
+	}
+	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
+		upstream_ping(u);
+	timer_in(u, tick_ms(u));
+}
+
+static void
+timer_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct upstream *u = arg;
+
+	(void)fd;
+	(void)what;
+	if (u->state == UPSTREAM_OPEN)
+		tick(u);
+	else
+		lost(u, LINK_UNREACHED, "connecting took too long");
+}
+
+/* ---- messages in ---- */
+
+static struct session *
+session_by_ident(struct upstream *u, uint64_t ident)
+{
+	struct session *s;
+
+	TAILQ_FOREACH (s, &u->sessions, in_upstream)
+		if (s->upstream_ident == ident)
+			return s;
+	return NULL;
+}
+
+static void
+got_pong(struct upstream *u)
+{
+	u->awaiting_pong = false;
+	link_succeeded(u->relay->link);
+	if (u->ops != NULL && u->ops->pong != NULL)
+		u->ops->pong(u->arg);
+}
+
+/* Messages about the connection as a whole.  False: u is closed. */
+static bool
+connection_message(struct upstream *u, struct incoming *in)
+{
+	switch (in->m.type) {
+	case MSG_S_PONG:
+		in->route = ROUTE_DROP;
+		got_pong(u);
+		return u->state == UPSTREAM_OPEN;
+	case MSG_S_ERROR:
+	case MSG_S_JSON_ERROR:
+		in->route = ROUTE_COLLECT;
+		return true;
+	default:
+		in->route = u->conn != NULL ? ROUTE_STREAM : ROUTE_DROP;
+		return true;
+	}
+}
+
+static bool
+message_begin(struct upstream *u)
+{
+	struct incoming *in = &u->in;
+	struct message out;
+
+	in->begun = true;
+	in->left = in->m.body_len;
+	in->session = NULL;
+	in->to_client = false;
+	out = in->m;
+	if (in->m.session_ident == 0) {
+		if (!connection_message(u, in))
+			return false;
+	} else {
+		in->session = session_by_ident(u, in->m.session_ident);
+		in->route = in->session != NULL ? session_upstream_head(in->session, &out) : ROUTE_DROP;
+	}
+	if (in->route == ROUTE_COLLECT && in->m.body_len > COLLECT_MAX) {
+		lost(u, LINK_GARBLED, "an error text is too long");
+		return false;
+	}
+	if (in->route == ROUTE_COLLECT)
+		in->body = relay_alloc((size_t)in->m.body_len);
+	if (in->route == ROUTE_STREAM && u->conn != NULL) {
+		in->to_client = true;
+		conn_stream_begin(u->conn, &out, in->m.body_len);
+	}
+	return u->state == UPSTREAM_OPEN;
+}
+
+/* Takes bytes of the head off *data; false: u is closed. */
+static bool
+gather_head(struct upstream *u, struct view *data)
+{
+	struct incoming *in = &u->in;
+	const uint8_t *lf = memchr(data->ptr, '\n', data->len);
+	size_t n = lf != NULL ? (size_t)(lf - data->ptr) + 1 : data->len;
+	enum proto_err err;
+
+	if (n > sizeof(in->head) - in->head_len) {
+		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_HEAD_TOO_LONG));
+		return false;
+	}
+	memcpy(in->head + in->head_len, data->ptr, n);
+	in->head_len += n;
+	data->ptr += n;
+	data->len -= n;
+	if (lf == NULL)
+		return true;
+	err = msg_parse_head(MSG_S2C, u->flavour, in->head, in->head_len, &in->m);
+	if (err != PROTO_OK) {
+		char text[160];
+
+		snprintf(text, sizeof(text), "bad message from upstream: %s", proto_strerror(err));
+		lost(u, LINK_GARBLED, text);
+		return false;
+	}
+	return message_begin(u);
+}
+
+static bool
+message_data(struct upstream *u, struct view data)
+{
+	struct incoming *in = &u->in;
+
+	while (data.len > 0 && !in->begun)
+		if (!gather_head(u, &data))
+			return false;
+	if (data.len > in->left) {
+		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_LENGTH));
+		return false;
+	}
+	in->left -= data.len;
+	if (data.len == 0)
+		return true;
+	if (in->to_client)
+		conn_stream_data(u->conn, data);
+	else if (in->route == ROUTE_COLLECT) {
+		memcpy(in->body + in->body_len, data.ptr, data.len);
+		in->body_len += data.len;
+	}
+	return u->state == UPSTREAM_OPEN;
+}
+
+static bool
+message_end(struct upstream *u)
+{
+	struct incoming *in = &u->in;
+	struct message m = in->m;
+	struct view body = { in->body, in->body_len };
+	bool passed = in->to_client;
+	uint8_t *owned = in->body;
+
+	if (!in->begun || in->left > 0) {
+		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_LENGTH));
+		return false;
+	}
+	if (passed)
+		conn_stream_end(u->conn);
+	in->to_client = false;
+	in->begun = false;
+	in->head_len = 0;
+	in->body = NULL;
+	in->body_len = 0;
+	if (in->session != NULL)
+		session_upstream_end(in->session, &m, body, passed);
+	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
+		lost(u, LINK_GARBLED, "upstream ended the connection with an error");
+	free(owned);
+	return u->state == UPSTREAM_OPEN;
+}
+
+/* One WebSocket event; false: u is closed. */
+static bool
+ws_event(struct upstream *u, const struct ws_event *ev)
+{
+	switch (ev->type) {
+	case WS_EV_BEGIN:
+		if (ev->opcode == WS_BINARY)
+			return true;
+		lost(u, LINK_GARBLED, "a text message from upstream");
+		return false;
+	case WS_EV_DATA:
+		return message_data(u, ev->data);
+	case WS_EV_END:
+		return message_end(u);
+	case WS_EV_PING:
+		wire_control(u->stream, WS_CLIENT, WS_PONG, ev->data.ptr, ev->data.len);
+		return true;
+	case WS_EV_CLOSE:
+		lost(u, LINK_CUT, "upstream closed the WebSocket");
+		return false;
+	case WS_EV_PONG:
+	case WS_EV_NONE:
+		return true;
+	}
+	PANIC("WebSocket event");
+}
+
+static size_t
+on_frames(struct upstream *u, uint8_t *buf, size_t len)
+{
+	struct ws_event ev;
+	enum proto_err err;
+	size_t done = 0, used;
+
+	for (;;) {
+		err = ws_decode(&u->ws, buf + done, len - done, &used, &ev);
+		done += used;
+		if (err == PROTO_MORE)
+			return done;
+		if (err != PROTO_OK) {
+			lost(u, LINK_GARBLED, proto_strerror(err));
+			return len;
+		}
+		if (!ws_event(u, &ev))
+			return len;
+	}
+}
+
+/* ---- connecting ---- */
+
+static void
+send_request(struct upstream *u)
+{
+	char out[HTTP_HEAD_MAX];
+	struct http_upgrade up = { .target = view_of(u->target),
+		.host = view_of(u->relay->upstream_url.authority),
+		.protocol = view_of(u->protocol),
+		.authorization = view_of(u->authorization),
+		.user_agent = view_of(u->user_agent) };
+	size_t n;
+
+	tls_ws_key(u->key);
+	tls_ws_accept(u->key, strlen(u->key), u->accept);
+	up.key = view_of(u->key);
+	n = http_format_request(out, sizeof(out), &up);
+	if (n == 0) {
+		lost(u, LINK_CUT, "the upgrade request does not fit");
+		return;
+	}
+	stream_write(u->stream, out, n);
+	explicit_bzero(out, sizeof(out));
+	u->state = UPSTREAM_UPGRADING;
+}
+
+static void
+on_101(struct upstream *u, const struct http_head *head)
+{
+	struct msg_subprotocol sp;
+	struct view server = { NULL, 0 };
+	size_t at = 0;
+
+	if (!view_eq(head->accept, view_of(u->accept)) || head->extensions.len > 0 ||
+	    msg_parse_subprotocol(head->protocol, &sp) != PROTO_OK || sp.flavour != u->flavour || sp.min != sp.max) {
+		lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not the sync protocol's");
+		return;
+	}
+	u->state = UPSTREAM_OPEN;
+	u->ping_at = u->life_at = u->tick_at = clock_ms();
+	stream_set_low_water(u->stream, u->relay->opt->out_low);
+	timer_in(u, tick_ms(u));
+	STAT_INC(u->relay, upstream_opened);
+	if (!http_header_next(head, "Server", &at, &server))
+		server = (struct view){ NULL, 0 };
+	u->ops->opened(u->arg, head->protocol, server);
+}
+
+/* An answer that is not 101.  Over plain TCP anybody may have said it (a portal); the owner decides what it is worth. */
+static void
+on_refusal(struct upstream *u, const struct http_head *head, struct view body)
+{
+	const struct upstream_ops *ops = u->ops;
+
+	shut(u);
+	if (ops != NULL)
+		ops->refused(u->arg, head, body);
+}
+
+static size_t
+on_answer(struct upstream *u, uint8_t *buf, size_t len, bool eof)
+{
+	struct http_head head;
+	struct view body = { NULL, 0 };
+	size_t used;
+	enum proto_err err = http_parse_response(buf, len, &head, &used);
+
+	if (err == PROTO_MORE)
+		return 0;
+	if (err != PROTO_OK) {
+		lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not HTTP");
+		return len;
+	}
+	if (head.status == 101) {
+		on_101(u, &head);
+		return used;
+	}
+	if (head.has_content_length && head.content_length <= REFUSAL_BODY_MAX) {
+		if (len - used < head.content_length && !eof)
+			return 0;
+		body = (struct view){ buf + used, len - used < head.content_length ? len - used : (size_t)head.content_length };
+	}
+	on_refusal(u, &head, body);
+	return len;
+}
+
+static size_t
+on_data(struct upstream *u, uint8_t *buf, size_t len)
+{
+	size_t n = 0;
+
+	if (u->state == UPSTREAM_UPGRADING)
+		n = on_answer(u, buf, len, false);
+	if (u->state == UPSTREAM_OPEN)
+		n += on_frames(u, buf + n, len - n);
+	return n;
+}
+
+static void
+on_drained(struct upstream *u)
+{
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&u->sessions); s != NULL && u->state == UPSTREAM_OPEN; s = next) {
+		next = TAILQ_NEXT(s, in_upstream);
+		replay_kick(s);
+	}
+}
+
+static size_t
+stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len)
+{
+	struct upstream *u = arg;
+
+	switch (ev) {
+	case STREAM_OPEN:
+		send_request(u);
+		return 0;
+	case STREAM_DATA:
+		return on_data(u, buf, len);
+	case STREAM_DRAINED:
+		on_drained(u);
+		return 0;
+	case STREAM_EOF:
+		lost(u, u->state == UPSTREAM_OPEN ? LINK_CUT : LINK_UNREACHED, stream_why(st));
+		return 0;
+	case STREAM_ERROR:
+		lost(u,
+		     stream_cert_failed(st)	      ? LINK_UNTRUSTED
+		     : u->state == UPSTREAM_OPEN ? LINK_CUT
+						 : LINK_UNREACHED,
+		     stream_why(st));
+		return 0;
+	}
+	PANIC("stream event");
+}
+
+static void
+resolved_cb(void *arg, const struct resolver_result *r)
+{
+	struct upstream *u = arg;
+
+	u->query = NULL;
+	if (r->why != NULL) {
+		lost(u, LINK_UNREACHED, r->why);
+		return;
+	}
+	u->state = UPSTREAM_CONNECTING;
+	u->stream = stream_connect((const struct sockaddr *)&r->addr[0].addr, r->addr[0].len, u->relay->tls_upstream,
+				   u->relay->upstream_url.host, stream_event_cb, u);
+	if (u->stream == NULL)
+		lost(u, LINK_CUT, "out of descriptors");
+}
+
+struct upstream *
+upstream_open(struct relay *relay, const struct upstream_request *req, const struct upstream_ops *ops, void *arg, struct conn *conn)
+{
+	struct upstream *u = relay_alloc(sizeof(*u));
+
+	u->relay = relay;
+	u->ops = ops;
+	u->arg = arg;
+	u->conn = conn;
+	u->target = copy_view(req->target);
+	u->protocol = copy_view(req->protocol);
+	u->authorization = copy_view(req->authorization);
+	u->user_agent = copy_view(req->user_agent);
+	u->flavour = req->flavour;
+	TAILQ_INIT(&u->sessions);
+	TAILQ_INSERT_TAIL(&relay->upstreams, u, link);
+	relay->nupstreams++;
+	ws_decoder_init(&u->ws, WS_CLIENT, MAX_MESSAGE);
+	u->timer = event_new(relay->base, -1, 0, timer_cb, u);
+	if (u->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	timer_in(u, relay->opt->connect_timeout_ms);
+	u->query = resolver_ask(relay->resolver, relay->upstream_url.host, relay->upstream_url.port, resolved_cb, u);
+	return u;
+}
+
+/* ---- sending ---- */
+
+void
+upstream_send(struct upstream *u, const struct message *m, struct view body)
+{
+	if (u->state == UPSTREAM_OPEN)
+		wire_send(u->stream, WS_CLIENT, m, body);
+}
+
+size_t
+upstream_queued(const struct upstream *u)
+{
+	return u->stream != NULL ? stream_queued(u->stream) : 0;
+}
+
+uint64_t
+upstream_rate(const struct upstream *u)
+{
+	return u->rate;
+}
+
+void
+upstream_pause(struct upstream *u, bool pause)
+{
+	if (u->stream == NULL || u->paused == pause)
+		return;
+	u->paused = pause;
+	if (pause)
+		stream_suspend(u->stream, SUSPEND_OUTBUF);
+	else
+		stream_resume(u->stream, SUSPEND_OUTBUF);
+	u->life_at = clock_ms();
+}

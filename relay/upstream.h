@@ -1,0 +1,75 @@
+/* A WebSocket to the sync server: connects, upgrades, pings, takes messages apart and gives them to sessions.
+ *
+ *   RESOLVING -> CONNECTING -> UPGRADING -> OPEN -> (closed)      [each arrow: on_resolved, on_stream, on_answer]
+ *
+ *   any state before OPEN is bounded by connect_timeout; OPEN is kept alive by PING/PONG (pong_timeout without a PONG and
+ *   without any byte moving = dead).
+ *
+ * Owner: a conn (client WebSocket), nobody (orphan: the client left, its sessions drain), or the link's probe.  The owner learns
+ * through struct upstream_ops; after `refused` or `lost` the upstream is closed and must not be used. */
+#ifndef RELAY_UPSTREAM_H
+#define RELAY_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "protocol/http.h"
+#include "protocol/message.h"
+
+#include "relay/link.h"
+#include "relay/relay.h"
+
+struct stream;
+
+struct upstream_ops {
+	/* Upstream answered the upgrade with something else than 101; head and body live for the call. */
+	void (*refused)(void *arg, const struct http_head *head, struct view body);
+	/* 101: subprotocol is upstream's choice, server its Server header (may be empty). */
+	void (*opened)(void *arg, struct view subprotocol, struct view server);
+	/* It ended, before or after it was open. */
+	void (*lost)(void *arg, enum link_evidence e, const char *why);
+	/* A PONG came (may be NULL). */
+	void (*pong)(void *arg);
+};
+
+struct upstream_request { /* views are copied */
+	struct view target;	   /* with query: a secret */
+	struct view protocol;	   /* offers */
+	struct view authorization; /* a secret */
+	struct view user_agent;
+	enum msg_flavour flavour;
+};
+
+/* Starts; never calls back from inside.  conn: the client that connection-level messages go to, NULL for none (borrowed, until
+ * upstream_orphan or _close). */
+struct upstream *upstream_open(struct relay *relay, const struct upstream_request *req, const struct upstream_ops *ops, void *arg,
+			       struct conn *conn);
+
+/* Ends u at once (TCP close; the reference server ignores WebSocket close frames).  Its sessions are told (session_upstream_lost).
+ * No callback to the owner.  NULL allowed. */
+void upstream_close(struct upstream *u, const char *reason);
+
+/* The owner leaves; u stays while sessions drain on it and closes itself afterwards. */
+void upstream_orphan(struct upstream *u);
+
+bool upstream_is_open(const struct upstream *u); /* NULL: false */
+bool upstream_is_orphan(const struct upstream *u);
+
+/* A new session ident on u, never used before on it; s is entered there until upstream_drop. */
+uint64_t upstream_enter(struct upstream *u, struct session *s);
+void upstream_drop(struct upstream *u, struct session *s);
+
+void upstream_send(struct upstream *u, const struct message *m, struct view body);
+/* Sends a PING now (the link's probe does, as soon as it is open). */
+void upstream_ping(struct upstream *u);
+size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
+uint64_t upstream_rate(const struct upstream *u); /* bytes per second while it was busy; 0 = not measured yet */
+
+/* The client is slow: stop or go on reading upstream. */
+void upstream_pause(struct upstream *u, bool pause);
+
+void upstream_free_closed(void); /* end of pass */
+
+#endif
