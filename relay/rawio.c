@@ -246,7 +246,6 @@ void
 rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_len, bool *cert)
 {
 	int err = errno;
-	unsigned long code;
 	const char *reason;
 	long verify;
 
@@ -255,13 +254,12 @@ rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_le
 		snprintf(why, why_len, "%s: %s", what, err != 0 ? strerror(err) : "failed");
 		return;
 	}
-	code = ERR_peek_error();
 	verify = SSL_get_verify_result(io->ssl);
-	if (code != 0 && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK) {
+	if (!SSL_is_init_finished(io->ssl) && (SSL_get_verify_mode(io->ssl) & SSL_VERIFY_PEER) != 0 && verify != X509_V_OK) {
 		*cert = true;
 		snprintf(why, why_len, "tls: certificate verify failed: %s", X509_verify_cert_error_string(verify));
 	} else {
-		reason = ERR_reason_error_string(code);
+		reason = ERR_reason_error_string(ERR_peek_error());
 		snprintf(why, why_len, "tls: %s", reason != NULL ? reason : "closed by peer during the handshake");
 	}
 	ERR_clear_error();

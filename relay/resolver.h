@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 #define RESOLVER_ADDRESSES 8	    /* kept per name, in getaddrinfo's order (RFC 6724) */
-#define RESOLVER_NAMES 64	    /* names known or waiting at once: one upstream needs one */
+#define RESOLVER_NAMES 16	    /* names known or waiting at once: one upstream needs one */
 #define RESOLVER_TTL_MS 10000	    /* getaddrinfo tells no TTL; short, as the upstream may move */
 #define RESOLVER_FAIL_TTL_MS 1000   /* a failure is kept just long enough to serve one wave of reconnects */
 
