@@ -1,17 +1,14 @@
-/* The command language; main.c documents it for its users. Knows the words, the names and the one wait that may be under way;
- * what a command does is done by session, conn, device and report.
+/* The command language; main.c documents it for its users. Knows the words and the names; what a command does is done by session,
+ * conn, device, wait and report.
  *
  * The idea: a table row per command. Its function gets the devices that NAME matches (one, PREFIX*, or *) and the words after it,
  * and writes its answer into c->answer; commands_run prints that line. A wait prints nothing then: commands_poll does, later. */
 #include <errno.h>
 #include <fnmatch.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <event2/event.h>
 
 #include "tests/client/auto.h"
 #include "tests/client/commands.h"
@@ -19,12 +16,11 @@
 #include "tests/client/report.h"
 #include "tests/client/session.h"
 #include "tests/client/transcript.h"
+#include "tests/client/wait.h"
 
 #define WORDS_MAX 16
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define WRITE_SIZE 40 /* bytes of text in a local write that names no size */
-
-typedef bool condition(const struct session *s);
 
 struct commands {
 	struct world *world;
@@ -35,12 +31,7 @@ struct commands {
 	char answer[REPORT_LINE_MAX + 512];
 	char versions[256]; /* what the versions command set */
 	bool quit;
-	/* wait */
-	condition *until; /* NULL: none under way */
-	const char *until_name;
-	uint64_t deadline_ms;
-	size_t first_unmet; /* in match[] */
-	struct event *timer; /* wakes the loop at the deadline */
+	struct wait *wait;
 };
 
 static void say(struct commands *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -390,125 +381,31 @@ do_quit(struct commands *c)
 	c->quit = true;
 }
 
-/* ---- wait ---- */
-
-static bool
-is_connected(const struct session *s)
-{
-	return conn_is_open(s->conn);
-}
-
-static bool
-is_disconnected(const struct session *s)
-{
-	return !conn_is_open(s->conn);
-}
-
-static bool
-is_downloaded(const struct session *s)
-{
-	return s->rules.mark_received >= s->mark_awaited;
-}
-
-static bool
-is_in_error(const struct session *s)
-{
-	return s->error_code != 0;
-}
-
-static const struct {
-	const char *name;
-	condition *until;
-} conditions[] = {
-	{ "connected", is_connected },
-	{ "bound", session_is_live },
-	{ "uploaded", session_is_uploaded },
-	{ "downloaded", is_downloaded },
-	{ "idle", session_is_idle },
-	{ "disconnected", is_disconnected },
-	{ "error", is_in_error },
-};
-
 static void
 do_wait(struct commands *c)
 {
-	uint64_t ms = number_at(c, 3, 0);
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
-
-	for (size_t i = 0; i < sizeof conditions / sizeof conditions[0]; i++) {
-		if (strcmp(c->word[2], conditions[i].name) == 0) {
-			c->until = conditions[i].until;
-			c->until_name = conditions[i].name;
-		}
-	}
-	if (c->until == NULL) {
+	if (!wait_begin(c->wait, c->match, c->nmatch, c->word[2], number_at(c, 3, 0)))
 		say(c, "fail wait for what? %s", c->word[2]);
-		return;
-	}
-	for (size_t i = 0; c->until == is_downloaded && i < c->nmatch; i++) {
-		session_mark(c->match[i]);
-		c->match[i]->mark_awaited = c->match[i]->mark_target;
-	}
-	c->deadline_ms = world_now_ms() + ms;
-	c->first_unmet = 0;
-	event_add(c->timer, &tv);
-}
-
-static void
-end_wait(struct commands *c)
-{
-	c->until = NULL;
-	event_del(c->timer);
-	puts(c->answer);
-	fflush(stdout);
-}
-
-static void
-fail_wait(struct commands *c)
-{
-	char line[REPORT_LINE_MAX];
-	size_t unmet = 0, first = 0;
-
-	for (size_t i = c->nmatch; i-- > 0;) {
-		if (!c->until(c->match[i])) {
-			unmet++;
-			first = i;
-		}
-	}
-	report_status(c->match[first], line);
-	say(c, "fail %zu of %zu not %s; %s: %s", unmet, c->nmatch, c->until_name, c->match[first]->dev.name, line);
-	end_wait(c);
-}
-
-void
-commands_poll(struct commands *c)
-{
-	if (c->until == NULL)
-		return;
-	/* Look at all only when the one that was missing last is there: a pass of the loop costs one look, not one a device. */
-	while (c->until(c->match[c->first_unmet])) {
-		for (c->first_unmet = 0; c->first_unmet < c->nmatch && c->until(c->match[c->first_unmet]); c->first_unmet++)
-			;
-		if (c->first_unmet == c->nmatch) {
-			say(c, "ok");
-			end_wait(c);
-			return;
-		}
-	}
-	if (world_now_ms() >= c->deadline_ms)
-		fail_wait(c);
 }
 
 bool
 commands_waiting(const struct commands *c)
 {
-	return c->until != NULL;
+	return wait_is_on(c->wait);
 }
 
 static void
-deadline_cb(evutil_socket_t fd, short what, void *arg)
+print_answer(const struct commands *c)
 {
-	(void)fd, (void)what, (void)arg; /* the pass of the loop that it causes is all that is needed */
+	puts(c->answer);
+	fflush(stdout);
+}
+
+void
+commands_poll(struct commands *c)
+{
+	if (wait_is_on(c->wait) && wait_poll(c->wait, c->answer, sizeof c->answer))
+		print_answer(c);
 }
 
 /* ---- the table ---- */
@@ -570,10 +467,8 @@ commands_run(struct commands *c, char *line)
 		return true;
 	say(c, "ok");
 	run_words(c);
-	if (c->until == NULL) {
-		puts(c->answer);
-		fflush(stdout);
-	}
+	if (!wait_is_on(c->wait))
+		print_answer(c);
 	return !c->quit;
 }
 
@@ -584,14 +479,14 @@ commands_new(struct world *w)
 
 	memset(c, 0, sizeof *c);
 	c->world = w;
-	c->timer = evtimer_new(w->base, deadline_cb, NULL);
+	c->wait = wait_new(w->base);
 	return c;
 }
 
 void
 commands_free(struct commands *c)
 {
-	event_free(c->timer);
+	wait_free(c->wait);
 	free(c->match);
 	free(c);
 }

@@ -26,7 +26,8 @@
  *		idle		bound, uploaded, every MARK answered, all progress told to the server
  *	backdate NAME K [whole]	as if the last K DOWNLOADs had not been stored: older cursors, what they brought is forgotten. Own
  *		versions stay; whole: they are gone as well, as in a file restored from a copy, and will be made anew with other
- *		contents. Only while it is not bound.
+ *		contents. Only while it is not bound. A server that was told of the later cursors will answer 209 (S1); to lose
+ *		DOWNLOADs that the server only sent, use stall and cut.
  *	amnesia NAME		forget everything: a first-time client. Only while it is not bound.
  *	status NAME		state=W ident=N client_version=N uploaded=CV/SV download=SV/CV latest=SV writes=N acked=N received=N
  *		marks=ANSWERED/ASKED reconnects=N error=CODE last_close=CODE [in-message] WORDS; for several: totals
@@ -52,6 +53,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <sys/resource.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -199,6 +202,18 @@ run_lines(struct input *in, struct commands *commands)
 	return go_on && (!in->ended || commands_waiting(commands));
 }
 
+/* Each device has a socket and a journal. */
+static void
+raise_fd_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
 static void
 free_world(struct world *w)
 {
@@ -229,6 +244,7 @@ main(int argc, char **argv)
 
 	parse_options(&w.opt, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	raise_fd_limit();
 	w.rng = w.opt.seed * 2 + 1;
 	if ((w.base = event_base_new()) == NULL)
 		abort();

@@ -437,6 +437,19 @@ TEST(client_resumes_after_a_cut)
 	stop();
 }
 
+/* Half a record at the end of a's journal, as kill -9 may leave it. */
+static void
+tear_journal(const char *dir)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/a.state", dir);
+	CHECK((f = fopen(path, "a")) != NULL);
+	fwrite("\x20\0\0\0abcdW\0\0\0torn", 1, 16, f);
+	fclose(f);
+}
+
 TEST(client_survives_kill_9)
 {
 	const char *dir = harness_tmpdir();
@@ -450,6 +463,7 @@ TEST(client_survives_kill_9)
 	RUN("device a path=/a", "connect a", "write a 3", "wait a idle 5000", "leave a", "wait a disconnected 5000", "write a 4", line);
 	snprintf(before, sizeof before, "%s", slurp(path));
 	end_client(SIGKILL);
+	tear_journal(dir);
 	start_client(dir, NULL, NULL);
 	RUN("device a path=/a", line);
 	CHECK_STR(slurp(path), before);
