@@ -210,7 +210,7 @@ check_device(struct member *m, const struct device *d, const struct list *dump, 
 }
 
 static void
-check_client(struct member *m, bool delivered)
+check_client(struct member *m, const char *device, bool delivered)
 {
 	struct member *up = m;
 	char answer[TEXT_MAX];
@@ -223,7 +223,7 @@ check_client(struct member *m, bool delivered)
 		fail("dump: %s", answer);
 	dump = read_list("dump.list", true);
 	for (size_t i = 0; i < ndevices; i++) {
-		if (devices[i].client == m)
+		if (devices[i].client == m && (device == NULL || strcmp(devices[i].name, device) == 0))
 			n += check_device(m, &devices[i], &dump, delivered);
 	}
 	free(dump.r);
@@ -232,12 +232,12 @@ check_client(struct member *m, bool delivered)
 }
 
 void
-ledger_check(const struct member *client, bool delivered)
+ledger_check(const struct member *client, const char *device, bool delivered)
 {
 	struct member *m;
 
 	for (unsigned i = 0; (m = stage_member(i)) != NULL; i++) {
 		if (m->kind == CLIENT && (client == NULL ? m->wanted : m == client))
-			check_client(m, delivered);
+			check_client(m, device, delivered);
 	}
 }

@@ -12,8 +12,8 @@
 
 /* A command that a client accepted: remembers the devices that it made. */
 void ledger_note(const struct member *client, const char *command);
-/* client: NULL = all. A difference ends the scenario. */
-void ledger_check(const struct member *client, bool delivered);
+/* client, device: NULL = all. A difference ends the scenario. */
+void ledger_check(const struct member *client, const char *device, bool delivered);
 void ledger_free(void);
 
 #endif

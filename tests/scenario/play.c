@@ -5,7 +5,7 @@
  *	args NAME WORD...		further arguments for a program, before its start
  *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
  *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start
- *	start [NAME...]			all that are not running, or these
+ *	start [NAME...]			all that are not running, or these; sets $NAME_port
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
@@ -16,14 +16,16 @@
  *	let VAR VALUE			$VAR in later lines
  *	let VAR FIELD of NAME COMMAND	a field of the answer
  *	rand VAR LOW HIGH		a number in LOW..HIGH from the scenario's seed
+ *	calc VAR A +|-|*|/ B		whole numbers
  *	repeat N ... end		$i counts from 1 (in the innermost block)
+ *	include FILE			the lines of FILE, which lies beside this one
  *
  *	expect NAME /REGEX/ MS		a line of the log of NAME that was not read by an expect before; waits
  *	fresh NAME			what the log holds now is read
  *	logged NAME /REGEX/ OP N	how many lines of the whole log match
  *	never NAME /REGEX/		no line may match, up to the end of the scenario
- *	same FILE FILE			equal bytes
- *	check delivered|acked [NAME]	of all devices of all clients, or of this client: see ledger.h
+ *	same FILE FILE			equal but for salts: see compare.h
+ *	check delivered|acked [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
  *	rss NAME			sets $rss to the resident KiB of a program
  *	print WORDS			in the output of the scenario
  *	tolerate NAME			violations that this client or upstream counts are part of the scenario
@@ -34,6 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/scenario/compare.h"
 #include "tests/scenario/fail.h"
 #include "tests/scenario/ledger.h"
 #include "tests/scenario/play.h"
@@ -109,6 +112,13 @@ split_conds(char *command)
 	return arrow + 4;
 }
 
+static void
+set(const char *name, const char *value)
+{
+	if (!script_set(name, value))
+		fail("too many variables, or too long: %s=%s", name, value);
+}
+
 /* ---- the stage ---- */
 
 static void
@@ -160,6 +170,20 @@ do_config(char *rest)
 	stage_config(key, rest);
 }
 
+/* $up_port and so on */
+static void
+set_ports(void)
+{
+	struct member *m;
+	char name[64], value[32];
+
+	for (unsigned i = 0; (m = stage_member(i)) != NULL; i++) {
+		snprintf(name, sizeof name, "%s_port", m->proc.name);
+		snprintf(value, sizeof value, "%u", m->port);
+		set(name, value);
+	}
+}
+
 static void
 do_start(char *rest)
 {
@@ -169,6 +193,7 @@ do_start(char *rest)
 		stage_start_all();
 	for (; name != NULL; name = text_word(&rest))
 		stage_start(stage_find(name));
+	set_ports();
 }
 
 static void
@@ -190,6 +215,7 @@ do_restart(char *rest)
 
 	stage_stop(m);
 	stage_start(m);
+	set_ports();
 }
 
 static void
@@ -239,13 +265,6 @@ do_until(char *rest)
 }
 
 static void
-set(const char *name, const char *value)
-{
-	if (!script_set(name, value))
-		fail("too many variables, or too long: %s=%s", name, value);
-}
-
-static void
 do_let(char *rest)
 {
 	const char *name = need(&rest, "a name"), *value = need(&rest, "a value"), *of = text_word(&rest);
@@ -278,6 +297,26 @@ do_rand(char *rest)
 	pl.rng ^= pl.rng >> 7;
 	pl.rng ^= pl.rng << 17;
 	snprintf(value, sizeof value, "%llu", (unsigned long long)(low + pl.rng % (high - low + 1)));
+	set(name, value);
+}
+
+static void
+do_calc(char *rest)
+{
+	const char *name = need(&rest, "a name");
+	uint64_t a = need_number(&rest, "A"), b, result = 0;
+	const char *op = need(&rest, "an operator");
+	char value[32];
+
+	b = need_number(&rest, "B");
+	switch (*op) {
+	case '+': result = a + b; break;
+	case '-': result = a < b ? 0 : a - b; break;
+	case '*': result = a * b; break;
+	case '/': result = b == 0 ? 0 : a / b; break;
+	default: fail("want + - * or /");
+	}
+	snprintf(value, sizeof value, "%llu", (unsigned long long)result);
 	set(name, value);
 }
 
@@ -348,44 +387,19 @@ check_never(void)
 static void
 do_same(char *rest)
 {
-	char line[2][TEXT_MAX], *name[2];
-	unsigned n = 0;
-	FILE *f[2];
+	const char *a = need(&rest, "two files"), *b = need(&rest, "two files");
 
-	for (int i = 0; i < 2; i++) {
-		name[i] = need(&rest, "two files");
-		f[i] = fopen(name[i], "re");
-		if (f[i] == NULL)
-			fail("%s: %s", name[i], strerror(errno));
-	}
-	for (;;) {
-		bool more[2];
-
-		n++;
-		for (int i = 0; i < 2; i++) {
-			more[i] = fgets(line[i], TEXT_MAX, f[i]) != NULL;
-			if (!more[i])
-				strcpy(line[i], "(end of file)\n");
-		}
-		if (strcmp(line[0], line[1]) != 0)
-			fail("line %u differs\n    %s: %s    %s: %s", n, name[0], line[0], name[1], line[1]);
-		if (!more[0])
-			break;
-	}
-	fclose(f[0]);
-	fclose(f[1]);
-	if (n == 1)
-		fail("both files are empty, which proves nothing");
+	compare_files(a, b);
 }
 
 static void
 do_check(char *rest)
 {
-	const char *what = need(&rest, "delivered or acked"), *name = text_word(&rest);
+	const char *what = need(&rest, "delivered or acked"), *name = text_word(&rest), *device = text_word(&rest);
 
 	if (strcmp(what, "delivered") != 0 && strcmp(what, "acked") != 0)
 		fail("check delivered or check acked");
-	ledger_check(name == NULL ? NULL : stage_find(name), strcmp(what, "delivered") == 0);
+	ledger_check(name == NULL ? NULL : stage_find(name), device, strcmp(what, "delivered") == 0);
 }
 
 static void
@@ -417,12 +431,14 @@ static const struct step {
 	const char *name;
 	void (*run)(char *rest);
 } steps[] = {
-	{ "topology", do_topology }, { "program", do_program }, { "args", do_args },	     { "tls", do_tls },	      { "config", do_config },
-	{ "start", do_start },	     { "stop", do_stop },	{ "kill", do_kill },	     { "restart", do_restart }, { "tolerate", do_tolerate },
-	{ "until", do_until },	     { "let", do_let },		{ "rand", do_rand },	     { "expect", do_expect }, { "fresh", do_fresh },
-	{ "logged", do_logged },     { "never", do_never },	{ "same", do_same },	     { "check", do_check },   { "rss", do_rss },
-	{ "print", do_print },
+	{ "topology", do_topology }, { "program", do_program }, { "args", do_args },   { "tls", do_tls },	{ "config", do_config },
+	{ "start", do_start },	     { "stop", do_stop },	{ "kill", do_kill },   { "restart", do_restart }, { "tolerate", do_tolerate },
+	{ "until", do_until },	     { "let", do_let },		{ "rand", do_rand },   { "calc", do_calc },	{ "expect", do_expect },
+	{ "fresh", do_fresh },	     { "logged", do_logged },	{ "never", do_never }, { "same", do_same },	{ "check", do_check },
+	{ "rss", do_rss },	     { "print", do_print },
 };
+
+static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);
 
 static void
 play_line(const char *text)
@@ -442,29 +458,53 @@ play_line(const char *text)
 	say(stage_find(first), rest);
 }
 
+/* The lines of another file of the same folder. */
+static void
+play_include(const char *file, const char *name)
+{
+	const char *slash = strrchr(file, '/');
+	char path[TEXT_MAX];
+	struct script s;
+
+	snprintf(path, sizeof path, "%.*s%s", slash == NULL ? 0 : (int)(slash - file) + 1, file, name);
+	if (!stage_read(&s, path))
+		fail("%s: %s", path, strerror(errno));
+	play_block(&s, path, 0, s.n);
+	script_free(&s);
+}
+
+static void
+play_repeat(const struct script *s, const char *file, unsigned from, unsigned to, const char *count)
+{
+	char value[32];
+	uint64_t n;
+
+	if (to == s->n || !text_number(count, &n))
+		fail("want repeat N ... end");
+	for (uint64_t i = 1; i <= n; i++) {
+		snprintf(value, sizeof value, "%llu", (unsigned long long)i);
+		set("i", value);
+		play_block(s, file, from, to);
+	}
+}
+
 static void
 play_block(const struct script *s, const char *file, unsigned from, unsigned to)
 {
 	for (unsigned at = from; at < to; at++) {
 		const char *text = s->line[at].text;
-		unsigned end;
-		uint64_t n;
-		char count[32];
 
 		fail_at(file, s->line[at].number, text);
-		if (strncmp(text, "repeat ", 7) != 0) {
+		if (strncmp(text, "repeat ", 7) == 0) {
+			unsigned end = script_end(s, at);
+
+			play_repeat(s, file, at + 1, end, text + 7);
+			at = end;
+		} else if (strncmp(text, "include ", 8) == 0) {
+			play_include(file, text + 8);
+		} else {
 			play_line(text);
-			continue;
 		}
-		end = script_end(s, at);
-		if (end == s->n || !text_number(text + 7, &n))
-			fail("want repeat N ... end");
-		for (uint64_t i = 1; i <= n; i++) {
-			snprintf(count, sizeof count, "%llu", (unsigned long long)i);
-			set("i", count);
-			play_block(s, file, at + 1, end);
-		}
-		at = end;
 	}
 }
 

@@ -102,6 +102,28 @@ stage_close(void)
 		nftw(st.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Goes back to where the runner was started, or to the scenario's directory. */
+static void
+go(const char *dir)
+{
+	if (chdir(dir) != 0)
+		fail("%s: %s", dir, strerror(errno));
+}
+
+bool
+stage_read(struct script *s, const char *path)
+{
+	bool ok;
+	int err;
+
+	go(st.home);
+	ok = script_read(s, path);
+	err = errno;
+	go(st.dir);
+	errno = err;
+	return ok;
+}
+
 /* ---- who is there ---- */
 
 struct member *
@@ -250,15 +272,13 @@ find_program(enum member_kind kind, char path[PATH_MAX])
 	int self_len = slash == NULL ? 0 : (int)(slash - st.opt.self);
 	bool found;
 
-	if (chdir(st.home) != 0)
-		fail("%s: %s", st.home, strerror(errno));
+	go(st.home);
 	if (st.opt.bin != NULL)
 		found = program_at(path, "%s/%s", st.opt.bin, name) || program_at(path, "%s/obj/tests/%s/%s", st.opt.bin, name, name);
 	else
 		found = program_at(path, "%.*s/../%s/%s", self_len, st.opt.self, name, name) ||
 			program_at(path, "%.*s/../../../%s", self_len, st.opt.self, name);
-	if (chdir(st.dir) != 0)
-		fail("%s: %s", st.dir, strerror(errno));
+	go(st.dir);
 	if (!found)
 		fail("no program %s: give --bin, or build it", name);
 }

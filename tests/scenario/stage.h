@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "tests/scenario/proc.h"
+#include "tests/scenario/script.h"
 
 enum member_kind { UPSTREAM, LINKPROXY, HOLDFAST, CLIENT };
 
@@ -37,6 +38,9 @@ void stage_open(const struct stage_options *o);
 void stage_finish(void);
 /* Ends what still runs and removes the directory. */
 void stage_close(void);
+
+/* Reads a scenario file that is named from where the runner was started. */
+bool stage_read(struct script *s, const char *path);
 
 struct member *stage_add(const char *name, const char *kind, const char *target);
 struct member *stage_find(const char *name); /* fails when there is none */
