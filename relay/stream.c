@@ -81,6 +81,7 @@ struct stream {
 static struct {
 	struct event_base *base;
 	struct event *wake; /* zero timer: there is work no descriptor announces */
+	bool awake;	    /* it is set */
 	struct stream *dirty, *ready, *dead, *all;
 	uint8_t buf[SHARED_BUF];
 } g;
@@ -89,13 +90,25 @@ static void event_cb(evutil_socket_t fd, short what, void *arg);
 
 /* ---- lists, events, ends ---- */
 
+/* Something is on a list: the loop must not wait for the kernel before it is worked off. */
 static void
 wake(void)
 {
 	static const struct timeval now = { 0, 0 };
 
-	if (evtimer_add(g.wake, &now) != 0)
+	if (!g.awake && evtimer_add(g.wake, &now) != 0)
 		log_fatal("out_of_memory", "what=timer");
+	g.awake = true;
+}
+
+/* Nothing is left: the loop may wait. */
+static void
+rest(void)
+{
+	if (!g.awake || g.dirty != NULL || g.ready != NULL || g.dead != NULL)
+		return;
+	evtimer_del(g.wake);
+	g.awake = false;
 }
 
 static void
@@ -117,6 +130,7 @@ dirty(struct stream *s)
 	s->is_dirty = true;
 	s->next_dirty = g.dirty;
 	g.dirty = s;
+	wake();
 }
 
 static void
@@ -218,7 +232,7 @@ finish(struct stream *s)
 	s->linger = NULL;
 	s->next_dead = g.dead;
 	g.dead = s;
-	wake(); /* so that a pass, and with it stream_reap, comes */
+	wake();
 }
 
 /* ---- reading ---- */
@@ -581,6 +595,7 @@ wake_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
+	g.awake = false;
 	g.ready = NULL;
 	while ((s = list) != NULL) {
 		list = s->next_ready;
@@ -603,8 +618,7 @@ stream_flush_all(void)
 		else if (s->state == ST_CLOSING && !s->blocked)
 			closing_step(s, EV_WRITE);
 	}
-	if (g.dirty != NULL)
-		wake(); /* written by a STREAM_DRAINED just now: the next pass must not wait */
+	rest(); /* unless a STREAM_DRAINED wrote just now: then the next pass comes at once */
 }
 
 static void
@@ -873,4 +887,5 @@ stream_reap(void)
 		free(s->why);
 		free(s);
 	}
+	rest();
 }

@@ -267,11 +267,11 @@ BOTH(drained_once_per_rise)
 	stage_close();
 }
 
-/* Written from inside STREAM_DRAINED, after the last pass had anything else to do: must not wait for another event. */
-BOTH(written_while_flushing)
+/* Written when the pass has already flushed, and from inside STREAM_DRAINED: must not wait for another event. */
+BOTH(written_outside_a_pass)
 {
 	struct end c = { NEVER, .to_send = 1 }, s = { NEVER };
-	uint64_t start;
+	uint64_t start = clock_now_ms();
 
 	stage_open();
 	connect_pair(&c, &s, tls);
@@ -279,11 +279,28 @@ BOTH(written_while_flushing)
 	event_del(tick);
 	c.to_send = 200000; /* more than feed() queues at once: the rest is queued by STREAM_DRAINED */
 	feed(&c);
-	stream_flush_all();
-	start = clock_now_ms();
 	while (s.got < 200000 && clock_now_ms() - start < LIMIT_MS)
 		pass();
 	CHECK_U64(s.got, 200000);
+	end_close(&c);
+	end_close(&s);
+	stage_close();
+}
+
+TEST(idle_streams_let_the_loop_wait)
+{
+	struct end c = { NEVER, .to_send = 1 }, s = { NEVER };
+	unsigned passes = 0;
+	uint64_t start;
+
+	stage_open();
+	connect_pair(&c, &s, false);
+	RUN_UNTIL(s.got == 1);
+	run_passes(5);
+	start = clock_now_ms();
+	for (; clock_now_ms() - start < 100; passes++)
+		pass();
+	CHECK(passes <= 25); /* tick alone makes 20 */
 	end_close(&c);
 	end_close(&s);
 	stage_close();
