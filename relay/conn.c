@@ -283,6 +283,12 @@ conn_stream_end(struct conn *c)
 		stream_write_buffer(c->stream, c->after);
 }
 
+bool
+conn_is_streaming(const struct conn *c)
+{
+	return c->streaming;
+}
+
 void
 conn_protocol_error(struct conn *c, unsigned code, const char *text)
 {
@@ -520,16 +526,14 @@ refuse_status(struct conn *c, unsigned status, const char *why)
 }
 
 static void
-become_open(struct conn *c, unsigned version, struct view server)
+become_open(struct conn *c, unsigned version, struct view protocol, struct view server)
 {
-	char out[1024], protocol[MSG_SUBPROTOCOL_MAX];
-	size_t n;
+	char out[HTTP_HEAD_MAX];
+	size_t n = http_format_101(out, sizeof(out), view_of(c->key_accept), protocol, server);
 
 	c->version = version;
-	msg_format_subprotocol(c->flavour, version, protocol);
-	n = http_format_101(out, sizeof(out), view_of(c->key_accept), view_of(protocol), server);
 	if (n == 0)
-		n = http_format_101(out, sizeof(out), view_of(c->key_accept), view_of(protocol), (struct view){ NULL, 0 });
+		n = http_format_101(out, sizeof(out), view_of(c->key_accept), protocol, (struct view){ NULL, 0 });
 	stream_write(c->stream, out, n);
 	c->state = CONN_OPEN;
 	ws_decoder_init(&c->ws, WS_SERVER, c->relay->opt->max_message);
@@ -556,6 +560,7 @@ static void
 admitted_cb(void *arg, unsigned version, const char *why)
 {
 	struct conn *c = arg;
+	char protocol[MSG_SUBPROTOCOL_MAX];
 
 	c->admit = NULL;
 	if (version == 0) {
@@ -564,7 +569,8 @@ admitted_cb(void *arg, unsigned version, const char *why)
 	}
 	c->offline = true;
 	STAT_INC(c->relay, conns_offline);
-	become_open(c, version, (struct view){ NULL, 0 });
+	msg_format_subprotocol(c->flavour, version, protocol);
+	become_open(c, version, view_of(protocol), (struct view){ NULL, 0 });
 	if (!link_down(c->relay->link)) /* it came back meanwhile, or only this connection failed */
 		after_ms(c->retry, jitter(c->relay->opt->backoff_min_ms));
 }
@@ -698,7 +704,10 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 
 	if (msg_parse_subprotocol(subprotocol, &sp) != PROTO_OK || sp.flavour != c->flavour || sp.min > 63 ||
 	    !(c->offered & (1ULL << sp.min)) || (c->version != 0 && c->version != sp.min)) {
-		leave(c, "upstream agrees to another protocol version", false);
+		if (c->state == CONN_UPSTREAM)
+			refuse_status(c, 503, "upstream agrees to a protocol version that was not offered");
+		else
+			leave(c, "upstream agrees to another protocol version", false);
 		return;
 	}
 	c->backoff_ms = 0;
@@ -706,7 +715,7 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	link_succeeded(c->relay->link);
 	admit_accepted(c->relay, c->endpoint, token_of(c), c->flavour, sp.min);
 	if (c->state == CONN_UPSTREAM) {
-		become_open(c, sp.min, server);
+		become_open(c, sp.min, subprotocol, server);
 		return;
 	}
 	log_event(LOG_INFO, "conn_resumed", "conn=%llu sessions=%u", (unsigned long long)c->id, count_sessions(c));
@@ -776,28 +785,45 @@ retry_cb(evutil_socket_t fd, short what, void *arg)
 		open_upstream(c);
 }
 
-void
-conn_link_changed(struct conn *c)
+static void
+link_came_back(struct conn *c)
 {
-	struct relay *relay = c->relay;
-	struct session *s, *next;
-	uint64_t spread;
+	uint64_t spread = c->relay->nconns * 1000 / c->relay->opt->reconnect_rate;
 	uint32_t r;
 
 	if (c->state != CONN_OPEN || c->upstream != NULL)
 		return;
-	if (!link_down(relay->link)) {
-		tls_random(&r, sizeof(r));
-		spread = relay->nconns * 1000 / relay->opt->reconnect_rate;
-		c->backoff_ms = 0;
-		after_ms(c->retry, spread * r / UINT32_MAX);
-		return;
-	}
+	tls_random(&r, sizeof(r));
+	c->backoff_ms = 0;
+	after_ms(c->retry, spread * r / UINT32_MAX);
+}
+
+/* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */
+static void
+link_went_down(struct conn *c)
+{
+	struct session *s, *next;
+
+	if (upstream_is_open(c->upstream))
+		return; /* its own PING decides */
+	upstream_close(c->upstream, "the link is down");
+	c->upstream = NULL;
 	event_del(c->retry);
+	if (c->state == CONN_UPSTREAM)
+		ask_admission(c);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, in_conn);
 		session_link_down(s);
 	}
+}
+
+void
+conn_link_changed(struct conn *c)
+{
+	if (link_down(c->relay->link))
+		link_went_down(c);
+	else
+		link_came_back(c);
 }
 
 /* ---- events ---- */

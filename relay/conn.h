@@ -40,6 +40,7 @@ void conn_send(struct conn *c, const struct message *m, struct view body);
 void conn_stream_begin(struct conn *c, const struct message *m, uint64_t body_len);
 void conn_stream_data(struct conn *c, struct view data);
 void conn_stream_end(struct conn *c);
+bool conn_is_streaming(const struct conn *c);
 
 /* The client broke the protocol: sends a connection-level ERROR with code (100-199) and closes, as a server does. */
 void conn_protocol_error(struct conn *c, unsigned code, const char *text);

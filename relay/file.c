@@ -97,6 +97,8 @@ found(void *arg, struct spool_op *op)
 	if (o->opened != NULL) {
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
 			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
+		else if (op->err == STORE_IO || op->err == STORE_CORRUPT)
+			log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 		else
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
 		o->opened(o->arg, f);
@@ -184,8 +186,8 @@ appended(void *arg, struct spool_op *op)
 	struct upload *u = op->upload;
 
 	f->appending--;
-	if (f->rec->id == 0)
-		f->rec->id = op->file.id;
+	if (op->err == STORE_OK || op->err == STORE_DIFFERS || op->err == STORE_FULL)
+		f->rec->id = op->file.id; /* the record was committed */
 	if (op->err == STORE_OK) {
 		u->durable = true;
 		f->on_disk = f->on_disk || u->nentry > 0;
@@ -270,6 +272,7 @@ trimmed(void *arg, struct spool_op *op)
 	f->trimming = false;
 	if (op->err == STORE_OK) {
 		f->trimmed = op->upto;
+		STAT_ADD(f->relay, uploads_acked, op->nrecord);
 		if (op->upto >= f->stored.client_version && f->appending == 0)
 			f->on_disk = false;
 		file_acked(f, f->upstream);
@@ -290,8 +293,10 @@ file_acked(struct file *f, struct pair p)
 		f->held = p;
 	for (u = TAILQ_FIRST(&f->tail); u != NULL; u = next) {
 		next = TAILQ_NEXT(u, link);
-		if (!u->posted && u->last.client_version <= p.client_version)
+		if (!u->posted && u->last.client_version <= p.client_version) {
+			STAT_ADD(f->relay, uploads_acked, u->nentry);
 			tail_remove(f, u);
+		}
 	}
 	if (TAILQ_EMPTY(&f->tail))
 		linger_stop(f);

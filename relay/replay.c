@@ -121,7 +121,8 @@ become_live(struct session *s)
 	const struct file *f = s->file;
 	struct out_upload o = { .progress = f->final, .locked_server_version = locked_version(s) };
 
-	if (f->final.client_version > s->sent.client_version && f->final.client_version > f->upstream.client_version &&
+	/* Never past something that was not kept: upstream would take it as integrated (S4). */
+	if (!f->gap && !s->refused && f->final.client_version > s->sent.client_version && f->final.client_version > f->upstream.client_version &&
 	    f->final.server_version <= s->reached && f->final.server_version >= s->sent.server_version)
 		send_upload(s, &o);
 	s->upside = UPSIDE_LIVE;
@@ -133,7 +134,7 @@ disk_next(const struct session *s)
 {
 	uint64_t stored = s->file->stored.client_version;
 
-	return s->file->on_disk && stored > s->sent.client_version && stored > s->file->upstream.client_version &&
+	return s->file->on_disk && !s->file->aside && stored > s->sent.client_version && stored > s->file->upstream.client_version &&
 	       stored > s->disk_end;
 }
 

@@ -24,6 +24,7 @@ enum {
 	ERR_LIMITS = 104,
 	ERR_BAD_SESSION_IDENT = 106,
 	ERR_SESSION_IDENT_REUSED = 107,
+	ERR_BOUND_IN_OTHER_SESSION = 108,
 	ERR_BAD_MESSAGE_ORDER = 109,
 	ERR_BAD_DECOMPRESSION = 110,
 	ERR_BAD_CHANGESET_HEADER = 111,
@@ -116,6 +117,17 @@ wipe_free(char *secret, size_t len)
 	free(secret);
 }
 
+/* No file will be opened for s any more. */
+static void
+stop_opening(struct session *s)
+{
+	file_open_cancel(s->opening);
+	s->opening = NULL;
+	if (s->waits_for != NULL)
+		s->waits_for->successor = NULL;
+	s->waits_for = NULL;
+}
+
 /* Unhooks s from everything at once; the memory goes at the end of the pass, so callers further up may still look at s
  * (its upside is NONE, its conn and file are NULL). */
 void
@@ -131,9 +143,7 @@ session_end(struct session *s)
 	registry_remove(s);
 	if (s->on_to_show)
 		TAILQ_REMOVE(&s->relay->to_show, s, in_to_show);
-	if (s->waits_for != NULL)
-		s->waits_for->successor = NULL;
-	file_open_cancel(s->opening);
+	stop_opening(s);
 	if (s->file != NULL)
 		file_detach(s->file);
 	s->file = NULL;
@@ -153,6 +163,7 @@ session_free_ended(struct relay *relay)
 	while ((s = TAILQ_FIRST(&relay->ended_sessions)) != NULL) {
 		TAILQ_REMOVE(&relay->ended_sessions, s, in_to_show);
 		wipe_free(s->token, s->token_len);
+		free(s->query);
 		free(s->path);
 		free(s->endpoint);
 		free(s);
@@ -238,6 +249,7 @@ session_client_gone(struct session *s, bool drain)
 	bool drains = drain && session_drains(s);
 
 	leave_conn(s);
+	stop_opening(s);
 	if (drains)
 		file_post(s->file);
 	else if (drain)
@@ -261,19 +273,21 @@ session_settled(struct session *s)
 static void
 supersede(struct session *old, struct session *s)
 {
+	if (old->conn == s->conn) {
+		conn_protocol_error(s->conn, ERR_BOUND_IN_OTHER_SESSION, "Client file bound in other session (IDENT)");
+		return;
+	}
 	if (old->successor != NULL) /* a third one: the one between never gets anywhere */
 		conn_abort(old->successor->conn, "superseded");
 	old->successor = s;
 	s->waits_for = old;
-	if (old->conn != NULL && old->conn != s->conn) {
+	if (old->conn != NULL) {
 		conn_abort(old->conn, "superseded");
 	} else if (old->upstream != NULL && upstream_is_orphan(old->upstream)) {
 		upstream_close(old->upstream, "superseded");
 	} else if (old->upside == UPSIDE_NONE) {
 		session_end(old);
 	} else {
-		leave_conn(old);
-		old->state = SESSION_GHOST;
 		unbind_upstream(old);
 	}
 }
@@ -289,6 +303,7 @@ file_opened_cb(void *arg, struct file *f)
 		return;
 	}
 	s->file = f;
+	f->aside = f->aside || conn_flavour(s->conn) == MSG_FLX; /* uploads and queries have one order; only live for now */
 	f->rec->is_subserver = s->is_subserver;
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
 		s->ident.latest_server_version_salt };
@@ -308,7 +323,7 @@ session_open_file(struct session *s)
 }
 
 static void
-session_ident(struct session *s, const struct message *m)
+session_ident(struct session *s, const struct message *m, struct view query)
 {
 	struct session *old;
 
@@ -317,6 +332,7 @@ session_ident(struct session *s, const struct message *m)
 		return;
 	}
 	s->ident = m->c_ident;
+	s->query = relay_strndup(query.ptr, query.len);
 	s->state = SESSION_OPENING;
 	conn_suspend_open(s->conn);
 	old = registry_find(s);
@@ -358,7 +374,7 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 static bool
 still_live(struct session *s)
 {
-	if (s->upside == UPSIDE_LIVE && !s->file->aside && upstream_queued(s->upstream) > s->relay->opt->out_high)
+	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high)
 		s->upside = UPSIDE_REPLAY;
 	return s->upside == UPSIDE_LIVE && !s->no_replay;
 }
@@ -470,8 +486,6 @@ session_unbind(struct session *s)
 		return;
 	}
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && (s->file == NULL || !file_waiting(s->file))) {
-		if (s->state == SESSION_OPENING)
-			conn_resume_open(s->conn);
 		s->state = SESSION_UNBINDING; /* upstream's own UNBOUND will be passed on */
 		unbind_upstream(s);
 		return;
@@ -527,7 +541,7 @@ session_client_message(struct session *s, const struct message *m, struct view b
 	}
 	switch (m->type) {
 	case MSG_C_IDENT:
-		session_ident(s, m);
+		session_ident(s, m, body);
 		break;
 	case MSG_C_UPLOAD:
 		session_upload(s, m, body);
@@ -584,7 +598,7 @@ session_identify(struct session *s, bool by_relay)
 	m.c_ident.scan_client_version = k->download_client_version;
 	m.c_ident.latest_server_version = k->latest_server_version;
 	m.c_ident.latest_server_version_salt = k->latest_server_version_salt;
-	upstream_send(s->upstream, &m, (struct view){ NULL, 0 });
+	upstream_send(s->upstream, &m, (struct view){ (uint8_t *)s->query, (size_t)s->ident.query_size });
 	s->by_relay = by_relay;
 	s->reached = k->download_server_version;
 	s->upside = file_waiting(s->file) ? UPSIDE_IDENTED : UPSIDE_LIVE;
@@ -701,9 +715,12 @@ show(struct session *s)
 void
 session_show_pass(struct relay *relay)
 {
-	struct session *s;
+	struct session *s, *next;
 
-	while ((s = TAILQ_FIRST(&relay->to_show)) != NULL) {
+	for (s = TAILQ_FIRST(&relay->to_show); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, in_to_show);
+		if (s->conn != NULL && conn_is_streaming(s->conn))
+			continue; /* a DOWNLOAD is on its way whose cursors count only when it is complete (C3) */
 		TAILQ_REMOVE(&relay->to_show, s, in_to_show);
 		s->on_to_show = false;
 		if (s->conn != NULL && s->file != NULL && s->state == SESSION_READY)

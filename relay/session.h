@@ -81,6 +81,7 @@ struct session {
 	bool need_client_file_ident, is_subserver;
 	/* from IDENT */
 	struct msg_c_ident ident;
+	char *query; /* FLX: ident.query_size bytes */
 	bool registered;   /* in relay->registry */
 	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
 	bool clean;	   /* a DOWNLOAD came in this upstream session */

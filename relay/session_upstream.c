@@ -94,8 +94,6 @@ session_download(struct session *s, const struct message *m, bool passed)
 	s->reached = max_u64(s->reached, d->download_server_version);
 	if (first)
 		first_download(s, acked);
-	if (acked.client_version > f->upstream.client_version)
-		STAT_INC(s->relay, uploads_acked);
 	replay_acked(s, acked.client_version);
 	if (s->upside == UPSIDE_IDENTED)
 		s->upside = UPSIDE_REPLAY;

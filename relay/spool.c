@@ -265,8 +265,13 @@ do_record(struct store *store, struct spool_op *op)
 	struct store_file cur;
 	enum store_err err = record_resolve(store, op, &cur);
 
-	if (err == STORE_OK && op->kind == SPOOL_TRIM)
+	if (err == STORE_OK && op->kind == SPOOL_TRIM) {
+		op->nrecord = cur.backlog_records;
 		err = store_trim(store, op->file.id, op->upto);
+		if (err == STORE_OK)
+			err = store_file_get(store, op->file.id, &cur);
+		op->nrecord -= err == STORE_OK ? cur.backlog_records : 0;
+	}
 	return err == STORE_OK ? store_file_put(store, &op->file) : err;
 }
 

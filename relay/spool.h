@@ -53,6 +53,7 @@ struct spool_op {
 	uint64_t upto;		/* TRIM */
 	uint64_t max_bytes, max_server_version; /* READ */
 	int level;		/* READ: deflate level, 0 = plain */
+	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
 	struct spool_batch batch;
 	enum store_table table; /* PUT, GET */
