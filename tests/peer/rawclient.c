@@ -86,7 +86,7 @@ turn(struct rawclient *c, bool opening, bool closing, unsigned wait_ms)
 }
 
 void
-rawclient_open(struct rawclient *c, struct event_base *base, unsigned port, const char *target, const char *protocols, const char *tls_ca)
+rawclient_start(struct rawclient *c, struct event_base *base, unsigned port, const char *target, const char *protocols, const char *tls_ca)
 {
 	struct timeval tick = { .tv_usec = TICK_US };
 
@@ -96,6 +96,12 @@ rawclient_open(struct rawclient *c, struct event_base *base, unsigned port, cons
 	c->tick = event_new(base, -1, EV_PERSIST, tick_cb, NULL);
 	event_add(c->tick, &tick);
 	c->w = wsio_connect(base, "127.0.0.1", port, target, protocols, NULL, tls_ca, &ops, c);
+}
+
+void
+rawclient_open(struct rawclient *c, struct event_base *base, unsigned port, const char *target, const char *protocols, const char *tls_ca)
+{
+	rawclient_start(c, base, port, target, protocols, tls_ca);
 	turn(c, true, false, DEADLINE_MS);
 }
 

@@ -33,7 +33,11 @@ struct rawclient {
 	struct raw_message *given; /* lent by rawclient_next */
 };
 
-/* Connects to 127.0.0.1:port and waits for the answer to the upgrade (status) or the end (closed). */
+/* Starts to connect to 127.0.0.1:port; tls_ca NULL: plain. */
+void rawclient_start(struct rawclient *c, struct event_base *base, unsigned port, const char *target, const char *protocols,
+		     const char *tls_ca);
+
+/* The same, and waits for the answer to the upgrade (status) or the end (closed). */
 void rawclient_open(struct rawclient *c, struct event_base *base, unsigned port, const char *target, const char *protocols,
 		    const char *tls_ca);
 
