@@ -23,11 +23,16 @@ struct file_opening {
 	void *arg;
 };
 
+/* The record to keep, from what is known now; the committer adds what only it may raise (spool.c). */
 static void
-fill_record(struct file *f)
+fill_record(const struct file *f, struct store_file *r)
 {
-	struct store_file *r = f->rec;
-
+	memset(r, 0, sizeof(*r));
+	r->id = f->id;
+	snprintf(r->endpoint, sizeof(r->endpoint), "%s", f->endpoint);
+	snprintf(r->path, sizeof(r->path), "%s", f->path);
+	r->file_ident = f->file_ident;
+	r->file_ident_salt = f->file_ident_salt;
 	r->download_server_version = f->cursors.download_server_version;
 	r->download_client_version = f->cursors.download_client_version;
 	r->latest_server_version = f->cursors.latest_server_version;
@@ -35,8 +40,15 @@ fill_record(struct file *f)
 	r->upstream_client_version = f->upstream.client_version;
 	r->upstream_server_version = f->upstream.server_version;
 	r->locked_server_version = f->locked_server_version;
+	r->state = f->state;
+	r->state_code = f->state_code;
+	r->state_time_ms = f->state_time_ms;
+	if (f->state_text != NULL)
+		snprintf(r->state_text, sizeof(r->state_text), "%s", f->state_text);
 	r->ack = f->ack;
 	r->downloaded = f->downloaded;
+	r->is_subserver = f->is_subserver;
+	r->created_ms = f->created_ms;
 	r->seen_ms = clock_wall_ms();
 }
 
@@ -49,7 +61,9 @@ file_free(struct file *f)
 		TAILQ_REMOVE(&f->tail, u, link);
 		upload_unref(u);
 	}
-	free(f->rec);
+	free(f->endpoint);
+	free(f->path);
+	free(f->state_text);
 	free(f);
 }
 
@@ -70,8 +84,17 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	TAILQ_INIT(&f->tail);
 	f->relay = relay;
 	f->session = s;
-	f->rec = relay_alloc(sizeof(*f->rec));
-	*f->rec = *rec;
+	f->endpoint = relay_strndup(rec->endpoint, strlen(rec->endpoint));
+	f->path = relay_strndup(rec->path, strlen(rec->path));
+	f->id = rec->id;
+	f->file_ident = rec->file_ident;
+	f->file_ident_salt = rec->file_ident_salt;
+	f->created_ms = known ? rec->created_ms : clock_wall_ms();
+	f->state = rec->state;
+	f->state_code = rec->state_code;
+	f->state_time_ms = rec->state_time_ms;
+	if (rec->state_text[0] != '\0')
+		f->state_text = relay_strndup(rec->state_text, strlen(rec->state_text));
 	f->is_new = !known;
 	f->cursors = (struct cursors){ rec->download_server_version, rec->download_client_version, rec->latest_server_version,
 		rec->latest_server_version_salt };
@@ -118,7 +141,6 @@ file_open(struct relay *relay, struct session *s, const char *endpoint, const ch
 	strncpy(key->path, path, STORE_PATH_MAX);
 	key->file_ident = file_ident;
 	key->file_ident_salt = file_ident_salt;
-	key->created_ms = clock_wall_ms();
 	spool_find(relay->spool, key, found, o);
 	free(key);
 	return o;
@@ -187,7 +209,7 @@ appended(void *arg, struct spool_op *op)
 
 	f->appending--;
 	if (op->err == STORE_OK || op->err == STORE_DIFFERS || op->err == STORE_FULL)
-		f->rec->id = op->file.id; /* the record was committed */
+		f->id = op->file.id; /* the record was committed */
 	if (op->err == STORE_OK) {
 		u->durable = true;
 		f->on_disk = f->on_disk || u->nentry > 0;
@@ -208,11 +230,13 @@ appended(void *arg, struct spool_op *op)
 static void
 post_one(struct file *f, struct upload *u)
 {
+	struct store_file rec;
+
 	u->posted = true;
 	f->inflight++;
 	f->appending++;
-	fill_record(f);
-	spool_append(f->relay->spool, f->rec, u, u->after, f->ack == STORE_ACK_RELAY, appended, f);
+	fill_record(f, &rec);
+	spool_append(f->relay->spool, &rec, u, u->after, f->ack == STORE_ACK_RELAY, appended, f);
 }
 
 void
@@ -286,6 +310,7 @@ void
 file_acked(struct file *f, struct pair p)
 {
 	struct upload *u, *next;
+	struct store_file rec;
 
 	if (p.client_version > f->upstream.client_version)
 		f->upstream = p;
@@ -302,11 +327,11 @@ file_acked(struct file *f, struct pair p)
 		linger_stop(f);
 	if (f->gap && f->gap_end.client_version <= p.client_version && f->appending == 0)
 		f->gap = false;
-	if (f->on_disk && !f->aside && !f->trimming && f->rec->id != 0 && p.client_version > f->trimmed) {
+	if (f->on_disk && !f->aside && !f->trimming && f->id != 0 && p.client_version > f->trimmed) {
 		f->trimming = true;
 		f->inflight++;
-		fill_record(f);
-		spool_trim(f->relay->spool, f->rec, p.client_version, trimmed, f);
+		fill_record(f, &rec);
+		spool_trim(f->relay->spool, &rec, p.client_version, trimmed, f);
 	}
 	if (f->session != NULL && !file_waiting(f))
 		session_settled(f->session);
@@ -338,7 +363,7 @@ file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_serve
 	*r = (struct reading){ f, generation };
 	f->read_upto = f->stored.client_version;
 	f->inflight++;
-	spool_read(f->relay->spool, f->rec->id, after, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
+	spool_read(f->relay->spool, f->id, after, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
 		   r);
 }
 
@@ -348,7 +373,7 @@ updated(void *arg, struct spool_op *op)
 	struct file *f = arg;
 
 	if (op->err == STORE_OK)
-		f->rec->id = op->file.id;
+		f->id = op->file.id;
 	else
 		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
 	op_ended(f);
@@ -357,15 +382,18 @@ updated(void *arg, struct spool_op *op)
 void
 file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text)
 {
-	if (f->rec->state == state && f->rec->state_code == code)
+	struct store_file rec;
+
+	if (f->state == state && f->state_code == code)
 		return;
-	f->rec->state = state;
-	f->rec->state_code = code;
-	f->rec->state_time_ms = clock_wall_ms();
-	snprintf(f->rec->state_text, sizeof(f->rec->state_text), "%s", text);
+	f->state = state;
+	f->state_code = code;
+	f->state_time_ms = clock_wall_ms();
+	free(f->state_text);
+	f->state_text = relay_strndup(text, strlen(text));
 	f->inflight++;
-	fill_record(f);
-	spool_update(f->relay->spool, f->rec, updated, f);
+	fill_record(f, &rec);
+	spool_update(f->relay->spool, &rec, updated, f);
 }
 
 bool

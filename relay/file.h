@@ -34,7 +34,13 @@ struct file {
 	TAILQ_ENTRY(file) lingering; /* on relay->lingering while linger_at is not 0 */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
-	struct store_file *rec;	     /* as read or last written; owned.  Cursors and pairs below are newer. */
+	/* identity and record; strings owned */
+	char *endpoint, *path, *state_text;
+	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
+	enum store_file_state state;
+	uint32_t state_code;
+	uint64_t state_time_ms;
+	bool is_subserver;
 	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
 	struct pair upstream, shown, held, stored, final;
 	uint64_t locked_server_version;

@@ -304,7 +304,7 @@ file_opened_cb(void *arg, struct file *f)
 	}
 	s->file = f;
 	f->aside = f->aside || conn_flavour(s->conn) == MSG_FLX; /* uploads and queries have one order; only live for now */
-	f->rec->is_subserver = s->is_subserver;
+	f->is_subserver = s->is_subserver;
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
 		s->ident.latest_server_version_salt };
 	if (s->ident.scan_server_version > f->locked_server_version)

@@ -71,7 +71,7 @@ first_download(struct session *s, struct pair acked)
 		session_stop(s, STORE_FILE_RESTORED, 0, "upstream acknowledges less than it did before");
 		return;
 	}
-	if (f->rec->state == STORE_FILE_REJECTED || f->rec->state == STORE_FILE_RESTORED)
+	if (f->state == STORE_FILE_REJECTED || f->state == STORE_FILE_RESTORED)
 		file_set_state(f, STORE_FILE_OK, 0, ""); /* upstream takes it again */
 }
 
