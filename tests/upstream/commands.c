@@ -553,7 +553,7 @@ commands_run(struct server *srv, char *line)
 		commands[i].run(srv, &args);
 	else
 		reply_fail("unknown command");
-	fflush(stdout);
 	if (srv->dump != NULL)
 		fflush(srv->dump);
+	fflush(stdout);
 }
