@@ -312,10 +312,8 @@ receive_error(struct session *s, const struct message *m, struct view body)
 		return;
 	if (!s->rules.unbind_sent)
 		send_unbind(s);
-	if (!s->wanted)
-		return;
-	s->suspended = true;
-	if (session_says_try_again(m, body))
+	s->suspended = s->wanted;
+	if (s->wanted && session_says_try_again(m, body))
 		event_add(s->resume, &after);
 	else
 		conn_release(s->conn);

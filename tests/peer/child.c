@@ -146,3 +146,13 @@ child_stop(struct child *c)
 	free(c);
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
+
+void
+child_kill(struct child *c)
+{
+	kill(c->pid, SIGKILL);
+	waitpid(c->pid, NULL, 0);
+	close(c->in);
+	close(c->out);
+	free(c);
+}

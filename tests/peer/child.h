@@ -20,4 +20,7 @@ __attribute__((format(printf, 2, 3))) const char *child_ask(struct child *c, con
 /* Says quit, waits for the end (kills after 10 s), frees c.  Returns true when it ended with status 0. */
 bool child_stop(struct child *c);
 
+/* Ends it with SIGKILL, in the middle of whatever it does; frees c. */
+void child_kill(struct child *c);
+
 #endif
