@@ -28,7 +28,6 @@
 #include "relay/wire.h"
 
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
-#define KEEP_MESSAGE 65536   /* bytes of a message buffer kept for the next one */
 #define RETRY_AFTER_S "5"    /* seconds, in a 503: the SDK's own back-off is longer */
 
 enum conn_state { CONN_REQUEST, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSED };
@@ -51,8 +50,10 @@ struct conn {
 	unsigned version; /* agreed to; 0 = not yet */
 	/* messages in */
 	struct ws_decoder ws;
-	uint8_t *msg;
+	uint8_t *msg; /* gathered so far; NULL when nothing is */
 	size_t msg_len, msg_cap;
+	uint64_t whole_len; /* of the message, when it is a single frame */
+	struct view piece;  /* the whole message where it was received; valid until WS_EV_END, which follows in the same call */
 	/* messages out */
 	struct evbuffer *after; /* what must wait for the end of the message being streamed */
 	bool streaming;
@@ -413,16 +414,18 @@ gather(struct conn *c, struct view data)
 	return true;
 }
 
+/* The message is complete: in one piece where it was received, or gathered. */
 static void
-gathered(struct conn *c)
+message_complete(struct conn *c)
 {
-	message_in(c, c->msg != NULL ? c->msg : (const uint8_t *)"", c->msg_len);
-	c->msg_len = 0;
-	if (c->msg_cap > KEEP_MESSAGE) {
-		free(c->msg);
-		c->msg = NULL;
-		c->msg_cap = 0;
-	}
+	uint8_t *owned = c->msg;
+	struct view whole = owned != NULL ? (struct view){ owned, c->msg_len } : c->piece;
+
+	c->msg = NULL;
+	c->msg_len = c->msg_cap = 0;
+	c->piece = view_of("");
+	message_in(c, whole.ptr, whole.len);
+	free(owned);
 }
 
 /* The client closes: answer with its own code (RFC 6455 5.5.1), then TCP. */
@@ -454,15 +457,19 @@ ws_event(struct conn *c, const struct ws_event *ev)
 {
 	switch (ev->type) {
 	case WS_EV_BEGIN:
+		c->piece = view_of("");
+		c->whole_len = ev->fin ? ev->frame_len : UINT64_MAX;
 		if (ev->opcode != WS_BINARY)
 			ws_violation(c, 1003, "a text message");
 		break;
 	case WS_EV_DATA:
-		if (!gather(c, ev->data))
+		if (ev->data.len == c->whole_len)
+			c->piece = ev->data;
+		else if (!gather(c, ev->data))
 			leave(c, "out of memory", true);
 		break;
 	case WS_EV_END:
-		gathered(c);
+		message_complete(c);
 		break;
 	case WS_EV_PING:
 		if (!c->streaming)
