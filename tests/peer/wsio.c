@@ -70,6 +70,7 @@ struct wsio {
 	uint8_t *msg;		/* the message under way: msg[0..msg_len) */
 	size_t msg_len, msg_cap;
 	bool in_message;
+	unsigned pinged; /* WebSocket pings received */
 	int code;		/* for on_close */
 	char why[160];
 };
@@ -267,6 +268,7 @@ on_ws_event(struct wsio *w, const struct ws_event *ev)
 			w->ops->on_message(w->arg, w, w->msg, w->msg_len);
 		break;
 	case WS_EV_PING:
+		w->pinged++;
 		if (w->state == OPEN)
 			queue_frame(w, WS_PONG, ev->data.ptr, ev->data.len, NULL, 0, ev->data.len);
 		break;
@@ -655,6 +657,19 @@ size_t
 wsio_queued(const struct wsio *w)
 {
 	return evbuffer_get_length(w->out);
+}
+
+void
+wsio_ping(struct wsio *w)
+{
+	if (w->state == OPEN)
+		queue_frame(w, WS_PING, NULL, 0, NULL, 0, 0);
+}
+
+unsigned
+wsio_pinged(const struct wsio *w)
+{
+	return w->pinged;
 }
 
 int

@@ -42,6 +42,8 @@ void wsio_cut(struct wsio *w);			/* RST at once; on_close follows from the loop 
 /* From now on part is called with what there is so far of each message under way; it may cut the connection. */
 void wsio_watch(struct wsio *w, void (*part)(void *arg, struct wsio *w, const uint8_t *buf, size_t len));
 size_t wsio_queued(const struct wsio *w);
+void wsio_ping(struct wsio *w);			/* a WebSocket ping; received ones are answered and counted */
+unsigned wsio_pinged(const struct wsio *w);
 
 /* Binds 127.0.0.1:port (0 = any), listens; returns the fd and *port. -1 on failure. */
 int wsio_listen(unsigned *port);

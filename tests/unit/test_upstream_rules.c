@@ -16,6 +16,7 @@
 
 #include "tests/harness.h"
 #include "tests/peer/upkit.h"
+#include "tests/peer/wsio.h"
 
 #define STEPS_MAX 6
 
@@ -29,7 +30,8 @@ static const struct rule rules[] = {
 	{ "S1 as it should be", 0, { "back", "ident 0 0 10 0 10 0" } },
 	{ "S1 from the start", 0, { "back", "ident 0 0 0 0 0 -1" } },
 	{ "S1 ident not issued", 208, { "back", "ident 1 0 10 0 10 0" } },
-	{ "S1 ident of the server", 208, { "back", "ident -2 0 10 0 10 0" } },
+	{ "S1 ident 0", 208, { "back", "ident -3 0 10 0 10 0" } },
+	{ "S1 ident of the server", 211, { "back", "ident -2 0 10 0 10 0" } },
 	{ "S1 other salt", 211, { "back", "ident 0 1 10 0 10 0" } },
 	{ "S1 latest above history", 209, { "back", "ident 0 0 10 0 11 0" } },
 	{ "S1 scan above history", 209, { "back", "ident 0 0 11 0 10 0" } },
@@ -80,7 +82,7 @@ static const struct rule rules[] = {
 	{ "order: unknown session", 106, { "send mark 2 1|" } },
 	{ "order: session ident in use", 107, { "send bind 1 2 0 0 0|/x" } },
 	{ "order: UNBIND twice", 106, { "send unbind 1|", "send unbind 1|" } },
-	{ "syntax: unknown name", 102, { "send nonsense 1|" } },
+	{ "syntax: unknown name", 103, { "send nonsense 1|" } },
 	{ "syntax: field missing", 103, { "send mark 1|" } },
 	{ "syntax: leftover bytes", 103, { "send mark 1 3|x" } },
 	{ "syntax: entry", 103, { "send upload 1 0 3 0 5 0 0|2 0" } },
@@ -291,6 +293,22 @@ TEST(upstream_after_error)
 	r = rawclient_next(&c, 5000);
 	CHECK(r != NULL && r->m.type == MSG_S_PONG && r->m.pong.timestamp == 7);
 	CHECK_U64(upkit_number(&t.kit, "sessions", "status"), 0);
+	rawclient_close(&c);
+	CHECK(upkit_stop(&t.kit));
+}
+
+/* The reference server takes a WebSocket ping for a sync message and chokes on it: the only ping it knows is the protocol's. */
+TEST(upstream_websocket_ping)
+{
+	static const char *const args[] = { NULL };
+	struct upfile f = { .path = "/a" };
+	struct rawclient c;
+
+	CHECK(upkit_start(&t.kit, args));
+	CHECK(upkit_join(&t.kit, &c, &f));
+	wsio_ping(c.w);
+	CHECK(rawclient_wait_closed(&c));
+	CHECK(strstr(child_ask(t.kit.up, "violations"), "WebSocket ping") != NULL);
 	rawclient_close(&c);
 	CHECK(upkit_stop(&t.kit));
 }

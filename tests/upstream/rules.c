@@ -89,6 +89,8 @@ rules_ident(const struct path *p, const struct msg_c_ident *m, bool subserver, s
 	if (m->latest_server_version > newest)
 		refuse(v, BAD_SERVER_VERSION, "S1 latest server version %" PRIu64 " is above the newest %" PRIu64, m->latest_server_version,
 		       newest);
+	else if (m->file_ident == 1) /* the server's own: it exists, but no salt fits */
+		refuse(v, DIVERGING, "S1 file ident 1 is the server's own");
 	else if (*f == NULL)
 		refuse(v, BAD_FILE_IDENT, "S1 file ident %" PRIu64 " was never issued", m->file_ident);
 	else if (m->file_ident_salt != (*f)->salt)

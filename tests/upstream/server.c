@@ -3,7 +3,7 @@
  * For: main.c.  Never: reads commands (commands.c) or messages (conn.c, session.c).
  *
  * The one idea: two events of its own.  flush runs once after the reads of a pass and pushes the sessions of each path that
- * grew; tick looks now and then at what nobody reports: connections that were too full, and PINGs that do not come. */
+ * grew; tick looks now and then at what nobody reports: connections that were too full, PINGs that do not come, and WebSocket pings that do (the reference server dies of them). */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "tests/peer/wsio.h"
 #include "tests/upstream/conn.h"
 #include "tests/upstream/server.h"
 #include "tests/upstream/session.h"
@@ -43,6 +44,10 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 		next = c->next;
 		if (c->full && !c->closing)
 			conn_resume(c);
+		if (!c->closing && wsio_pinged(c->w) > 0) {
+			server_violation(srv, "conn %" PRIu64 ": 103 WebSocket ping", c->id);
+			conn_error(c, 103, "WebSocket ping");
+		}
 		if (c->version != 0 && !c->closing && limit_ms != 0 && now - c->last_ping_ms > limit_ms) {
 			server_violation(srv, "conn %" PRIu64 ": S8 no PING for %u s", c->id, srv->ping_limit_s);
 			conn_cut(c);
