@@ -439,6 +439,13 @@ print_range(const struct row *r, FILE *out)
 	}
 }
 
+/* The dump of any options must be readable again, and lines have a limit (conf.h): no blanks where they could be too many. */
+static const char *
+equals(const struct options *o, const struct row *r)
+{
+	return r->type == TYPE_STRING && strlen(*(char *const *)field_const(o, r)) > 100 ? "=" : " = ";
+}
+
 void
 options_dump(const struct options *o, FILE *out)
 {
@@ -455,7 +462,7 @@ options_dump(const struct options *o, FILE *out)
 		fprintf(out, "# %s\n# default: ", r->help);
 		print_value(&defaults, r, out);
 		print_range(r, out);
-		fprintf(out, "; %s\n%s = ", r->reload ? "reloadable" : "needs a restart", r->name);
+		fprintf(out, "; %s\n%s%s", r->reload ? "reloadable" : "needs a restart", r->name, equals(o, r));
 		print_value(o, r, out);
 		fputc('\n', out);
 	}

@@ -1,0 +1,240 @@
+/* Tests relay/log (and the clock it reads): the exact bytes on stderr. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+
+#include "relay/clock.h"
+#include "relay/log.h"
+
+#define T0 1795422960123ULL /* 2026-11-23 08:36:00.123 UTC */
+#define HEAD "ts=2026-11-23T08:36:00.123Z level=info event=test"
+
+/* What was written to stderr between capture_begin and capture_end. */
+static int saved_stderr, captured;
+static char text[3 * LOG_LINE_MAX];
+
+static void
+capture_begin(void)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/log", harness_tmpdir());
+	captured = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	saved_stderr = dup(STDERR_FILENO);
+	dup2(captured, STDERR_FILENO);
+	clock_set(1, T0);
+}
+
+static const char *
+capture_end(void)
+{
+	ssize_t n;
+
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	n = pread(captured, text, sizeof(text) - 1, 0);
+	close(captured);
+	text[n > 0 ? n : 0] = '\0';
+	clock_real();
+	return text;
+}
+
+TEST(fields)
+{
+	struct log_line l;
+
+	capture_begin();
+	log_begin(&l, LOG_INFO, "test");
+	log_str(&l, "a", "127.0.0.1:7800");
+	log_u64(&l, "b", UINT64_MAX);
+	log_fmt(&l, "c", "%d of %d", 1, 2);
+	log_view(&l, "d", view_of("x=y"));
+	log_str(&l, "e", "");
+	log_end(&l);
+	CHECK_STR(capture_end(), HEAD " a=127.0.0.1:7800 b=18446744073709551615 c=\"1 of 2\" d=\"x=y\" e=\"\"\n");
+}
+
+static const struct escape_case {
+	const char *in, *out;
+} escapes[] = {
+	{ "plain-text_1.2/3", "plain-text_1.2/3" },
+	{ "two words", "\"two words\"" },
+	{ "say \"hi\"\\", "\"say \\\"hi\\\"\\\\\"" },
+	{ "a\nlevel=error\r\t\x1b[2J", "\"a\\x0alevel=error\\x0d\\x09\\x1b[2J\"" },
+	{ "\x7f\x01", "\"\\x7f\\x01\"" },
+	{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"" },
+	{ "\xc2\x85\xc2\x9b", "\"\\xc2\\x85\\xc2\\x9b\"" },	     /* C1: NEL, CSI */
+	{ "\xc2\xa0", "\"\xc2\xa0\"" },
+	{ "\xff\xfe\x80", "\"\\xff\\xfe\\x80\"" },
+	{ "\xc0\xaf\xe0\x80\xaf", "\"\\xc0\\xaf\\xe0\\x80\\xaf\"" }, /* not the shortest form */
+	{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"" },		     /* a surrogate */
+	{ "\xf4\x90\x80\x80", "\"\\xf4\\x90\\x80\\x80\"" },	     /* over U+10FFFF */
+	{ "cut\xe2\x82", "\"cut\\xe2\\x82\"" },
+};
+
+TEST(escapes)
+{
+	for (size_t i = 0; i < sizeof(escapes) / sizeof(escapes[0]); i++) {
+		char want[300];
+		struct log_line l;
+
+		capture_begin();
+		log_begin(&l, LOG_INFO, "test");
+		log_str(&l, "v", escapes[i].in);
+		log_end(&l);
+		snprintf(want, sizeof(want), HEAD " v=%s\n", escapes[i].out);
+		CHECK_STR(capture_end(), want);
+	}
+}
+
+TEST(levels)
+{
+	struct log_line l;
+
+	capture_begin();
+	log_set_level(LOG_WARN);
+	log_event(LOG_INFO, "no", "a=1");
+	log_event(LOG_WARN, "yes", "a=%d", 1);
+	log_begin(&l, LOG_DEBUG, "no");
+	log_str(&l, "a", "b");
+	log_end(&l);
+	CHECK(!log_enabled(LOG_INFO) && log_enabled(LOG_ERROR));
+	log_set_level(LOG_DEBUG);
+	log_event(LOG_DEBUG, "deep", "a=%s", "x\ny");
+	log_set_level(LOG_INFO);
+	CHECK_STR(capture_end(), "ts=2026-11-23T08:36:00.123Z level=warn event=yes a=1\n"
+				 "ts=2026-11-23T08:36:00.123Z level=debug event=deep a=x?y\n");
+}
+
+/* A line is cut between fields, never within one, whatever the length. */
+TEST(long_lines_are_cut_at_a_field)
+{
+	static char value[LOG_LINE_MAX + 100];
+
+	memset(value, 'v', sizeof(value) - 1);
+	for (size_t len = LOG_LINE_MAX - 150; len < sizeof(value); len++) {
+		struct log_line l;
+		const char *line;
+		size_t n;
+		bool cut;
+
+		capture_begin();
+		log_begin(&l, LOG_INFO, "test");
+		log_view(&l, "long", (struct view){ (const uint8_t *)value, len });
+		log_str(&l, "last", "1");
+		log_end(&l);
+		line = capture_end();
+		n = strlen(line);
+		cut = strstr(line, " cut=1\n") != NULL;
+		CHECK(n <= LOG_LINE_MAX && line[n - 1] == '\n');
+		CHECK(cut || strstr(line, "v last=1\n") != NULL);
+		CHECK(strstr(line, " long=v") == NULL || strstr(line, "v cut=1\n") != NULL || !cut);
+		if (len >= LOG_LINE_MAX)
+			CHECK_STR(line, HEAD " cut=1\n");
+	}
+}
+
+TEST(errno_is_kept)
+{
+	capture_begin();
+	errno = EPERM;
+	log_event(LOG_INFO, "test", "a=1");
+	close(STDERR_FILENO); /* writing fails */
+	log_event(LOG_INFO, "test", "a=2");
+	CHECK_U64(errno, EPERM);
+	capture_end();
+}
+
+/* Runs PANIC or log_fatal in a child; returns its wait status. */
+static int
+in_child(bool panic)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (panic)
+			log_panic("x.c", 7, "two and two is five");
+		log_fatal("cannot_start", "reason=%d", 5);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+TEST(panic_aborts)
+{
+	int status;
+
+	capture_begin();
+	status = in_child(true);
+	CHECK_STR(capture_end(), "ts=2026-11-23T08:36:00.123Z level=error event=panic at=x.c:7 what=\"two and two is five\"\n");
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+TEST(fatal_exits_with_1)
+{
+	int status;
+
+	capture_begin();
+	status = in_child(false);
+	CHECK_STR(capture_end(), "ts=2026-11-23T08:36:00.123Z level=error event=cannot_start reason=5\n");
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+/* The other half of journal_prefix: this program once more, with its stderr announced as the journal. */
+TEST(journal_child)
+{
+	if (getenv("JOURNAL_STREAM") == NULL)
+		return;
+	clock_set(1, T0);
+	log_event(LOG_WARN, "test", "a=1");
+	log_event(LOG_ERROR, "test", "a=2");
+	clock_real();
+}
+
+/* Under systemd the level is at the front, for the journal. */
+TEST(journal_prefix)
+{
+	char env[100];
+	struct stat st;
+	pid_t pid;
+
+	if (getenv("JOURNAL_STREAM") != NULL)
+		return;
+	capture_begin();
+	fstat(STDERR_FILENO, &st);
+	snprintf(env, sizeof(env), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	pid = fork();
+	if (pid == 0) {
+		setenv("JOURNAL_STREAM", env, 1);
+		setenv("TEST_FILTER", "journal_child", 1);
+		dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+		execl("/proc/self/exe", "test_log", (char *)NULL);
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+	CHECK_STR(capture_end(), "<4>ts=2026-11-23T08:36:00.123Z level=warn event=test a=1\n"
+				 "<3>ts=2026-11-23T08:36:00.123Z level=error event=test a=2\n");
+}
+
+TEST(clock_stands_still_when_set)
+{
+	clock_set(1000, 5000);
+	clock_update();
+	CHECK_U64(clock_ms(), 1000);
+	CHECK_U64(clock_wall_ms(), 5000);
+	clock_advance(250);
+	CHECK_U64(clock_ms(), 1250);
+	CHECK_U64(clock_now_ms(), 1250);
+	CHECK_U64(clock_wall_now_ms(), 5250);
+	clock_real();
+	CHECK(clock_wall_ms() > 1600000000000ULL);
+}
