@@ -185,7 +185,10 @@ TEST(upstream_error_orders)
 	CHECK(ask_ok("jsonerror 231 Warning upload"));
 	upkit_upload(&c, "3 0 0 3,0");
 	CHECK_U64(upkit_code(&c, NULL), 231);
-	CHECK_U64(upkit_number(&k, "entries", "file /a 2"), 2);
+	CHECK(ask_ok("error 231 upload"));
+	upkit_upload(&c, "4 0 0 4,0");
+	CHECK_U64(upkit_code(&c, NULL), 231);
+	CHECK_U64(upkit_number(&k, "entries", "file /a 2"), 3);
 	CHECK(ask_ok("jsonerror 217 ClientReset ident"));
 	rawclient_close(&c);
 	CHECK(upkit_bind(&k, &c, &f));
@@ -194,6 +197,11 @@ TEST(upstream_error_orders)
 	CHECK(ask_ok("error 101 bind"));
 	rawclient_send(&c, "bind 2 2 0 0 0", "/a", 2);
 	CHECK_U64(upkit_code(&c, NULL), 101);
+	CHECK(rawclient_wait_closed(&c));
+	rawclient_close(&c);
+	CHECK(ask_ok("jsonerror 100 Transient bind"));
+	CHECK(upkit_bind(&k, &c, &f));
+	CHECK_U64(upkit_code(&c, NULL), 100);
 	CHECK(rawclient_wait_closed(&c));
 	CHECK(ask_ok("error 201 bind always"));
 	CHECK(ask_ok("error off"));

@@ -154,20 +154,37 @@ conn_log(struct conn *c, uint64_t session_ident, const char *level, const char *
 	conn_send(c, &m, json, (size_t)len, ORDERS_NO_CUT);
 }
 
+/* Says m with its text and nothing after it. */
+static void
+last_word(struct conn *c, const struct message *m, unsigned code, const char *text)
+{
+	if (c->closing)
+		return;
+	c->srv->nerrors++;
+	server_event(c->srv, "error %" PRIu64 " 0 %u %s", c->id, code, text);
+	session_end_all(c);
+	conn_put(c, m, text, strlen(text), ORDERS_NO_CUT, true);
+}
+
 void
 conn_error(struct conn *c, unsigned code, const char *text)
 {
 	struct message m = { .type = MSG_S_ERROR, .flavour = MSG_PBS };
 
-	if (c->closing)
-		return;
 	m.error.error_code = code;
 	m.error.size = strlen(text);
 	m.error.try_again = code == 100;
-	c->srv->nerrors++;
-	server_event(c->srv, "error %" PRIu64 " 0 %u %s", c->id, code, text);
-	session_end_all(c);
-	conn_put(c, &m, text, strlen(text), ORDERS_NO_CUT, true);
+	last_word(c, &m, code, text);
+}
+
+void
+conn_json_error(struct conn *c, unsigned code, const char *json)
+{
+	struct message m = { .type = MSG_S_JSON_ERROR, .flavour = MSG_PBS };
+
+	m.json_error.error_code = code;
+	m.json_error.size = strlen(json);
+	last_word(c, &m, code, json);
 }
 
 void
@@ -183,8 +200,10 @@ conn_room(struct conn *c)
 {
 	bool room = wsio_queued(c->w) + c->out_bytes < CONN_OUT_HIGH;
 
-	if (!room)
+	if (!room) {
 		c->full = true;
+		server_retry(c->srv);
+	}
 	return room;
 }
 

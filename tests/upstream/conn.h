@@ -10,7 +10,8 @@ struct session;
 struct wsio;
 struct out;
 
-#define CONN_OUT_HIGH (4u << 20) /* bytes queued, from which on no further DOWNLOAD is made for this connection */
+/* Bytes queued, from which on no further DOWNLOAD is made for this connection: a PONG must not wait long behind them on a thin link. */
+#define CONN_OUT_HIGH (256u << 10)
 
 struct conn {
 	struct server *srv;
@@ -36,8 +37,9 @@ void conn_send(struct conn *c, const struct message *m, const void *body, size_t
 /* Sends a LOG_MESSAGE, if the protocol version has it.  session_ident 0: about the connection, then with its request id. */
 void conn_log(struct conn *c, uint64_t session_ident, const char *level, const char *text);
 
-/* Sends a connection level ERROR and ends the connection. */
+/* Sends a connection level ERROR, or JSON_ERROR, and ends the connection. */
 void conn_error(struct conn *c, unsigned code, const char *text);
+void conn_json_error(struct conn *c, unsigned code, const char *json);
 
 /* RST at once; its sessions are gone when this returns. */
 void conn_cut(struct conn *c);

@@ -2,8 +2,9 @@
  *
  * For: main.c.  Never: reads commands (commands.c) or messages (conn.c, session.c).
  *
- * The one idea: two events of its own.  flush runs once after the reads of a pass and pushes the sessions of each path that
- * grew; tick looks now and then at what nobody reports: connections that were too full, PINGs that do not come, and WebSocket pings that do (the reference server dies of them). */
+ * The one idea: three events of its own.  flush runs once after the reads of a pass and pushes the sessions of each path that
+ * grew; retry goes on with connections that were too full; tick looks now and then at what nobody reports: PINGs that do not come,
+ * and WebSocket pings that do (the reference server ends the connection). */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +34,18 @@ flush_cb(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+retry_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct server *srv = arg;
+	struct conn *c;
+
+	(void)fd, (void)what;
+	for (c = srv->conns; c != NULL; c = c->next)
+		if (c->full && !c->closing)
+			conn_resume(c);
+}
+
+static void
 tick_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct server *srv = arg;
@@ -42,8 +55,6 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	for (c = srv->conns; c != NULL; c = next) {
 		next = c->next;
-		if (c->full && !c->closing)
-			conn_resume(c);
 		if (!c->closing && wsio_pinged(c->w) > 0) {
 			server_violation(srv, "conn %" PRIu64 ": 103 WebSocket ping", c->id);
 			conn_error(c, 103, "WebSocket ping");
@@ -65,8 +76,9 @@ server_init(struct server *srv, struct event_base *base)
 	history_init(&srv->history);
 	orders_init(&srv->orders);
 	srv->flush = evtimer_new(base, flush_cb, srv);
+	srv->retry = evtimer_new(base, retry_cb, srv);
 	srv->tick = event_new(base, -1, EV_PERSIST, tick_cb, srv);
-	if (srv->flush == NULL || srv->tick == NULL)
+	if (srv->flush == NULL || srv->retry == NULL || srv->tick == NULL)
 		abort();
 	event_add(srv->tick, &every);
 }
@@ -78,6 +90,7 @@ server_clear(struct server *srv)
 	while (srv->conns != NULL)
 		event_base_loop(srv->base, EVLOOP_ONCE);
 	event_free(srv->flush);
+	event_free(srv->retry);
 	event_free(srv->tick);
 	history_clear(&srv->history);
 	orders_clear(&srv->orders);
@@ -101,6 +114,15 @@ server_resume(struct server *srv)
 	for (c = srv->conns; c != NULL; c = c->next)
 		if (!c->closing || c->out != NULL)
 			conn_resume(c);
+}
+
+void
+server_retry(struct server *srv)
+{
+	struct timeval soon = { .tv_usec = SERVER_RETRY_MS * 1000 };
+
+	if (!event_pending(srv->retry, EV_TIMEOUT, NULL))
+		event_add(srv->retry, &soon);
 }
 
 void

@@ -18,7 +18,8 @@ struct event_base;
 struct server {
 	struct event_base *base;
 	struct event *flush;	/* tells the sessions of dirty paths, once at the end of a pass */
-	struct event *tick;	/* every SERVER_TICK_MS: resumes conns that were full, S8 */
+	struct event *retry;	/* resumes conns that were full; runs only while there are such */
+	struct event *tick;	/* every SERVER_TICK_MS: S8, WebSocket pings */
 	struct history history;
 	struct orders orders;
 	struct conn *conns;
@@ -35,6 +36,7 @@ struct server {
 };
 
 #define SERVER_TICK_MS 20
+#define SERVER_RETRY_MS 2 /* with CONN_OUT_HIGH this still allows over 100 MB/s */
 
 void server_init(struct server *srv, struct event_base *base);
 void server_clear(struct server *srv);
@@ -44,6 +46,9 @@ void server_cut_all(struct server *srv);
 
 /* Sends what stall, hold-marks and the like held back, after an order was changed. */
 void server_resume(struct server *srv);
+
+/* A conn is full: it is resumed soon. */
+void server_retry(struct server *srv);
 
 /* p has new versions: its sessions are told at the end of this pass of the loop. */
 void server_dirty(struct server *srv, struct path *p);

@@ -117,7 +117,7 @@ send_simple(struct session *s, struct message m, const void *body, size_t len)
 
 /* ---- refusals ---- */
 
-/* Sends a session level ERROR: from here on only UNBIND counts. */
+/* Sends a session level ERROR: from here on only UNBIND counts, but for the one code that is a mere warning. */
 static void
 fail(struct session *s, unsigned code, const char *text)
 {
@@ -125,8 +125,10 @@ fail(struct session *s, unsigned code, const char *text)
 
 	server_event(srv, "error %" PRIu64 " %" PRIu64 " %u %s", s->conn->id, s->ident, code, text);
 	srv->nerrors++;
-	detach(s);
-	s->failed = true;
+	if (code != COMPENSATING_WRITE) {
+		detach(s);
+		s->failed = true;
+	}
 	send_simple(s, (struct message){ .type = MSG_S_ERROR, .error = { .error_code = code, .size = strlen(text) } }, text, strlen(text));
 }
 
@@ -153,6 +155,10 @@ fail_json(struct session *s, const struct refusal *r)
 		       "\"isRecoveryModeDisabled\":false}",
 		       strncmp(r->action, "ClientReset", 11) == 0 ? "true" : "false", strcmp(r->action, "Transient") == 0 ? "true" : "false",
 		       r->action);
+	if (r->code < 200) {
+		conn_json_error(s->conn, r->code, json);
+		return;
+	}
 	server_event(s->conn->srv, "error %" PRIu64 " %" PRIu64 " %u ordered %s", s->conn->id, s->ident, r->code, r->action);
 	s->conn->srv->nerrors++;
 	if (r->code != COMPENSATING_WRITE) {
@@ -171,10 +177,10 @@ ordered_refusal(struct session *s, enum msg_type when, const char *path)
 
 	if (r == NULL)
 		return false;
-	if (r->code < 200)
-		conn_error(s->conn, r->code, "ordered");
-	else if (r->json)
+	if (r->json)
 		fail_json(s, r);
+	else if (r->code < 200)
+		conn_error(s->conn, r->code, "ordered");
 	else
 		fail(s, r->code, "ordered");
 	return r->code != COMPENSATING_WRITE;
