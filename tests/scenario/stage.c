@@ -218,9 +218,10 @@ stage_ask(struct member *m, const char *command, char answer[TEXT_MAX])
 		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
 	if (!proc_say(&m->proc, command))
 		fail("%s does not read: %s", m->proc.name, command);
-	do { /* lines that begin with * are events, which nobody waits for here */
-		got = proc_line(&m->proc, answer, stage_ms(answer_ms(command)));
-	} while (got > 0 && *answer == '*');
+	while ((got = proc_line(&m->proc, answer, stage_ms(answer_ms(command)))) > 0 && *answer == '*') {
+		if (st.opt.verbose) /* an event, which nobody waits for here */
+			printf("  %s: %s\n", m->proc.name, answer);
+	}
 	switch (got) {
 	case PROC_GONE:
 		(void)proc_wait(&m->proc, stage_ms(1000));
