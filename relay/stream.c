@@ -392,14 +392,6 @@ flush(struct stream *s)
 		arm(s);
 }
 
-static void
-queued(struct stream *s)
-{
-	if (stream_queued(s) > s->low)
-		s->above = true;
-	dirty(s);
-}
-
 static bool
 takes_output(const struct stream *s)
 {
@@ -747,6 +739,27 @@ stream_connect(const struct sockaddr *addr, socklen_t addr_len, struct tls_conte
 	return s;
 }
 
+static void
+queued(struct stream *s)
+{
+	if (stream_queued(s) > s->low)
+		s->above = true;
+	dirty(s);
+}
+
+/* ok: the bytes are in out.  A message that is missing cannot be made up for: the stream ends. */
+static void
+queued_or_failed(struct stream *s, bool ok)
+{
+	if (ok) {
+		queued(s);
+		return;
+	}
+	if (stream_queued(s) == 0)
+		drop_queue(s);
+	fail_later(s, "out of memory");
+}
+
 void
 stream_write(struct stream *s, const void *buf, size_t len)
 {
@@ -754,10 +767,7 @@ stream_write(struct stream *s, const void *buf, size_t len)
 		return;
 	if (s->out == NULL)
 		s->out = evbuffer_new();
-	if (s->out == NULL || evbuffer_add(s->out, buf, len) != 0)
-		fail_later(s, "out of memory");
-	else
-		queued(s);
+	queued_or_failed(s, s->out != NULL && evbuffer_add(s->out, buf, len) == 0);
 }
 
 void
@@ -765,16 +775,15 @@ stream_write_buffer(struct stream *s, struct evbuffer *src)
 {
 	size_t len = evbuffer_get_length(src);
 
-	if (!takes_output(s) || len == 0) {
+	if (!takes_output(s)) {
 		evbuffer_drain(src, len);
 		return;
 	}
+	if (len == 0)
+		return;
 	if (s->out == NULL)
 		s->out = evbuffer_new();
-	if (s->out == NULL || evbuffer_add_buffer(s->out, src) != 0)
-		fail_later(s, "out of memory");
-	else
-		queued(s);
+	queued_or_failed(s, s->out != NULL && evbuffer_add_buffer(s->out, src) == 0);
 }
 
 size_t

@@ -119,6 +119,19 @@ next_random(struct end *e)
 	return (e->random >> 16) & 0x7fff;
 }
 
+static inline void
+feed_piece(struct stream *s, const void *piece, size_t n, bool as_buffer)
+{
+	struct evbuffer *b = as_buffer ? evbuffer_new() : NULL;
+
+	if (b != NULL && evbuffer_add(b, piece, n) == 0)
+		stream_write_buffer(s, b);
+	else
+		stream_write(s, piece, n);
+	if (b != NULL)
+		evbuffer_free(b);
+}
+
 /* Queues more of what is to be sent, in uneven pieces, up to 100 KB ahead. */
 static inline void
 feed(struct end *e)
@@ -132,15 +145,7 @@ feed(struct end *e)
 			n = (size_t)(e->to_send - e->sent);
 		for (size_t i = 0; i < n; i++)
 			piece[i] = pattern(e->sent + i);
-		if (n % 3 == 0) {
-			struct evbuffer *b = evbuffer_new();
-
-			evbuffer_add(b, piece, n);
-			stream_write_buffer(e->s, b);
-			evbuffer_free(b);
-		} else {
-			stream_write(e->s, piece, n);
-		}
+		feed_piece(e->s, piece, n, n % 3 == 0);
 		e->sent += n;
 	}
 }

@@ -5,6 +5,8 @@
 
 #include <sys/resource.h>
 
+#include <stdlib.h>
+
 #define NEVER .close_on = -1
 
 /* Runs body(false), then body(true). */
@@ -584,5 +586,47 @@ TEST(one_fast_peer_does_not_starve_others)
 	RUN_UNTIL(a.ends == 1);
 	end_close(&a);
 	end_close(&b);
+	stage_close();
+}
+
+/* ---- memory that runs out ---- */
+
+static long fail_at; /* libevent's next allocations of some size; the one that fails; 0 = none */
+
+/* Only what streams ask for: queues, their pieces, events.  libevent's own bookkeeping is smaller. */
+static void *
+failing_malloc(size_t n)
+{
+	return n >= 128 && fail_at > 0 && --fail_at == 0 ? NULL : malloc(n);
+}
+
+__attribute__((constructor)) static void
+take_over_allocation(void)
+{
+	event_set_mem_functions(failing_malloc, realloc, free);
+}
+
+/* Fails the Nth allocation, N = 1, 2, 3 ... until none is left to fail.  The ends see an error or a shorter stream, never a wrong byte. */
+BOTH(out_of_memory_in_a_queue)
+{
+	long n = 1, fault_left;
+
+	stage_open();
+	do {
+		struct end c = { NEVER, .to_send = 30000 }, s = { NEVER, .to_send = 30000 };
+
+		connect_pair(&c, &s, tls);
+		fail_at = n++;
+		RUN_UNTIL((c.got == 30000 && s.got == 30000) || c.errors + c.ends + s.errors + s.ends > 0);
+		c.closed = s.closed = true;
+		stream_close(c.s, true, LIMIT_MS);
+		stream_close(s.s, true, LIMIT_MS);
+		run_passes(3);
+		fault_left = fail_at;
+		fail_at = 0;
+		CHECK(!c.bad && !s.bad);
+		CHECK_U64(c.late + s.late, 0);
+	} while (fault_left == 0 && n < 1000);
+	CHECK(n > 3 && n < 1000);
 	stage_close();
 }
