@@ -262,20 +262,20 @@ proc_skip_log(struct proc *p)
 }
 
 void
-proc_tail(const struct proc *p, unsigned lines)
+proc_tail(const struct proc *p, unsigned lines, const char *without)
 {
 	FILE *f = fopen(p->log, "re");
 	char line[TEXT_MAX];
-	uint64_t n = 0, skip = 0;
+	unsigned n = 0, skip;
 
 	if (f == NULL)
 		return;
 	while (fgets(line, sizeof line, f) != NULL)
-		n++;
+		n += strstr(line, without) == NULL;
 	skip = n > lines ? n - lines : 0;
 	rewind(f);
-	for (n = 0; fgets(line, sizeof line, f) != NULL; n++) {
-		if (n >= skip)
+	for (n = 0; fgets(line, sizeof line, f) != NULL;) {
+		if (strstr(line, without) == NULL && n++ >= skip)
 			printf("  | %s: %s%s", p->name, line, strchr(line, '\n') != NULL ? "" : "\n");
 	}
 	fclose(f);

@@ -67,7 +67,7 @@ show_and_close(void)
 		if (m->proc.log == NULL || access(m->proc.log, F_OK) != 0)
 			continue;
 		printf("  | %s: %s\n", m->proc.name, proc_state(&m->proc, state));
-		proc_tail(&m->proc, TAIL_LINES);
+		proc_tail(&m->proc, TAIL_LINES, "event=status ");
 	}
 	stage_close();
 }
