@@ -59,6 +59,12 @@ struct env {
 
 /* ---- errors ---- */
 
+bool
+env_full(void)
+{
+	return hooks_is_full(hooks_last_error());
+}
+
 enum store_err
 env_error(struct env *e, int ret)
 {
@@ -71,10 +77,10 @@ env_error(struct env *e, int ret)
 		return STORE_OK;
 	case DB_NOTFOUND:
 		return STORE_NOTFOUND;
-	case ENOMEM:
-		return STORE_NOMEM;
-	case DB_RUNRECOVERY: /* if it gave up for want of space, nothing is damaged: the next start recovers */
-		return hooks_was_full() ? STORE_IO : STORE_CORRUPT;
+	case ENOMEM: /* also: no room in the cache, because its pages cannot be written */
+		return env_full() ? STORE_NOSPACE : STORE_NOMEM;
+	case DB_RUNRECOVERY: /* if it gave up over a failed call, nothing need be damaged: the next start recovers */
+		return hooks_last_error() != 0 ? STORE_IO : STORE_CORRUPT;
 	case DB_CHKSUM_FAIL:
 	case DB_PAGE_NOTFOUND:
 	case DB_VERIFY_BAD:
@@ -358,7 +364,7 @@ env_open(const struct store_options *opt, struct env **out, char *why, size_t wh
 	if ((err = dir_open(e, why, why_len)) != STORE_OK || (err = dir_lock(e, why, why_len)) != STORE_OK ||
 	    (err = dir_settle(e, why, why_len)) != STORE_OK)
 		goto fail;
-	hooks_forget_full();
+	hooks_forget();
 	if ((ret = db_open(e, opt)) != 0) {
 		err = env_error(e, ret);
 		(void)snprintf(why, why_len, "cannot recover %s: %s%s%s", e->dir, db_strerror(ret),
@@ -430,19 +436,19 @@ env_begin(struct env *e, DB_TXN **out)
 enum store_err
 env_commit(struct env *e, DB_TXN *txn, bool durable, bool *kept)
 {
-	unsigned failures = hooks_write_failures();
+	unsigned failures = hooks_failures();
 	int ret = txn->commit(txn, durable ? DB_TXN_SYNC : DB_TXN_NOSYNC);
 
 	*kept = ret == 0;
 	if (ret != 0)
 		return env_error(e, ret);
-	if (!durable || hooks_write_failures() != failures)
+	if (!durable || hooks_failures() != failures)
 		e->lag = true;
 	/* Also when this transaction wrote nothing: then its commit did not flush what went before. */
 	if (durable && e->lag && (ret = e->db->log_flush(e->db, NULL)) == 0)
 		e->lag = false;
 	if (ret == 0)
-		hooks_forget_full();
+		hooks_forget();
 	return env_error(e, ret);
 }
 

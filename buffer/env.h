@@ -38,6 +38,9 @@ STORE_MUSTCHECK enum store_err env_abort(struct env *e, DB_TXN *txn);
 /* What a return value of Berkeley DB means. */
 enum store_err env_error(struct env *e, int ret);
 
+/* Was the last system call that failed refused for want of space? */
+bool env_full(void);
+
 /* Has Berkeley DB given up (DB_RUNRECOVERY)?  Then nothing but env_close is of use. */
 bool env_dead(const struct env *e);
 

@@ -1,4 +1,4 @@
-/* What libdb calls instead of open, write, fsync and rename (db_env_set_func_*, set here and nowhere else).
+/* What libdb calls instead of open, write, fsync, rename and sleeping (db_env_set_func_*, set here and nowhere else).
  *
  * libdb is trusted with pages and transactions, not with the file system.  Two things it leaves out are added here:
  *   - it never syncs a directory.  The open and rename hooks do when a name is new: else a power cut can take a log file away
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -27,8 +28,8 @@
 struct hooks_io hooks_io = { open, write, fdatasync, rename };
 
 static void (*fatal_cb)(const char *text);
-static _Atomic unsigned write_failures;
-static _Atomic int write_errno; /* of the last failed write */
+static _Atomic unsigned failures;
+static _Atomic int last_error;
 
 static _Noreturn void
 fatal(const char *what, int err)
@@ -39,6 +40,15 @@ fatal(const char *what, int err)
 	if (fatal_cb != NULL)
 		fatal_cb(text);
 	abort();
+}
+
+/* Remembers a failure that libdb will hear of, and may report as something else. */
+static void
+note(int err)
+{
+	atomic_store(&last_error, err);
+	atomic_fetch_add(&failures, 1);
+	errno = err;
 }
 
 bool
@@ -98,22 +108,27 @@ hook_open(const char *path, int flags, ...)
 		if (fd != -1 || errno != ENOENT)
 			return fd;
 	}
-	if ((fd = open_retry(path, flags, mode)) == -1)
+	if ((fd = open_retry(path, flags, mode)) == -1) {
+		if (errno != EEXIST)
+			note(errno);
 		return -1;
+	}
 	err = fchmod(fd, S_IRUSR | S_IWUSR) == -1 ? errno : sync_parent(path);
 	if (err == 0)
 		return fd;
 	(void)close(fd);
-	errno = err;
+	note(err);
 	return -1;
 }
 
 static int
 hook_rename(const char *from, const char *to)
 {
-	if (hooks_io.rename(from, to) == -1)
-		return errno;
-	return sync_parent(to);
+	int err = hooks_io.rename(from, to) == -1 ? errno : sync_parent(to);
+
+	if (err != 0)
+		note(err);
+	return err;
 }
 
 static int
@@ -124,6 +139,20 @@ hook_fsync(int fd)
 			fatal("fsync of the buffer", errno);
 	}
 	return 0;
+}
+
+/* Part of a page or log record found room at the end of a file, the rest did not: gives the part back, for half a page is a
+ * damaged one to whoever opens the file next. */
+static void
+take_back(int fd, size_t done)
+{
+	off_t end = lseek(fd, 0, SEEK_CUR);
+	struct stat st;
+
+	if (done == 0 || end == -1 || fstat(fd, &st) == -1 || st.st_size != end)
+		return;
+	if (ftruncate(fd, end - (off_t)done) == -1)
+		return; /* then recovery has to deal with it */
 }
 
 /* Writes all of buf (libdb takes a short count for a failure), or returns -1 with errno. */
@@ -141,13 +170,21 @@ hook_write(int fd, const void *buf, size_t len)
 		} else if (err != EINTR) {
 			if (!hooks_is_full(err) && (fcntl(fd, F_GETFL) & O_DSYNC) != 0)
 				fatal("write to the buffer's log", err);
-			atomic_store(&write_errno, err);
-			atomic_fetch_add(&write_failures, 1);
-			errno = err;
+			take_back(fd, done);
+			note(err);
 			return -1;
 		}
 	}
 	return (ssize_t)len;
+}
+
+/* libdb sleeps for seconds when no page of its cache can be written, for another thread to help.  There is none. */
+static int
+hook_yield(unsigned long seconds, unsigned long microseconds)
+{
+	(void)seconds;
+	(void)microseconds;
+	return sched_yield();
 }
 
 static void
@@ -157,6 +194,7 @@ install(void)
 	(void)db_env_set_func_rename(hook_rename);
 	(void)db_env_set_func_fsync(hook_fsync);
 	(void)db_env_set_func_write(hook_write);
+	(void)db_env_set_func_yield(hook_yield);
 }
 
 void
@@ -169,19 +207,19 @@ hooks_install(void (*on_fatal)(const char *text))
 }
 
 unsigned
-hooks_write_failures(void)
+hooks_failures(void)
 {
-	return atomic_load(&write_failures);
+	return atomic_load(&failures);
 }
 
-bool
-hooks_was_full(void)
+int
+hooks_last_error(void)
 {
-	return hooks_is_full(atomic_load(&write_errno));
+	return atomic_load(&last_error);
 }
 
 void
-hooks_forget_full(void)
+hooks_forget(void)
 {
-	atomic_store(&write_errno, 0);
+	atomic_store(&last_error, 0);
 }

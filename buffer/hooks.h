@@ -18,12 +18,12 @@ extern struct hooks_io hooks_io;
 /* To be called before db_env_create.  on_fatal (may be NULL) is called before the process is aborted; the last one given counts. */
 void hooks_install(void (*on_fatal)(const char *text));
 
-/* Count of failed writes so far: compare two values to see whether one failed between. */
-unsigned hooks_write_failures(void);
+/* Count of failed calls so far: compare two values to see whether one failed between. */
+unsigned hooks_failures(void);
 
-/* Was the last failed write, since hooks_forget_full, refused for want of space? */
-bool hooks_was_full(void);
-void hooks_forget_full(void);
+/* The error number of the last failed call since hooks_forget; 0 = none failed. */
+int hooks_last_error(void);
+void hooks_forget(void);
 
 bool hooks_is_full(int err); /* is err an errno that means "no space"? */
 

@@ -131,16 +131,27 @@ check_format(struct store *s, char *why, size_t why_len)
 }
 
 static enum store_err
+open_table(struct store *s, const char *name, DB **out, char *why, size_t why_len)
+{
+	enum store_err err = env_table(s->env, name, out);
+
+	if (err != STORE_OK)
+		(void)snprintf(why, why_len, "cannot open the table %s.db: %s%s%s", name, store_strerror(err),
+			       env_first_error(s->env)[0] != '\0' ? ": " : "", env_first_error(s->env));
+	return err;
+}
+
+static enum store_err
 open_tables(struct store *s, char *why, size_t why_len)
 {
 	static const char *const names[] = { "files", "names", "changesets", "tokens" };
 	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens };
 	enum store_err err;
 
-	if ((err = env_table(s->env, "meta", &s->meta)) != STORE_OK || (err = check_format(s, why, why_len)) != STORE_OK)
+	if ((err = open_table(s, "meta", &s->meta, why, why_len)) != STORE_OK || (err = check_format(s, why, why_len)) != STORE_OK)
 		return err;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if ((err = env_table(s->env, names[i], tables[i])) != STORE_OK)
+		if ((err = open_table(s, names[i], tables[i], why, why_len)) != STORE_OK)
 			return err;
 	}
 	err = store_own_get(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, &s->next_id);
@@ -167,12 +178,14 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 	s->max_bytes = opt->max_bytes;
 	if ((err = env_open(opt, &s->env, why, why_len)) == STORE_OK && (err = open_tables(s, why, why_len)) != STORE_OK &&
 	    why_len > 0 && why[0] == '\0')
-		(void)snprintf(why, why_len, "cannot open the tables in %s: %s%s%s", opt->dir, store_strerror(err),
+		(void)snprintf(why, why_len, "cannot read the tables: %s%s%s", store_strerror(err),
 			       env_first_error(s->env)[0] != '\0' ? ": " : "", env_first_error(s->env));
 	if (err == STORE_OK) {
 		*out = s;
 		return STORE_OK;
 	}
+	if (err == STORE_IO && env_full())
+		err = STORE_NOSPACE; /* libdb gave up, but we know why */
 	if (s->latched == STORE_OK)
 		s->latched = err; /* no checkpoint of a store that could not be opened */
 	store_close(s);
