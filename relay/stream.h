@@ -1,5 +1,5 @@
-/* A byte stream over TCP or TLS on libevent events.  The only file (with its lower half,
- * relay/rawio) that sees an fd, SSL*, EV_READ or errno of a socket.
+/* A byte stream over TCP or TLS on libevent events.  Nothing outside of stream*.c and relay/rawio sees an fd, SSL*, EV_READ or errno of
+ * a socket.
  *
  *   NEW --stream_connect--> CONNECTING --> (TLS) HANDSHAKE --> OPEN --> CLOSED
  *   NEW --stream_accept-------------------> HANDSHAKE ------> OPEN
@@ -29,8 +29,8 @@ enum stream_event {
 	STREAM_OPEN,	/* connected, TLS handshake (if any) done and verified */
 	STREAM_DATA,	/* buf, len: bytes to read; return how many were consumed */
 	STREAM_DRAINED, /* the output queue fell to or below the low water mark after having been above it; once per rise */
-	STREAM_EOF,	/* the peer closed */
-	STREAM_ERROR,	/* connecting, TLS or I/O failed: stream_why() says what */
+	STREAM_EOF,	/* the peer closed; writing may still work, and may still end in STREAM_ERROR */
+	STREAM_ERROR,	/* connecting, TLS or I/O failed: stream_why() says what.  After a failed write the input is given first */
 };
 
 /* Returns bytes consumed for STREAM_DATA (ignored otherwise).  May call any function here, stream_close included

@@ -1,0 +1,338 @@
+/* The bytes of a relay/stream: reading, writing, and the last bytes of one that is closing.
+ *
+ * - Reading is capped at READ_MAX bytes an event, so that one fast peer cannot starve the others.
+ * - Input wins over output failures: after a failed write the rest of the input is read and given first, then STREAM_ERROR.  A
+ *   server says why it closes, and that may stand unread in the kernel when our next PING fails.
+ * - After the callback closed the stream nothing of it is touched but s->state: every call of s->cb is followed by that test.
+ *
+ * Never waits, never calls back from inside a public function. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/buffer.h>
+
+#include "relay/log.h"
+#include "relay/stream_impl.h"
+
+#define SHARED_BUF 65536      /* also the most input one stream can keep */
+#define READ_MAX (256 * 1024) /* bytes of one stream an event: 4 fills of the buffer */
+#define WRITE_MAX (256 * 1024)
+#define PIECES 64 /* pieces of the queue given to the kernel or gathered into a record at once */
+
+static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
+
+/* ---- reading ---- */
+
+/* Tells the callback of the end once, unless it asked not to be given anything now. */
+static void
+tell_end(struct stream *s)
+{
+	if (s->state != ST_OPEN || s->end == s->told || s->suspended != 0)
+		return;
+	s->told = s->end;
+	s->cb(s->arg, s, s->end == END_EOF ? STREAM_EOF : STREAM_ERROR, NULL, 0);
+}
+
+void
+stream_drop_input(struct stream *s)
+{
+	free(s->kept);
+	s->kept = NULL;
+	s->kept_len = 0;
+}
+
+static void
+keep(struct stream *s, const uint8_t *rest, size_t len)
+{
+	uint8_t *p;
+
+	if (len == 0) {
+		stream_drop_input(s);
+		return;
+	}
+	p = realloc(s->kept, len);
+	if (p == NULL) {
+		stream_fail_later(s, "out of memory");
+		return;
+	}
+	memcpy(p, rest, len);
+	s->kept = p;
+	s->kept_len = (uint32_t)len;
+}
+
+/* Gives the first len bytes of the shared buffer and keeps what is not consumed.  False: s is closed. */
+static bool
+deliver(struct stream *s, size_t len)
+{
+	size_t used;
+
+	s->offer = false;
+	used = s->cb(s->arg, s, STREAM_DATA, shared, len);
+	if (s->state != ST_OPEN)
+		return false;
+	if (used > len)
+		PANIC("stream callback consumed more than it was given");
+	keep(s, shared + used, len - used);
+	return true;
+}
+
+/* Reads behind the kept bytes; returns how many came and sets the end. */
+static size_t
+fill(struct stream *s, size_t have, enum rawio_result *result)
+{
+	size_t got = 0;
+
+	*result = rawio_read(&s->io, shared + have, SHARED_BUF - have, s->write_failed, &got);
+	s->received += got;
+	s->read_wants_write = *result == RAWIO_WRITE;
+	if (*result == RAWIO_FAIL) {
+		stream_explain(s, "read");
+		s->end = END_ERROR;
+	} else if (*result == RAWIO_EOF) {
+		stream_set_why(s, "closed by peer");
+		s->end = s->write_failed ? END_ERROR : END_EOF;
+	} else if (*result == RAWIO_READ && s->write_failed) {
+		s->end = END_ERROR; /* nothing more to save */
+	}
+	return got;
+}
+
+void
+stream_read_ready(struct stream *s)
+{
+	enum rawio_result result = RAWIO_OK;
+	size_t total = 0;
+
+	while (s->suspended == 0 && result == RAWIO_OK) {
+		size_t have = s->kept_len, got = 0;
+		bool offer = s->offer && have > 0;
+
+		if (total >= READ_MAX) {
+			stream_ready(s); /* others first; bytes may be inside OpenSSL */
+			break;
+		}
+		if (have > 0)
+			memcpy(shared, s->kept, have);
+		if (s->end != END_NONE)
+			result = RAWIO_READ;
+		else if (have < SHARED_BUF)
+			got = fill(s, have, &result);
+		else if (!offer)
+			stream_fail_later(s, "input is not consumed");
+		total += got;
+		if ((got > 0 || offer) && !deliver(s, have + got))
+			return;
+	}
+	tell_end(s);
+	if (s->state == ST_OPEN)
+		stream_arm(s);
+}
+
+void
+stream_drop_output(struct stream *s)
+{
+	if (s->out != NULL)
+		evbuffer_free(s->out);
+	s->out = NULL;
+}
+
+/* ---- writing ---- */
+
+/* The output is lost, the input is not: what has come is given first (read_ready). */
+static void
+write_failed(struct stream *s)
+{
+	stream_explain(s, "write");
+	s->write_failed = true;
+	s->blocked = false;
+	stream_drop_output(s);
+	if (s->end == END_EOF)
+		s->end = END_ERROR;
+	stream_ready(s);
+}
+
+/* Sends from the queue's front until the kernel takes no more or WRITE_MAX is reached.  False: the connection is broken. */
+static bool
+pump(struct stream *s)
+{
+	size_t total = 0;
+
+	s->blocked = s->write_wants_read = false;
+	while (s->out != NULL && !s->blocked) {
+		struct evbuffer_iovec iov[PIECES];
+		int n = evbuffer_peek(s->out, SHARED_BUF, NULL, iov, PIECES);
+		enum rawio_result result;
+		size_t put;
+
+		result = rawio_write(&s->io, iov, n < PIECES ? n : PIECES, &put);
+		if (result == RAWIO_FAIL || result == RAWIO_EOF)
+			return false;
+		evbuffer_drain(s->out, put);
+		s->sent += put;
+		total += put;
+		if (evbuffer_get_length(s->out) == 0)
+			stream_drop_output(s);
+		else
+			s->blocked = result != RAWIO_OK || total >= WRITE_MAX;
+		s->write_wants_read = result == RAWIO_READ;
+	}
+	return true;
+}
+
+void
+stream_flush(struct stream *s)
+{
+	if (!pump(s))
+		write_failed(s);
+	if (s->above && stream_queued(s) <= s->low) {
+		s->above = false;
+		s->cb(s->arg, s, STREAM_DRAINED, NULL, 0);
+	}
+	if (s->state == ST_OPEN)
+		stream_arm(s);
+}
+
+static bool
+takes_output(const struct stream *s)
+{
+	return s->state <= ST_OPEN && !s->write_failed && s->end != END_ERROR;
+}
+
+/* ---- closing with output left ---- */
+
+/* The peer may still be sending.  Closing with unread input makes the kernel send RST, which can take away from the peer what we said
+ * last; so its bytes are read and dropped until it closes as well. */
+static void
+closing_read(struct stream *s)
+{
+	enum rawio_result result;
+	int rounds = READ_MAX / SHARED_BUF;
+
+	do {
+		result = rawio_discard(&s->io, shared, sizeof shared);
+	} while (result == RAWIO_OK && --rounds > 0);
+	if (result == RAWIO_FAIL)
+		s->end = END_ERROR;
+	else if (result == RAWIO_EOF)
+		s->end = END_EOF;
+}
+
+void
+stream_closing_step(struct stream *s, short what)
+{
+	enum rawio_result result = RAWIO_OK;
+
+	if ((what & EV_READ) != 0)
+		closing_read(s);
+	if ((what & EV_WRITE) != 0 && !s->said_bye) {
+		if (!pump(s) || s->write_wants_read)
+			s->end = END_ERROR;
+		else if (s->out == NULL)
+			result = rawio_shutdown(&s->io);
+		s->said_bye = s->end != END_ERROR && s->out == NULL && result == RAWIO_OK;
+		s->blocked = s->blocked || result == RAWIO_WRITE;
+	}
+	if (s->end == END_ERROR || result == RAWIO_FAIL || (s->end == END_EOF && s->said_bye))
+		stream_finish(s);
+	else
+		stream_arm(s);
+}
+
+/* ---- public ---- */
+
+static void
+queued(struct stream *s)
+{
+	if (stream_queued(s) > s->low)
+		s->above = true;
+	stream_dirty(s);
+}
+
+/* ok: the bytes are in out.  A message that is missing cannot be made up for: the stream ends. */
+static void
+queued_or_failed(struct stream *s, bool ok)
+{
+	if (ok) {
+		queued(s);
+		return;
+	}
+	if (stream_queued(s) == 0)
+		stream_drop_output(s);
+	stream_fail_later(s, "out of memory");
+}
+
+void
+stream_write(struct stream *s, const void *buf, size_t len)
+{
+	if (!takes_output(s) || len == 0)
+		return;
+	if (s->out == NULL)
+		s->out = evbuffer_new();
+	queued_or_failed(s, s->out != NULL && evbuffer_add(s->out, buf, len) == 0);
+}
+
+void
+stream_write_buffer(struct stream *s, struct evbuffer *src)
+{
+	size_t len = evbuffer_get_length(src);
+
+	if (!takes_output(s)) {
+		evbuffer_drain(src, len);
+		return;
+	}
+	if (len == 0)
+		return;
+	if (s->out == NULL)
+		s->out = evbuffer_new();
+	queued_or_failed(s, s->out != NULL && evbuffer_add_buffer(s->out, src) == 0);
+}
+
+size_t
+stream_queued(const struct stream *s)
+{
+	return s->out != NULL ? evbuffer_get_length(s->out) : 0;
+}
+
+uint64_t
+stream_sent(const struct stream *s)
+{
+	return s->sent;
+}
+
+uint64_t
+stream_received(const struct stream *s)
+{
+	return s->received;
+}
+
+void
+stream_set_low_water(struct stream *s, size_t low)
+{
+	s->low = low;
+	s->above = s->above || stream_queued(s) > low;
+	if (s->above)
+		stream_dirty(s); /* a raised mark may lie above the queue now */
+}
+
+void
+stream_suspend(struct stream *s, unsigned reason)
+{
+	s->suspended |= (uint8_t)reason;
+	stream_arm(s);
+}
+
+void
+stream_resume(struct stream *s, unsigned reason)
+{
+	if ((s->suspended & reason) == 0)
+		return;
+	s->suspended &= (uint8_t)~reason;
+	if (s->suspended != 0 || s->state != ST_OPEN)
+		return;
+	/* kept bytes, bytes inside OpenSSL or an end not told yet: nothing else would bring them up.  Within the callback kept is not
+	 * known yet, so always. */
+	s->offer = true;
+	stream_ready(s);
+	stream_arm(s);
+}
+
