@@ -1,8 +1,8 @@
 /* Texts for socket addresses and the upstream's URL.
  *
- * Numeric addresses only: whatever needs a name server goes through relay/resolver.  The URL is parsed strictly, as its parts go into
- * a Host header, SNI and certificate verification: no user info (a secret in a file that is shown), no path, query or fragment
- * (the client's own are kept), no characters a host name cannot have. */
+ * Numeric addresses only: whatever needs a name server goes through relay/resolver.  The URL is parsed strictly, as its parts go
+ * into a Host header, SNI and certificate verification: no user info (a secret in a file that is shown), no path, query or
+ * fragment (the client's own are kept), no characters a host name cannot have. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Time, read once a pass of the main loop.
  *
- * Everything in relay/ asks here and never the kernel, so that a pass sees one time and a test can set it.  The cached values are
- * atomics: the committer thread reads them too.  CLOCK_MONOTONIC, not BOOTTIME: libevent's timers run on it, and a gateway that was
- * suspended has lost its connections anyway. */
+ * Everything in relay/ asks here and never the kernel, so that a pass sees one time and a test can set it.  The cached values
+ * are atomics: the committer thread reads them too.  CLOCK_MONOTONIC, not BOOTTIME: libevent's timers run on it, and a gateway
+ * that was suspended has lost its connections anyway. */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>

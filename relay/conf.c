@@ -1,9 +1,9 @@
 /* Reads a configuration file (INI) into struct options.
  *
- * inih splits lines into section, key and value, but it is lenient where an operator's mistake should be seen (facts.md): it cuts long
- * lines and names, takes " ;" for a comment, continues a value on an indented line, and puts the keys after an unterminated section into
- * the one before.  So it gets its lines from next_line(), which refuses all that, says so, and hands on an empty line instead: the rest
- * of the file is checked all the same, and nothing is ever taken from a line with an error.
+ * inih splits lines into section, key and value, but it is lenient where an operator's mistake should be seen (facts.md): it
+ * cuts long lines and names, takes " ;" for a comment, continues a value on an indented line, and puts the keys after an
+ * unterminated section into the one before.  So it gets its lines from next_line(), which refuses all that, says so, and hands
+ * on an empty line instead: the rest of the file is checked all the same, and nothing is ever taken from a line with an error.
  *
  * Never uses a half-read file: on any error the options are freed. */
 #include <errno.h>

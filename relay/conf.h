@@ -1,8 +1,8 @@
 /* Reads a configuration file (INI) into struct options.
  *
- * All errors of a file are collected, not only the first; each has its line.  Stricter than inih: long lines, long names, control
- * characters, indented lines, unterminated sections, duplicates, unknown sections and keys are errors (facts.md says what inih does
- * with them).  Comments are whole lines that start with ';' or '#'. */
+ * All errors of a file are collected, not only the first; each has its line.  Stricter than inih: long lines, long names,
+ * control characters, indented lines, unterminated sections, duplicates, unknown sections and keys are errors (facts.md says
+ * what inih does with them).  Comments are whole lines that start with ';' or '#'. */
 #ifndef RELAY_CONF_H
 #define RELAY_CONF_H
 

@@ -1,11 +1,11 @@
 /* Accepts connections and hands their descriptors on.
  *
- * accept(2) that fails for want of descriptors leaves the connection in the kernel's queue and the socket readable: a loop that just
- * goes on spins.  So the listener stops for a while.  And it stops early: descriptors are given out lowest first, so an accepted one
- * near the limit means that few are left, and those belong to the store and the upstream leg.
+ * accept(2) that fails for want of descriptors leaves the connection in the kernel's queue and the socket readable: a loop that
+ * just goes on spins.  So the listener stops for a while.  And it stops early: descriptors are given out lowest first, so an
+ * accepted one near the limit means that few are left, and those belong to the store and the upstream leg.
  *
- * Three reasons not to accept: pausing (a timer ends it), full (listener_release ends it), none left.  update() is the only place that
- * arms or disarms. */
+ * Three reasons not to accept: pausing (a timer ends it), full (listener_release ends it), none left. update() is the only
+ * place that arms or disarms. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>

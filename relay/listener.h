@@ -1,8 +1,8 @@
 /* Accepts connections and hands their descriptors on.
  *
- * Out of descriptors (EMFILE, ENFILE, or fewer than LISTENER_RESERVE left): accepting stops LISTENER_PAUSE_MS, so that the store and
- * the upstream leg keep what they need and the loop does not spin.  At max connections it stops until one is released; who waits
- * meanwhile waits in the kernel's queue. */
+ * Out of descriptors (EMFILE, ENFILE, or fewer than LISTENER_RESERVE left): accepting stops LISTENER_PAUSE_MS, so that the
+ * store and the upstream leg keep what they need and the loop does not spin.  At max connections it stops until one is released;
+ * who waits meanwhile waits in the kernel's queue. */
 #ifndef RELAY_LISTENER_H
 #define RELAY_LISTENER_H
 
@@ -21,8 +21,8 @@ struct listener;
  * listener_close. */
 typedef void listener_cb(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len);
 
-/* address as in address_parse; port 0 picks one.  max: connections open at once (see listener_release).  Logs event=listening with the
- * real port.  NULL with a sentence in why. */
+/* address as in address_parse; port 0 picks one. max: connections open at once (see listener_release).  Logs event=listening
+ * with the real port.  NULL with a sentence in why. */
 struct listener *listener_open(struct event_base *base, const char *address, uint64_t max, listener_cb *cb, void *arg, char *why,
 			       size_t why_len);
 void listener_close(struct listener *l); /* NULL allowed */

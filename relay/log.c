@@ -1,8 +1,9 @@
 /* Log lines in logfmt on stderr.
  *
- * A line is built on the caller's stack and written with one write(2), so lines of several threads never mix and nothing is allocated
- * on the way to telling that memory is out.  Whatever came from outside goes through put_value(): printable ASCII and valid UTF-8 from
- * U+00A0 on pass, everything else is written as \xNN.  Under systemd (stderr is the journal) a line starts with its level as "<N>".
+ * A line is built on the caller's stack and written with one write(2), so lines of several threads never mix and nothing is
+ * allocated on the way to telling that memory is out.  Whatever came from outside goes through put_value(): printable ASCII and
+ * valid UTF-8 from U+00A0 on pass, everything else is written as \xNN.  Under systemd (stderr is the journal) a line starts with
+ * its level as "<N>".
  *
  * Never logs payload or secrets: that is the callers' duty, no function here can tell. */
 #include <errno.h>

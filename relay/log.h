@@ -1,7 +1,7 @@
 /* Log lines in logfmt on stderr: `ts=... level=info event=listening address="127.0.0.1:7800"`.
  *
- * Four severities and no more (style 22).  Values that came from outside are escaped (C0, C1, DEL, quotes, backslash, invalid UTF-8).
- * Never pass a token, an Authorization value or a request target with its query (I9). */
+ * Four severities and no more (style 22).  Values that came from outside are escaped (C0, C1, DEL, quotes, backslash, invalid
+ * UTF-8).  Never pass a token, an Authorization value or a request target with its query (I9). */
 #ifndef RELAY_LOG_H
 #define RELAY_LOG_H
 
@@ -17,8 +17,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
-/* A line under construction: begin, any number of fields, end.  On the stack; no allocation; a line over LOG_LINE_MAX is cut at a field and
- * marked `cut=1`.  Fields of a line below the level cost one test. */
+/* A line under construction: begin, any number of fields, end.  On the stack; no allocation; a line over LOG_LINE_MAX is cut at
+ * a field and marked `cut=1`.  Fields of a line below the level cost one test. */
 #define LOG_LINE_MAX 2048
 struct log_line {
 	bool on;

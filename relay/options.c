@@ -1,7 +1,7 @@
 /* The daemon's options, every function an expansion of relay/options.def.
  *
- * The table is expanded once into rows[]; the rest walks it.  A field is reached by its offset, so adding an option is one line in
- * the table.  Never reads a file, never logs (but for running out of memory). */
+ * The table is expanded once into rows[]; the rest walks it.  A field is reached by its offset, so adding an option is one line
+ * in the table.  Never reads a file, never logs (but for running out of memory). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,8 +37,12 @@ struct unit {
 };
 
 /* Largest first, which is the order to format in. */
-static const struct unit size_units[] = { { "GiB", 1ULL << 30 }, { "MiB", 1ULL << 20 }, { "KiB", 1ULL << 10 }, { "", 1 }, { NULL, 0 } };
-static const struct unit duration_units[] = { { "d", 86400000 }, { "h", 3600000 }, { "min", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 } };
+static const struct unit size_units[] = {
+	{ "GiB", 1ULL << 30 }, { "MiB", 1ULL << 20 }, { "KiB", 1ULL << 10 }, { "", 1 }, { NULL, 0 },
+};
+static const struct unit duration_units[] = {
+	{ "d", 86400000 }, { "h", 3600000 }, { "min", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 },
+};
 static const struct unit count_units[] = { { "", 1 }, { NULL, 0 } };
 
 static const struct unit *

@@ -1,6 +1,7 @@
 /* The daemon's options: one struct, expanded from relay/options.def.
  *
- * Strings are owned by the struct.  Nothing here reads a file (relay/conf does) or logs.  Running out of memory ends the process. */
+ * Strings are owned by the struct.  Nothing here reads a file (relay/conf does) or logs.  Running out of memory ends the
+ * process. */
 #ifndef RELAY_OPTIONS_H
 #define RELAY_OPTIONS_H
 
@@ -51,8 +52,8 @@ bool options_reloadable(enum option_id id);
 /* Parses value into the field of id, range checked.  False with a sentence in why; the field is then as before. */
 bool options_set(struct options *o, enum option_id id, const char *value, char *why, size_t why_len);
 
-/* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at and the
- * other one of a pair (or the same again). */
+/* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at
+ * and the other one of a pair (or the same again). */
 typedef void options_complain(void *arg, enum option_id id, enum option_id other, const char *text);
 void options_check(const struct options *o, options_complain *complain, void *arg);
 

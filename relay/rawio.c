@@ -3,10 +3,10 @@
  * One idea: whatever OpenSSL or the kernel say is turned into five results here, so that the state machine above is the same for
  * plain and TLS.  Never blocks, allocates nothing of its own, never closes by itself.
  *
- * TLS writing.  OpenSSL encrypts a record, and if the kernel does not take all of it, wants to be called again with the same bytes.
- * They come from the front of a queue that only grows behind, so they are the same bytes, though perhaps elsewhere
- * (MOVING_WRITE_BUFFER); `retry` keeps the length the same too.  Queues come as many small pieces: up to 16 KiB of them are gathered
- * into one record.
+ * TLS writing.  OpenSSL encrypts a record, and if the kernel does not take all of it, wants to be called again with the same
+ * bytes.  They come from the front of a queue that only grows behind, so they are the same bytes, though perhaps elsewhere
+ * (MOVING_WRITE_BUFFER); `retry` keeps the length the same too.  Queues come as many small pieces: up to 16 KiB of them are
+ * gathered into one record.
  *
  * SIGPIPE: OpenSSL writes with write(2), so stream_init ignores the signal. */
 #include <errno.h>
@@ -23,8 +23,8 @@
 #include "relay/rawio.h"
 #include "relay/tls.h"
 
-/* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING waits
- * behind a batch (design.md section 5), and two TLS records, so that the link does not run dry on a fast one. */
+/* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING
+ * waits behind a batch (design.md section 5), and two TLS records, so that the link does not run dry on a fast one. */
 #define UNSENT_MAX 32768
 
 bool

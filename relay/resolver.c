@@ -1,14 +1,14 @@
 /* Names to addresses, off the loop: one helper thread calls getaddrinfo.
  *
- * Two halves.  struct resolver belongs to the loop: the names known or asked for, the queries that wait for each, and the answers that
- * are due.  struct desk is what both threads see, behind one mutex: jobs in, jobs out, and an eventfd that rings on the loop.  A job is a
- * copy, so nothing of the loop's is touched by the thread.
+ * Two halves. struct resolver belongs to the loop: the names known or asked for, the queries that wait for each, and the
+ * answers that are due. struct desk is what both threads see, behind one mutex: jobs in, jobs out, and an eventfd that rings on
+ * the loop.  A job is a copy, so nothing of the loop's is touched by the thread.
  *
- * getaddrinfo can hang for half a minute and cannot be stopped; so nobody ever waits for it.  A thread that is left behind in one by
- * resolver_free frees the desk itself when it comes back (refs).
+ * getaddrinfo can hang for half a minute and cannot be stopped; so nobody ever waits for it.  A thread that is left behind in
+ * one by resolver_free frees the desk itself when it comes back (refs).
  *
- * Every answer - looked up, remembered, numeric, refused - goes through the list of due queries and a zero timer: callbacks never run
- * inside resolver_ask. */
+ * Every answer - looked up, remembered, numeric, refused - goes through the list of due queries and a zero timer: callbacks
+ * never run inside resolver_ask. */
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -282,7 +282,8 @@ bell_cb(evutil_socket_t fd, short what, void *arg)
 	free_jobs(done);
 }
 
-/* The entry of host and port if it is asked for or still fresh; else *spare is one to use for it, or NULL if all are waited for. */
+/* The entry of host and port if it is asked for or still fresh; else *spare is one to use for it, or NULL if all are waited
+ * for. */
 static struct name *
 find_name(struct resolver *r, const char *host, uint16_t port, struct name **spare)
 {

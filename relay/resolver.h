@@ -35,7 +35,8 @@ typedef void resolver_cb(void *arg, const struct resolver_result *r);
 /* Looks a name up, blocking: getaddrinfo, or what a test puts in its place. */
 typedef void resolver_lookup(const char *host, uint16_t port, struct resolver_result *out);
 
-/* base is borrowed.  lookup NULL = getaddrinfo.  The thread starts with the first name that needs it.  NULL when out of descriptors. */
+/* base is borrowed. lookup NULL = getaddrinfo.  The thread starts with the first name that needs it.  NULL when out of
+ * descriptors. */
 struct resolver *resolver_new(struct event_base *base, resolver_lookup *lookup);
 /* Drops all queries without calling back.  Does not wait for a look-up in progress. */
 void resolver_free(struct resolver *r);

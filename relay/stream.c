@@ -4,10 +4,11 @@
  * The ideas needed to read it:
  *
  * - One struct event per stream, armed for what the state wants; stream_arm() is the only place that does so.
- * - What no descriptor will announce - bytes kept here or inside OpenSSL, a failure found while writing - is announced by ourselves:
- *   stream_ready() puts the stream on a list which a zero timer works off in the next pass.  Callbacks therefore never nest.
- * - stream_finish() ends a stream at once but the struct stays until stream_reap(), so code that returns from a callback may look at
- *   s->state.
+ * - What no descriptor will announce - bytes kept here or inside OpenSSL, a failure found while writing - is announced by
+ *   ourselves: stream_ready() puts the stream on a list which a zero timer works off in the next pass.  Callbacks therefore
+ *   never nest.
+ * - stream_finish() ends a stream at once but the struct stays until stream_reap(), so code that returns from a callback may
+ *   look at s->state.
  *
  * One loop, one thread. */
 #include <errno.h>

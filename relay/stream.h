@@ -1,5 +1,5 @@
-/* A byte stream over TCP or TLS on libevent events.  Nothing outside of stream*.c and relay/rawio sees an fd, SSL*, EV_READ or errno of
- * a socket.
+/* A byte stream over TCP or TLS on libevent events.  Nothing outside of stream*.c and relay/rawio sees an fd, SSL*, EV_READ or
+ * errno of a socket.
  *
  *   NEW --stream_connect--> CONNECTING --> (TLS) HANDSHAKE --> OPEN --> CLOSED
  *   NEW --stream_accept-------------------> HANDSHAKE ------> OPEN
@@ -7,10 +7,10 @@
  * Events are given to one callback.  Nothing is freed inside it: stream_close() unhooks everything at once, no callback follows,
  * and the struct is freed by stream_reap() at the end of the loop pass (style 32).
  *
- * Reading: received bytes go from the kernel into one buffer shared by all streams and from there to STREAM_DATA; what the callback
- * does not consume is kept by the stream and given again after stream_resume (or with the next bytes).
- * Writing: bytes are queued in one evbuffer and flushed at the end of the pass (stream_flush_all), coalesced into
- * TLS records of up to 16 KiB; TCP_NODELAY is on. */
+ * Reading: received bytes go from the kernel into one buffer shared by all streams and from there to STREAM_DATA; what the
+ * callback does not consume is kept by the stream and given again after stream_resume (or with the next bytes). Writing: bytes
+ * are queued in one evbuffer and flushed at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
+ * TCP_NODELAY is on. */
 #ifndef RELAY_STREAM_H
 #define RELAY_STREAM_H
 

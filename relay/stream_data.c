@@ -200,8 +200,8 @@ takes_output(const struct stream *s)
 
 /* ---- closing with output left ---- */
 
-/* The peer may still be sending.  Closing with unread input makes the kernel send RST, which can take away from the peer what we said
- * last; so its bytes are read and dropped until it closes as well. */
+/* The peer may still be sending.  Closing with unread input makes the kernel send RST, which can take away from the peer what we
+ * said last; so its bytes are read and dropped until it closes as well. */
 static void
 closing_read(struct stream *s)
 {

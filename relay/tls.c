@@ -1,7 +1,7 @@
 /* TLS contexts from configuration, and the few cryptographic helpers relay/ needs.
  *
- * TLS 1.3 only, on both sides: no renegotiation, no compression, no choice of weak ciphers, and nothing to configure.  The flags that
- * shape reading and writing are set here and relied on in relay/rawio:
+ * TLS 1.3 only, on both sides: no renegotiation, no compression, no choice of weak ciphers, and nothing to configure.  The flags
+ * that shape reading and writing are set here and relied on in relay/rawio:
  *   PARTIAL_WRITE + MOVING_WRITE_BUFFER  a record is retried from a queue whose chunks may have moved meanwhile
  *   RELEASE_BUFFERS                      an idle connection holds no 16 KiB record buffers
  *   IGNORE_UNEXPECTED_EOF                a peer that closes without close_notify is a plain EOF: messages carry their lengths

@@ -14,8 +14,8 @@ struct tls_context *tls_server_new(const char *cert_file, const char *key_file, 
 struct tls_context *tls_client_new(const char *ca_file, bool verify, char *why, size_t why_len);
 void tls_free(struct tls_context *t); /* NULL allowed */
 
-/* A session over fd (which stays the caller's), ready to shake hands; host: for SNI and verification, clients only.  The context may be
- * freed before it.  Only for relay/rawio.  NULL when out of memory or host is no possible name. */
+/* A session over fd (which stays the caller's), ready to shake hands; host: for SNI and verification, clients only.  The context
+ * may be freed before it.  Only for relay/rawio.  NULL when out of memory or host is no possible name. */
 struct ssl_st *tls_start(const struct tls_context *t, int fd, const char *host);
 
 /* Sec-WebSocket-Accept for key (RFC 6455 4.2.2): base64 of SHA-1; out has 29 bytes of room. */

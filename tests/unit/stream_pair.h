@@ -1,7 +1,7 @@
 /* Two relay/stream ends in one loop, or one end against a raw socket: the stage of the stream tests.
  *
- * Every byte sent is pattern(its position), so an end can check what it gets byte by byte without keeping it.  Nothing waits without
- * a deadline: RUN_UNTIL fails the test after 10 s. */
+ * Every byte sent is pattern(its position), so an end can check what it gets byte by byte without keeping it.  Nothing waits
+ * without a deadline:  RUN_UNTIL fails the test after 10 s. */
 #ifndef TESTS_UNIT_STREAM_PAIR_H
 #define TESTS_UNIT_STREAM_PAIR_H
 

@@ -606,7 +606,8 @@ take_over_allocation(void)
 	event_set_mem_functions(failing_malloc, realloc, free);
 }
 
-/* Fails the Nth allocation, N = 1, 2, 3 ... until none is left to fail.  The ends see an error or a shorter stream, never a wrong byte. */
+/* Fails the Nth allocation, N = 1, 2, 3 ... until none is left to fail.  The ends see an error or a shorter stream, never a
+ * wrong byte. */
 BOTH(out_of_memory_in_a_queue)
 {
 	long n = 1, fault_left;

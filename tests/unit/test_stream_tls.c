@@ -1,4 +1,5 @@
-/* Tests what TLS adds to relay/stream: certificates, handshakes that fail, records, key updates, and memory that runs out in the middle.
+/* Tests what TLS adds to relay/stream: certificates, handshakes that fail, records, key updates, and memory that runs out in
+ * the middle.
  *
  * The peer here is either another stream or, where the records themselves matter, OpenSSL used directly (struct raw_tls). */
 #include <stdlib.h>
