@@ -212,11 +212,24 @@ parse_options(int argc, char **argv)
 		usage();
 }
 
+/* For the programs under test: who called, and little freed memory held back, since scenarios look at resident sizes. */
+static void
+set_sanitizers(void)
+{
+	const char *asan = getenv("ASAN_OPTIONS");
+	char options[1024];
+
+	snprintf(options, sizeof options, "%s%squarantine_size_mb=2", asan == NULL ? "" : asan, asan == NULL || *asan == '\0' ? "" : ":");
+	setenv("ASAN_OPTIONS", options, 1);
+	setenv("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1", 0);
+}
+
 int
 main(int argc, char **argv)
 {
 	parse_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	set_sanitizers();
 	play_all(argv + optind);
 	printf("%u passed, %u failed\n", g.passed, g.failed);
 	return g.failed != 0;

@@ -27,6 +27,7 @@
  *	same FILE FILE			equal but for salts: see compare.h
  *	check delivered|acked [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
  *	rss NAME			sets $rss to the resident KiB of a program
+ *	want A OP B			of two values, which are words
  *	print WORDS			in the output of the scenario
  *	tolerate NAME			violations that this client or upstream counts are part of the scenario
  *
@@ -420,6 +421,19 @@ do_rss(char *rest)
 }
 
 static void
+do_want(char *rest)
+{
+	char answer[TEXT_MAX], cond[TEXT_MAX], why[TEXT_MAX];
+	const char *op;
+
+	snprintf(answer, sizeof answer, "ok value=%.1000s", need(&rest, "A"));
+	op = need(&rest, "an operator");
+	snprintf(cond, sizeof cond, "value%.10s%.1000s", op, need(&rest, "B"));
+	if (!text_holds(answer, cond, why))
+		fail("%s", why);
+}
+
+static void
 do_print(char *rest)
 {
 	printf("  %s\n", rest);
@@ -435,7 +449,7 @@ static const struct step {
 	{ "start", do_start },	     { "stop", do_stop },	{ "kill", do_kill },   { "restart", do_restart }, { "tolerate", do_tolerate },
 	{ "until", do_until },	     { "let", do_let },		{ "rand", do_rand },   { "calc", do_calc },	{ "expect", do_expect },
 	{ "fresh", do_fresh },	     { "logged", do_logged },	{ "never", do_never }, { "same", do_same },	{ "check", do_check },
-	{ "rss", do_rss },	     { "print", do_print },
+	{ "rss", do_rss },	     { "print", do_print },	{ "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);

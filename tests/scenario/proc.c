@@ -261,6 +261,26 @@ proc_skip_log(struct proc *p)
 		p->seen = st.st_size;
 }
 
+bool
+proc_show(const struct proc *p, const regex_t *re, unsigned lines)
+{
+	FILE *f = fopen(p->log, "re");
+	char line[TEXT_MAX];
+	unsigned shown = 0;
+	off_t next;
+
+	if (f == NULL)
+		return false;
+	while (shown < lines && log_line(f, line, &next)) {
+		if (shown == 0 && regexec(re, line, 0, NULL, 0) != 0)
+			continue;
+		printf("  | %s: %s\n", p->name, line);
+		shown++;
+	}
+	fclose(f);
+	return shown != 0;
+}
+
 void
 proc_tail(const struct proc *p, unsigned lines, const char *without)
 {

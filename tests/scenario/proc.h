@@ -52,6 +52,8 @@ bool proc_expect(struct proc *p, const regex_t *re, uint64_t timeout_ms, char li
 uint64_t proc_logged(const struct proc *p, const regex_t *re, char first[TEXT_MAX]);
 /* What is in the log now is not expected any more. */
 void proc_skip_log(struct proc *p);
+/* Shows on standard output the first line of the log that matches, and what follows: lines in all. False: none does. */
+bool proc_show(const struct proc *p, const regex_t *re, unsigned lines);
 /* Shows the last lines of the log on standard output, but none that contains the text "without". */
 void proc_tail(const struct proc *p, unsigned lines, const char *without);
 

@@ -101,6 +101,11 @@ dev device a path=/p
 # nobody called connect
 dev wait a connected 100
 END
+play 'values that differ' 'want value<4, got 5' <<'END'
+topology direct
+calc five 2 + 3
+want $five < 4
+END
 play 'a log line that never comes' 'logged nothing new like' <<'END'
 topology direct
 start

@@ -25,6 +25,7 @@
 #define STOP_MS 10000	/* from SIGTERM to the end */
 #define ANSWER_MS 15000 /* beyond the time that a "wait" itself names */
 #define TAIL_LINES 40
+#define REPORT_LINES 30 /* of a sanitizer */
 
 static const char *const kinds[] = { "upstream", "linkproxy", "holdfast", "client" };
 
@@ -54,11 +55,22 @@ remove_entry(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
 	return remove(path);
 }
 
-/* After a failure: what the programs said last. */
+/* The words of a sanitizer, or of an assertion. */
+static void
+compile_report(regex_t *re)
+{
+	if (regcomp(re, "ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed", REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+}
+
+/* After a failure: what the programs said last, and what a sanitizer said first. */
 static void
 show_and_close(void)
 {
 	char state[64];
+	regex_t re;
+
+	compile_report(&re);
 
 	for (unsigned i = 0; i < st.n; i++) {
 		struct member *m = &st.member[i];
@@ -67,8 +79,11 @@ show_and_close(void)
 		if (m->proc.log == NULL || access(m->proc.log, F_OK) != 0)
 			continue;
 		printf("  | %s: %s\n", m->proc.name, proc_state(&m->proc, state));
+		if (proc_show(&m->proc, &re, REPORT_LINES))
+			printf("  | ...\n");
 		proc_tail(&m->proc, TAIL_LINES, "event=status ");
 	}
+	regfree(&re);
 	stage_close();
 }
 
@@ -512,8 +527,7 @@ stage_finish(void)
 	finish_kind(CLIENT);
 	finish_kind(LINKPROXY);
 	finish_kind(UPSTREAM);
-	if (regcomp(&re, "ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed", REG_EXTENDED | REG_NOSUB) != 0)
-		abort();
+	compile_report(&re);
 	for (unsigned i = 0; i < st.n; i++) {
 		if (proc_logged(&st.member[i].proc, &re, first) != 0)
 			fail("%s: %s", st.member[i].proc.name, first);
