@@ -178,6 +178,7 @@ drains(struct conn *c)
 static void
 leave(struct conn *c, const char *reason, bool drain)
 {
+	bool superseded = !drain; /* its files are about to be bound elsewhere, or nothing is left to say */
 	struct upstream *u = c->upstream;
 	struct session *s;
 
@@ -193,7 +194,7 @@ leave(struct conn *c, const char *reason, bool drain)
 	if (u != NULL && drain)
 		upstream_orphan(u);
 	else
-		upstream_close(u, "client gone");
+		upstream_close(u, !superseded, "client gone");
 	admit_cancel(c->admit);
 	event_free(c->timer);
 	event_free(c->retry);
@@ -813,7 +814,7 @@ link_went_down(struct conn *c)
 
 	if (upstream_is_open(c->upstream))
 		return; /* its own PING decides */
-	upstream_close(c->upstream, "the link is down");
+	upstream_close(c->upstream, false, "the link is down");
 	c->upstream = NULL;
 	event_del(c->retry);
 	if (c->state == CONN_UPSTREAM)

@@ -103,7 +103,7 @@ probe_pong(void *arg)
 {
 	struct link *l = arg;
 
-	upstream_close(l->probe, "probe succeeded");
+	upstream_close(l->probe, false, "probe succeeded");
 	probe_ended(l);
 }
 
@@ -176,7 +176,7 @@ link_free(struct link *l)
 {
 	if (l == NULL)
 		return;
-	upstream_close(l->probe, "stopping");
+	upstream_close(l->probe, false, "stopping");
 	event_free(l->timer);
 	free(l->path);
 	free(l);

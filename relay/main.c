@@ -179,10 +179,12 @@ relay_close(struct relay *r)
 	link_free(r->link);
 	r->link = NULL;
 	while ((u = TAILQ_FIRST(&r->upstreams)) != NULL)
-		upstream_close(u, "stopping");
-	end_of_pass(r);
+		upstream_close(u, false, "stopping");
 	listener_close(r->listener);
-	spool_free(r->spool); /* what the sessions posted on their way out is committed here */
+	while (spool_queued(r->spool) > 0 && event_base_loop(r->base, EVLOOP_ONCE) >= 0)
+		end_of_pass(r); /* what the sessions posted on their way out is committed */
+	end_of_pass(r);
+	spool_free(r->spool);
 	resolver_free(r->resolver);
 	stream_fini();
 	event_base_free(r->base);

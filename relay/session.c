@@ -98,14 +98,24 @@ session_leave_upstream(struct session *s)
 	replay_reset(s);
 }
 
+void
+session_stop_opening(struct session *s)
+{
+	if (s->state == SESSION_OPENING && s->conn != NULL)
+		conn_resume_open(s->conn);
+	file_open_cancel(s->opening);
+	s->opening = NULL;
+	if (s->waits_for != NULL)
+		s->waits_for->successor = NULL;
+	s->waits_for = NULL;
+}
+
 static void
 leave_conn(struct session *s)
 {
-	if (s->conn == NULL)
-		return;
-	TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
-	if (s->state == SESSION_OPENING)
-		conn_resume_open(s->conn);
+	session_stop_opening(s);
+	if (s->conn != NULL)
+		TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
 	s->conn = NULL;
 }
 
@@ -115,17 +125,6 @@ wipe_free(char *secret, size_t len)
 	if (secret != NULL)
 		explicit_bzero(secret, len);
 	free(secret);
-}
-
-/* No file will be opened for s any more. */
-static void
-stop_opening(struct session *s)
-{
-	file_open_cancel(s->opening);
-	s->opening = NULL;
-	if (s->waits_for != NULL)
-		s->waits_for->successor = NULL;
-	s->waits_for = NULL;
 }
 
 /* Unhooks s from everything at once; the memory goes at the end of the pass, so callers further up may still look at s
@@ -143,7 +142,6 @@ session_end(struct session *s)
 	registry_remove(s);
 	if (s->on_to_show)
 		TAILQ_REMOVE(&s->relay->to_show, s, in_to_show);
-	stop_opening(s);
 	if (s->file != NULL)
 		file_detach(s->file);
 	s->file = NULL;
@@ -249,7 +247,6 @@ session_client_gone(struct session *s, bool drain)
 	bool drains = drain && session_drains(s);
 
 	leave_conn(s);
-	stop_opening(s);
 	if (drains)
 		file_post(s->file);
 	else if (drain)
@@ -273,7 +270,7 @@ session_settled(struct session *s)
 static void
 supersede(struct session *old, struct session *s)
 {
-	if (old->conn == s->conn) {
+	if (old->conn == s->conn && old->state != SESSION_UNBINDING) {
 		conn_protocol_error(s->conn, ERR_BOUND_IN_OTHER_SESSION, "Client file bound in other session (IDENT)");
 		return;
 	}
@@ -281,10 +278,10 @@ supersede(struct session *old, struct session *s)
 		conn_abort(old->successor->conn, "superseded");
 	old->successor = s;
 	s->waits_for = old;
-	if (old->conn != NULL) {
+	if (old->conn != NULL && old->conn != s->conn) {
 		conn_abort(old->conn, "superseded");
 	} else if (old->upstream != NULL && upstream_is_orphan(old->upstream)) {
-		upstream_close(old->upstream, "superseded");
+		upstream_close(old->upstream, false, "superseded");
 	} else if (old->upside == UPSIDE_NONE) {
 		session_end(old);
 	} else {
@@ -405,7 +402,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	file_note_progress(s->file, u);
 	again = u->first.client_version <= s->file->held.client_version;
 	if (store && u->nentry > 0)
-		file_take(s->file, upload_ref(u), !live || again);
+		file_take(s->file, upload_ref(u), !live || again || s->file->ack == STORE_ACK_RELAY);
 	else if (live && u->last.client_version > s->file->upstream.client_version)
 		file_skip(s->file, u);
 	if (live)
@@ -610,11 +607,11 @@ session_identify(struct session *s, bool by_relay)
 	}
 }
 
-/* What the client may be told as long as upstream does not speak (ack = relay). */
+/* ack = relay: what is durable here may be acknowledged, whatever the link does. */
 static void
 owe_show(struct session *s)
 {
-	if (s->on_to_show || s->conn == NULL || s->file == NULL || s->upside == UPSIDE_LIVE)
+	if (s->on_to_show || s->conn == NULL || s->file == NULL)
 		return;
 	if (s->file->ack != STORE_ACK_RELAY || s->file->shown.client_version <= s->told)
 		return;

@@ -139,6 +139,9 @@ enum session_route session_upstream_head(struct session *s, struct message *m);
 /* That message is complete.  m: as it came.  body: of a collected one.  passed: its last byte was queued to the client. */
 void session_upstream_end(struct session *s, const struct message *m, struct view body, bool passed);
 
+/* No file will be opened for s any more (its client left, or upstream refused the session meanwhile). */
+void session_stop_opening(struct session *s);
+
 /* Forgets the upstream session (its connection ended, or it did); unsent state of it is dropped. */
 void session_leave_upstream(struct session *s);
 void session_tell_unbound(struct session *s); /* UNBOUND to the client */

@@ -213,6 +213,7 @@ session_error(struct session *s, const struct message *m, struct view body)
 	} else if (by_relay && !clean) { /* not the answer to anything the client did: its own IDENT will tell */
 		conn_close(s->conn, "upstream refused to resume the session");
 	} else {
+		session_stop_opening(s);
 		s->state = SESSION_ERROR;
 		pass(s, m, body);
 	}

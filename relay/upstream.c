@@ -51,6 +51,8 @@ struct upstream {
 	struct conn *conn;
 	enum upstream_state state;
 	struct resolver_query *query;
+	struct resolver_result *addresses; /* while CONNECTING */
+	size_t next_address;
 	struct stream *stream;
 	struct event *timer; /* connect_timeout, then the tick */
 	char *target, *protocol, *authorization, *user_agent;
@@ -87,15 +89,16 @@ wipe_free(char *secret)
 	free(secret);
 }
 
-/* Everything unhooked; the struct goes at the end of the pass. */
+/* Everything unhooked; the struct goes at the end of the pass.  flush: what was forwarded for a client that left still goes out; else
+ * nothing more may reach upstream, where the same files are perhaps bound anew by then (S2). */
 static void
-shut(struct upstream *u)
+shut(struct upstream *u, bool flush)
 {
 	if (u->query != NULL)
 		resolver_cancel(u->query);
 	u->query = NULL;
 	if (u->stream != NULL)
-		stream_close(u->stream, true, CLOSE_LINGER_MS);
+		stream_close(u->stream, flush, CLOSE_LINGER_MS);
 	u->stream = NULL;
 	event_free(u->timer);
 	u->timer = NULL;
@@ -132,7 +135,7 @@ lost(struct upstream *u, enum link_evidence e, const char *why)
 	log_str(&l, "reason", text);
 	log_end(&l);
 	STAT_INC(u->relay, upstream_lost);
-	shut(u);
+	shut(u, false);
 	if (ops != NULL)
 		ops->lost(u->arg, e, text);
 	sessions_lost(u);
@@ -141,13 +144,13 @@ lost(struct upstream *u, enum link_evidence e, const char *why)
 }
 
 void
-upstream_close(struct upstream *u, const char *reason)
+upstream_close(struct upstream *u, bool flush, const char *reason)
 {
 	if (u == NULL || u->state == UPSTREAM_CLOSED)
 		return;
 	log_event(LOG_DEBUG, "upstream_close", "reason=\"%s\"", reason);
 	u->ops = NULL;
-	shut(u);
+	shut(u, flush);
 	u->conn = NULL;
 	sessions_lost(u);
 }
@@ -164,6 +167,7 @@ upstream_free_closed(void)
 		free(u->protocol);
 		free(u->user_agent);
 		free(u->in.body);
+		free(u->addresses);
 		free(u);
 	}
 }
@@ -178,7 +182,7 @@ upstream_orphan(struct upstream *u)
 		u->in.route = ROUTE_DROP;
 	}
 	if (TAILQ_EMPTY(&u->sessions))
-		upstream_close(u, "nothing to drain");
+		upstream_close(u, true, "nothing to drain");
 }
 
 bool
@@ -210,7 +214,7 @@ upstream_drop(struct upstream *u, struct session *s)
 			u->in.route = ROUTE_DROP;
 	}
 	if (u->ops == NULL && TAILQ_EMPTY(&u->sessions))
-		upstream_close(u, "drained");
+		upstream_close(u, true, "drained");
 }
 
 /* ---- liveness ---- */
@@ -533,6 +537,8 @@ send_request(struct upstream *u)
 		lost(u, LINK_CUT, "the upgrade request does not fit");
 		return;
 	}
+	free(u->addresses);
+	u->addresses = NULL;
 	stream_write(u->stream, out, n);
 	explicit_bzero(out, sizeof(out));
 	u->state = UPSTREAM_UPGRADING;
@@ -566,7 +572,7 @@ on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 {
 	const struct upstream_ops *ops = u->ops;
 
-	shut(u);
+	shut(u, false);
 	if (ops != NULL)
 		ops->refused(u->arg, head, body);
 }
@@ -621,6 +627,42 @@ on_drained(struct upstream *u)
 	}
 }
 
+static size_t stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len);
+
+/* Connects to the next address of the name; false when there is none left. */
+static bool
+connect_next(struct upstream *u)
+{
+	const struct resolver_address *a;
+
+	if (u->addresses == NULL || u->next_address >= u->addresses->n)
+		return false;
+	a = &u->addresses->addr[u->next_address++];
+	if (u->stream != NULL)
+		stream_close(u->stream, false, 0);
+	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->relay->upstream_url.host,
+				   stream_event_cb, u);
+	if (u->stream == NULL)
+		lost(u, LINK_CUT, "out of descriptors");
+	return true;
+}
+
+static void
+resolved_cb(void *arg, const struct resolver_result *r)
+{
+	struct upstream *u = arg;
+
+	u->query = NULL;
+	if (r->why != NULL) {
+		lost(u, LINK_UNREACHED, r->why);
+		return;
+	}
+	u->state = UPSTREAM_CONNECTING;
+	u->addresses = relay_alloc(sizeof(*u->addresses));
+	*u->addresses = *r;
+	(void)connect_next(u);
+}
+
 static size_t
 stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len)
 {
@@ -639,6 +681,8 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 		lost(u, u->state == UPSTREAM_OPEN ? LINK_CUT : LINK_UNREACHED, stream_why(st));
 		return 0;
 	case STREAM_ERROR:
+		if (u->state == UPSTREAM_CONNECTING && !stream_cert_failed(st) && connect_next(u))
+			return 0;
 		lost(u,
 		     stream_cert_failed(st)	      ? LINK_UNTRUSTED
 		     : u->state == UPSTREAM_OPEN ? LINK_CUT
@@ -647,23 +691,6 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 		return 0;
 	}
 	PANIC("stream event");
-}
-
-static void
-resolved_cb(void *arg, const struct resolver_result *r)
-{
-	struct upstream *u = arg;
-
-	u->query = NULL;
-	if (r->why != NULL) {
-		lost(u, LINK_UNREACHED, r->why);
-		return;
-	}
-	u->state = UPSTREAM_CONNECTING;
-	u->stream = stream_connect((const struct sockaddr *)&r->addr[0].addr, r->addr[0].len, u->relay->tls_upstream,
-				   u->relay->upstream_url.host, stream_event_cb, u);
-	if (u->stream == NULL)
-		lost(u, LINK_CUT, "out of descriptors");
 }
 
 struct upstream *

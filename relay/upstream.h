@@ -48,8 +48,8 @@ struct upstream *upstream_open(struct relay *relay, const struct upstream_reques
 			       struct conn *conn);
 
 /* Ends u at once (TCP close; the reference server ignores WebSocket close frames).  Its sessions are told (session_upstream_lost).
- * No callback to the owner.  NULL allowed. */
-void upstream_close(struct upstream *u, const char *reason);
+ * No callback to the owner.  NULL allowed.  flush: what is queued may still go out. */
+void upstream_close(struct upstream *u, bool flush, const char *reason);
 
 /* The owner leaves; u stays while sessions drain on it and closes itself afterwards. */
 void upstream_orphan(struct upstream *u);
