@@ -217,42 +217,43 @@ field_text(struct cursor *c, char *s, size_t max)
 	}
 }
 
-/* The fields in their order on disk.  Append only: see FORMAT. */
+/* The fields in their order on disk: those that change with every commit first, strings last, so that Berkeley DB, which logs what
+ * lies between the first and the last changed byte, logs little.  Append only: see FORMAT. */
 static void
 file_fields(struct cursor *c, struct store_file *f)
 {
 	uint32_t state = (uint32_t)f->state;
 	uint8_t ack = (uint8_t)f->ack;
 
-	field_text(c, f->endpoint, STORE_ENDPOINT_MAX);
-	field_text(c, f->path, STORE_PATH_MAX);
-	field_u64(c, &f->file_ident);
-	field_u64(c, &f->file_ident_salt);
+	field_u64(c, &f->backlog_records);
+	field_u64(c, &f->backlog_bytes);
+	field_u64(c, &f->oldest_ms);
+	field_u64(c, &f->held_client_version);
+	field_u64(c, &f->held_server_version);
+	field_u64(c, &f->final_client_version);
+	field_u64(c, &f->final_server_version);
+	field_u64(c, &f->shown_client_version);
+	field_u64(c, &f->shown_server_version);
+	field_u64(c, &f->upstream_client_version);
+	field_u64(c, &f->upstream_server_version);
+	field_u64(c, &f->locked_server_version);
 	field_u64(c, &f->download_server_version);
 	field_u64(c, &f->download_client_version);
 	field_u64(c, &f->latest_server_version);
 	field_u64(c, &f->latest_server_version_salt);
-	field_u64(c, &f->held_client_version);
-	field_u64(c, &f->held_server_version);
-	field_u64(c, &f->upstream_client_version);
-	field_u64(c, &f->upstream_server_version);
-	field_u64(c, &f->shown_client_version);
-	field_u64(c, &f->shown_server_version);
-	field_u64(c, &f->locked_server_version);
-	field_u64(c, &f->final_client_version);
-	field_u64(c, &f->final_server_version);
+	field_u64(c, &f->seen_ms);
+	field_u64(c, &f->created_ms);
+	field_u64(c, &f->file_ident);
+	field_u64(c, &f->file_ident_salt);
+	field_u64(c, &f->state_time_ms);
 	field_u32(c, &state);
 	field_u32(c, &f->state_code);
-	field_u64(c, &f->state_time_ms);
-	field_text(c, f->state_text, STORE_TEXT_MAX);
 	field_u8(c, &ack);
 	field_u8(c, &f->downloaded);
 	field_u8(c, &f->is_subserver);
-	field_u64(c, &f->created_ms);
-	field_u64(c, &f->seen_ms);
-	field_u64(c, &f->backlog_records);
-	field_u64(c, &f->backlog_bytes);
-	field_u64(c, &f->oldest_ms);
+	field_text(c, f->endpoint, STORE_ENDPOINT_MAX);
+	field_text(c, f->path, STORE_PATH_MAX);
+	field_text(c, f->state_text, STORE_TEXT_MAX);
 	f->state = (enum store_file_state)state;
 	f->ack = (enum store_ack)ack;
 }

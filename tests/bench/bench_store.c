@@ -1,0 +1,323 @@
+/* How fast the store is, as ratios to what the same disk does in the same minutes without it.
+ *
+ *   raw    records appended to a plain file, one write and one fdatasync a commit
+ *   bare   the same records put into a bare Berkeley DB with the store's settings: no counters, no checksum, no file record
+ *   store  store_append and a durable store_commit
+ *
+ * The three take turns in short slices, so that a disk that others use at the same time disturbs them alike.  Then: reading for
+ * replay, bytes written for a byte of payload, and the time to open a store that holds many records.
+ * Environment: BENCH_SECONDS a measurement (default 2), BENCH_RECORDS waiting at the last open (default 100000), TMPDIR (default
+ * /var/tmp: it must be a real disk). */
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <db.h>
+
+#include "buffer/be.h"
+#include "tests/storekit.h"
+
+#define RECORD_LEN 1024
+#define SLICE 0.1 /* seconds that one of the three works before the next one's turn */
+
+static char root[512];
+static uint8_t data[256][RECORD_LEN];
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double
+env_number(const char *name, double otherwise)
+{
+	const char *v = getenv(name);
+
+	return v != NULL ? atof(v) : otherwise;
+}
+
+static void
+must(enum store_err err, const char *what)
+{
+	if (err != STORE_OK)
+		errx(1, "%s: %s", what, store_strerror(err));
+}
+
+static void
+must_db(int ret, const char *what)
+{
+	if (ret != 0)
+		errx(1, "%s: %s", what, db_strerror(ret));
+}
+
+static void
+path_of(char *out, size_t len, const char *name)
+{
+	if ((size_t)snprintf(out, len, "%s/%s", root, name) >= len)
+		errx(1, "TMPDIR is too long");
+}
+
+/* Removes a directory of plain files. */
+static void
+remove_dir(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d != NULL && (e = readdir(d)) != NULL)
+		(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d != NULL)
+		(void)closedir(d);
+	(void)rmdir(dir);
+}
+
+/* Bytes that this process caused to be written to disks so far; 0 if the kernel does not say. */
+static unsigned long long
+bytes_written(void)
+{
+	unsigned long long n = 0;
+	char line[80];
+	FILE *f = fopen("/proc/self/io", "re");
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "write_bytes: %llu", &n) == 1)
+			break;
+	}
+	if (f != NULL)
+		(void)fclose(f);
+	return n;
+}
+
+/* ---- the three ways; each commits a batch of n records ---- */
+
+struct bench {
+	int fd; /* raw */
+	DB_ENV *env;
+	DB *db;
+	uint64_t bare_version;
+	struct store *store;
+	struct store_file file;
+};
+
+static void
+raw_batch(struct bench *b, unsigned n)
+{
+	if (write(b->fd, data, (size_t)n * RECORD_LEN) != (ssize_t)n * RECORD_LEN || fdatasync(b->fd) == -1)
+		err(1, "raw append");
+}
+
+static void
+bare_batch(struct bench *b, unsigned n)
+{
+	DB_TXN *txn;
+
+	must_db(b->env->txn_begin(b->env, NULL, &txn, 0), "txn_begin");
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t key[16];
+		DBT k = { .data = key, .size = sizeof(key) }, v = { .data = data[i], .size = RECORD_LEN };
+
+		be_put64(key, 1);
+		be_put64(key + 8, ++b->bare_version);
+		must_db(b->db->put(b->db, txn, &k, &v, 0), "put");
+	}
+	must_db(txn->commit(txn, DB_TXN_SYNC), "commit");
+	must_db(b->env->txn_checkpoint(b->env, 4096, 0, 0), "checkpoint");
+}
+
+static void
+store_batch(struct bench *b, unsigned n)
+{
+	must(store_begin(b->store), "begin");
+	for (unsigned i = 0; i < n; i++) {
+		struct store_record r = { .client_version = ++b->file.held_client_version, .received_ms = 1, .data = data[i],
+			.len = RECORD_LEN };
+		bool added;
+
+		must(store_append(b->store, b->file.id, &r, &added), "append");
+	}
+	must(store_commit(b->store, true), "commit");
+	must(store_checkpoint(b->store, false), "checkpoint");
+}
+
+static struct store_options
+options(const char *dir)
+{
+	return (struct store_options){ .dir = dir, .cache_bytes = 4u << 20, .log_file_bytes = 4u << 20, .checkpoint_bytes = 4u << 20 };
+}
+
+static struct store *
+store_at(const char *dir)
+{
+	struct store_options opt = options(dir);
+	char why[400];
+	struct store *s;
+
+	if (store_open(&opt, &s, why, sizeof(why)) != STORE_OK)
+		errx(1, "%s", why);
+	return s;
+}
+
+static void
+bench_open(struct bench *b)
+{
+	char path[600];
+
+	memset(b, 0, sizeof(*b));
+	path_of(path, sizeof(path), "raw");
+	if ((b->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) == -1)
+		err(1, "%s", path);
+	path_of(path, sizeof(path), "store");
+	b->store = store_at(path);
+	b->file = kit_file(1);
+	must(store_begin(b->store), "begin");
+	must(store_file_put(b->store, &b->file), "file");
+	must(store_commit(b->store, true), "commit");
+	path_of(path, sizeof(path), "bare");
+	if (mkdir(path, 0700) == -1)
+		err(1, "%s", path);
+	must_db(db_env_create(&b->env, 0), "env");
+	must_db(b->env->set_cachesize(b->env, 0, 4u << 20, 1), "cache");
+	must_db(b->env->set_lg_max(b->env, 4u << 20), "log");
+	must_db(b->env->set_lg_bsize(b->env, 1u << 20), "log buffer");
+	must_db(b->env->log_set_config(b->env, DB_LOG_DSYNC, 1), "dsync");
+	must_db(b->env->open(b->env, path, DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL | DB_INIT_LOG | DB_INIT_TXN, 0600), "env");
+	must_db(db_create(&b->db, b->env, 0), "db");
+	must_db(b->db->set_pagesize(b->db, 4096), "page size");
+	must_db(b->db->set_flags(b->db, DB_CHKSUM), "checksums");
+	must_db(b->db->open(b->db, NULL, "bare.db", NULL, DB_BTREE, DB_CREATE | DB_AUTO_COMMIT, 0600), "db");
+}
+
+static void
+bench_close(struct bench *b)
+{
+	static const char *const dirs[] = { "store", "bare" };
+	char path[600];
+
+	(void)close(b->fd);
+	must_db(b->db->close(b->db, 0), "close");
+	must_db(b->env->close(b->env, 0), "close");
+	store_close(b->store);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		path_of(path, sizeof(path), dirs[i]);
+		remove_dir(path);
+	}
+}
+
+/* ---- measurements ---- */
+
+static void
+bench_commits(unsigned n, double seconds)
+{
+	static void (*const ways[])(struct bench *b, unsigned n) = { raw_batch, bare_batch, store_batch };
+	double spent[3] = { 0 }, records[3] = { 0 }, start, rate[3];
+	unsigned long long written[3] = { 0 }, before;
+	struct bench b;
+
+	bench_open(&b);
+	while (spent[0] + spent[1] + spent[2] < 3 * seconds) {
+		for (int way = 0; way < 3; way++) {
+			before = bytes_written();
+			start = now();
+			do {
+				ways[way](&b, n);
+				records[way] += n;
+			} while (now() - start < SLICE);
+			spent[way] += now() - start;
+			written[way] += bytes_written() - before;
+		}
+	}
+	bench_close(&b);
+	for (int way = 0; way < 3; way++)
+		rate[way] = records[way] / spent[way];
+	printf("%5u %10.0f %10.0f %10.0f %9.2f %9.2f %9.2f %9.2f\n", n, rate[0], rate[1], rate[2], rate[2] / rate[0],
+	       rate[2] / rate[1], (double)written[0] / (records[0] * RECORD_LEN), (double)written[2] / (records[2] * RECORD_LEN));
+}
+
+static bool
+count_bytes(void *arg, const struct store_record *r)
+{
+	*(uint64_t *)arg += r->len;
+	return true;
+}
+
+/* Fills a store with n records over a hundred files, reads it all, and opens it again after a clean close and after none. */
+static void
+bench_waiting(unsigned n)
+{
+	enum { FILES = 100, BATCH = 200 };
+	struct store_file f[FILES];
+	char path[600];
+	struct store_stat st;
+	struct store *s;
+	uint64_t bytes = 0;
+	double start, read_s, open_s;
+
+	path_of(path, sizeof(path), "waiting");
+	s = store_at(path);
+	for (unsigned i = 0; i < n; i += BATCH) {
+		struct store_file *file = &f[i / BATCH % FILES];
+
+		must(store_begin(s), "begin");
+		if (i / BATCH < FILES) {
+			*file = kit_file(i / BATCH);
+			must(store_file_put(s, file), "file");
+		}
+		for (unsigned k = 0; k < BATCH; k++) {
+			struct store_record r = { .client_version = ++file->held_client_version, .received_ms = 1, .data = data[k],
+				.len = RECORD_LEN };
+			bool added;
+
+			must(store_append(s, file->id, &r, &added), "append");
+		}
+		must(store_commit(s, i + BATCH >= n), "commit");
+		must(store_checkpoint(s, false), "checkpoint");
+	}
+	must(store_stat(s, &st), "stat");
+	start = now();
+	for (unsigned i = 0; i < FILES && i * BATCH < n; i++)
+		must(store_read(s, f[i].id, 0, UINT64_MAX, count_bytes, &bytes, NULL), "read");
+	read_s = now() - start;
+	store_close(s);
+	start = now();
+	s = store_at(path);
+	open_s = now() - start;
+	store_close(s);
+	printf("%llu records waiting: read %.0f MB/s, open %.1f ms, disk %.2f bytes a byte of payload\n", (unsigned long long)st.records,
+	       (double)bytes / read_s / 1e6, open_s * 1e3, (double)st.disk_bytes / (double)st.bytes);
+	remove_dir(path);
+}
+
+int
+main(void)
+{
+	static const unsigned per_commit[] = { 1, 16, 64, 256 };
+	const char *tmp = getenv("TMPDIR");
+	double seconds = env_number("BENCH_SECONDS", 2), records = env_number("BENCH_RECORDS", 100000);
+	char path[600];
+
+	if (snprintf(root, sizeof(root), "%s/holdfast-bench.XXXXXX", tmp != NULL ? tmp : "/var/tmp") >= (int)sizeof(root) ||
+	    mkdtemp(root) == NULL)
+		err(1, "%s", root);
+	for (unsigned i = 0; i < 256; i++)
+		kit_fill(data[i], RECORD_LEN, 1, i);
+	printf("durable records of %d bytes a second; bytes written to disk a byte of payload\n", RECORD_LEN);
+	printf("%5s %10s %10s %10s %9s %9s %9s %9s\n", "batch", "raw", "bare", "store", "/raw", "/bare", "raw B/B", "store B/B");
+	for (size_t i = 0; i < sizeof(per_commit) / sizeof(per_commit[0]); i++)
+		bench_commits(per_commit[i], seconds);
+	bench_waiting(1000);
+	if (records > 1000)
+		bench_waiting((unsigned)records);
+	path_of(path, sizeof(path), "raw");
+	(void)unlink(path);
+	(void)rmdir(root);
+	return 0;
+}
