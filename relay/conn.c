@@ -337,7 +337,7 @@ conn_spool_changed(struct conn *c)
 		stream_resume(c->stream, SUSPEND_SPOOL);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL && c->state == CONN_OPEN; s = next) {
 		next = TAILQ_NEXT(s, in_conn);
-		if (s->refused && relay_has_room(c->relay))
+		if (s->refused)
 			session_room(s);
 	}
 }

@@ -393,6 +393,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 		if (!s->refused)
 			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
 				  (unsigned long long)s->ident.file_ident);
+		s->refused_len = s->refused ? s->refused_len : u->len;
 		s->refused = true;
 		STAT_INC(s->relay, uploads_refused);
 		upload_unref(u);
@@ -659,7 +660,9 @@ session_link_down(struct session *s)
 void
 session_room(struct session *s)
 {
-	if (s->refused && s->conn != NULL && (s->upside == UPSIDE_LIVE || !s->file->aside))
+	bool room = !s->file->aside && relay_has_room(s->relay) && relay_room(s->relay, s->refused_len);
+
+	if (s->refused && s->conn != NULL && (s->upside == UPSIDE_LIVE || room))
 		conn_close(s->conn, "an upload was not taken while the buffer was full");
 }
 

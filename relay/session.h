@@ -86,6 +86,7 @@ struct session {
 	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
 	bool clean;	   /* a DOWNLOAD came in this upstream session */
 	bool refused;	   /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
+	size_t refused_len;/* bytes of that UPLOAD: it is uploaded again when so much fits */
 	bool debt;	   /* a message was held that only upstream can answer */
 	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
 	bool on_to_show;
