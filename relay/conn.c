@@ -545,7 +545,7 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 	stream_write(c->stream, out, n);
 	c->state = CONN_OPEN;
 	ws_decoder_init(&c->ws, WS_SERVER, c->relay->opt->max_message);
-	stream_set_low_water(c->stream, c->relay->opt->out_low);
+	stream_set_low_water(c->stream, (size_t)c->relay->opt->out_low);
 	after_ms(c->timer, c->relay->opt->idle_timeout_ms);
 	log_event(LOG_INFO, "conn_open", "conn=%llu peer=%s version=%u flavour=%s offline=%d", (unsigned long long)c->id,
 		  stream_peer(c->stream), version, c->flavour == MSG_FLX ? "flx" : "pbs", c->offline);

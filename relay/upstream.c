@@ -558,7 +558,7 @@ on_101(struct upstream *u, const struct http_head *head)
 	}
 	u->state = UPSTREAM_OPEN;
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
-	stream_set_low_water(u->stream, u->relay->opt->out_low);
+	stream_set_low_water(u->stream, (size_t)u->relay->opt->out_low);
 	timer_in(u, tick_ms(u));
 	STAT_INC(u->relay, upstream_opened);
 	if (!http_header_next(head, "Server", &at, &server))
