@@ -474,16 +474,17 @@ empty(const char *dir)
 		(void)closedir(d);
 }
 
-/* The N-th call fails, N = 1, 2, 3 ... until a whole run passes without it; after each the store must hold what it promised. */
+/* The N-th call fails, N = 1, 2, 3 ... (later in steps that grow, and another seed each time) until a whole run passes without it;
+ * after each the store must hold what it promised. */
 static void
 fault_loop(enum call call, int err, unsigned count, bool half)
 {
 	const char *dir = harness_tmpdir();
 	uint64_t seed = base_seed();
-	unsigned n, full = 0, io = 0, fatals = 0;
+	unsigned n, rounds = 0, full = 0, io = 0, fatals = 0;
 	bool hit = true;
 
-	for (n = 1; hit && !harness_failed(); n++) {
+	for (n = 1; hit && !harness_failed(); n += 1 + n / 24) {
 		struct model m = { 0 };
 
 		memset(&fault, 0, sizeof(fault));
@@ -498,9 +499,10 @@ fault_loop(enum call call, int err, unsigned count, bool half)
 		full += m.errors[STORE_NOSPACE];
 		io += m.errors[STORE_IO];
 		fatals += m.fatals;
+		rounds += hit;
 		empty(dir);
 	}
-	printf("# %u faults: %u times no space, %u times disk error, %u times stopped; TEST_SEED=%llu\n", n - 2, full, io, fatals,
+	printf("# %u faults: %u times no space, %u times disk error, %u times stopped; TEST_SEED=%llu\n", rounds, full, io, fatals,
 	       (unsigned long long)seed);
 }
 
