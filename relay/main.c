@@ -165,7 +165,7 @@ relay_open(struct relay *r)
 		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
 }
 
-static void end_of_pass(struct relay *r);
+static int64_t end_of_pass(struct relay *r);
 
 static void
 relay_close(struct relay *r)
@@ -219,22 +219,26 @@ stop_cb(evutil_socket_t sig, short what, void *arg)
 }
 
 static void
-linger_cb(evutil_socket_t fd, short what, void *arg)
+wake_cb(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
 	(void)arg; /* the pass itself does the work */
 }
 
-static void
+/* Returns ms until a pass is due by itself, or -1. */
+static int64_t
 end_of_pass(struct relay *r)
 {
-	session_show_pass(r);
+	uint64_t now = clock_ms();
+	int64_t linger = file_linger_pass(r, now), show = session_show_pass(r, now);
+
 	stream_flush_all();
 	stream_reap();
 	session_free_ended(r);
 	conn_free_closed();
 	upstream_free_closed();
+	return linger < 0 || (show >= 0 && show < linger) ? show : linger;
 }
 
 static void
@@ -243,10 +247,10 @@ loop(struct relay *r)
 	struct event *status = event_new(r->base, -1, EV_PERSIST, status_cb, r);
 	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
 	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
-	struct event *linger = event_new(r->base, -1, 0, linger_cb, r);
+	struct event *wake = event_new(r->base, -1, 0, wake_cb, r);
 	struct timeval tv = from_ms(r->opt->status_interval_ms);
 
-	if (status == NULL || term == NULL || intr == NULL || linger == NULL)
+	if (status == NULL || term == NULL || intr == NULL || wake == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	event_add(status, &tv);
 	event_add(term, NULL);
@@ -258,14 +262,13 @@ loop(struct relay *r)
 		if (event_base_loop(r->base, EVLOOP_ONCE) < 0)
 			log_fatal("loop", "errno=%d", errno);
 		clock_update();
-		wait = file_linger_pass(r, clock_ms());
+		wait = end_of_pass(r);
 		if (wait >= 0) {
 			tv = from_ms((uint64_t)wait);
-			event_add(linger, &tv);
+			event_add(wake, &tv);
 		}
-		end_of_pass(r);
 	}
-	event_free(linger);
+	event_free(wake);
 	event_free(intr);
 	event_free(term);
 	event_free(status);

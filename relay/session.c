@@ -612,7 +612,7 @@ session_identify(struct session *s, bool by_relay)
 static void
 owe_show(struct session *s)
 {
-	if (s->on_to_show || s->conn == NULL || s->file == NULL)
+	if (s->on_to_show || s->conn == NULL || s->file == NULL || !s->may_show)
 		return;
 	if (s->file->ack != STORE_ACK_RELAY || s->file->shown.client_version <= s->told)
 		return;
@@ -669,6 +669,7 @@ session_room(struct session *s)
 void
 session_stored(struct session *s)
 {
+	s->may_show = true;
 	owe_show(s);
 	replay_kick(s);
 }
@@ -699,6 +700,8 @@ show(struct session *s)
 	const struct cursors *k = &f->cursors;
 	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = conn_flavour(s->conn), .session_ident = s->client_ident };
 
+	if (f->shown.client_version <= s->told)
+		return; /* upstream was faster */
 	if (f->shown.client_version < k->download_client_version || f->shown.server_version > k->download_server_version)
 		return; /* C4 could not hold: a restored device; upstream will tell it */
 	m.download = (struct msg_download){ .download_server_version = k->download_server_version,
@@ -712,18 +715,26 @@ show(struct session *s)
 	conn_send(s->conn, &m, (struct view){ NULL, 0 });
 }
 
-void
-session_show_pass(struct relay *relay)
+int64_t
+session_show_pass(struct relay *relay, uint64_t now_ms)
 {
 	struct session *s, *next;
+	int64_t wait = -1, left;
 
 	for (s = TAILQ_FIRST(&relay->to_show); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, in_to_show);
 		if (s->conn != NULL && conn_is_streaming(s->conn))
 			continue; /* a DOWNLOAD is on its way whose cursors count only when it is complete (C3) */
+		left = (int64_t)(s->shown_at + relay->opt->linger_ms) - (int64_t)now_ms;
+		if (s->shown_at != 0 && left > 0) {
+			wait = wait < 0 || left < wait ? left : wait;
+			continue;
+		}
 		TAILQ_REMOVE(&relay->to_show, s, in_to_show);
 		s->on_to_show = false;
+		s->shown_at = now_ms;
 		if (s->conn != NULL && s->file != NULL && s->state == SESSION_READY)
 			show(s);
 	}
+	return wait;
 }

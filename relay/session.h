@@ -89,7 +89,9 @@ struct session {
 	size_t refused_len;/* bytes of that UPLOAD: it is uploaded again when so much fits */
 	bool debt;	   /* a message was held that only upstream can answer */
 	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
+	bool may_show;	   /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
 	bool on_to_show;
+	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
 	bool ended;	   /* unhooked; freed at the end of the pass */
 	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
 	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
@@ -163,7 +165,8 @@ void session_store_failed(struct session *s, enum store_err err);
 /* From file.c: a batch for replay was read; op->batch may be taken. */
 void session_batch(struct session *s, struct spool_op *op);
 
-/* Tells the clients on relay->to_show what is durable (ack = relay, I1); once a group of commits. */
-void session_show_pass(struct relay *relay);
+/* Tells the clients on relay->to_show what is durable (ack = relay, I1): at once, then at most every `linger`, since each DOWNLOAD is a
+ * commit on the device.  Returns ms until the next one is due, or -1. */
+int64_t session_show_pass(struct relay *relay, uint64_t now_ms);
 
 #endif

@@ -175,7 +175,7 @@ static bool
 hold_back(const struct session *s, uint64_t code)
 {
 	return s->relay->opt->on_reset == ON_RESET_HOLD && s->file != NULL && resets_client(code) &&
-	       s->file->shown.client_version > s->file->upstream.client_version;
+	       (file_waiting(s->file) || s->file->aside) && s->file->shown.client_version > s->file->upstream.client_version;
 }
 
 static void
