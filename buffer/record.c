@@ -290,7 +290,7 @@ record_decode_file(const uint8_t *buf, size_t len, uint64_t file_id, struct stor
 	if (c.bad)
 		return STORE_CORRUPT;
 	/* A state or mode that a newer program added: not ours to interpret. */
-	if ((uint32_t)out->state > STORE_FILE_RESTORED || (uint32_t)out->ack > STORE_ACK_RELAY)
+	if ((uint32_t)out->state > STORE_FILE_STATE_MAX || (uint32_t)out->ack > STORE_ACK_RELAY)
 		return STORE_VERSION;
 	return STORE_OK;
 }

@@ -333,6 +333,8 @@ store_checkpoint(struct store *s, bool force)
 		return s->latched;
 	if (s->txn != NULL || s->walking > 0)
 		return STORE_INVALID;
+	if (s->held)
+		return STORE_OK;
 	err = env_checkpoint(s->env, force, s->tally.n == 0 && !s->damaged);
 	if (err == STORE_IO || err == STORE_CORRUPT)
 		s->latched = err;

@@ -81,6 +81,8 @@ enum store_file_state { /* stored as its number: append only */
 	STORE_FILE_LOST = 3,
 	STORE_FILE_DIFFERS = 4, /* a device re-sent a held version with other bytes */
 	STORE_FILE_RESTORED = 5,/* upstream acknowledged less than before */
+	STORE_FILE_EXPORTED = 6,/* its backlog belongs to another gateway now, or is being brought in: neither stored, replayed nor trimmed */
+	STORE_FILE_STATE_MAX = STORE_FILE_EXPORTED,
 };
 
 enum store_ack { STORE_ACK_UPSTREAM = 0, STORE_ACK_RELAY = 1 };
@@ -183,5 +185,58 @@ STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *ou
 /* Checkpoints if due by checkpoint_bytes, and removes log files that are no longer needed while the backlog is empty
  * (facts.md: kept until drained).  Call from time to time. */
 STORE_MUSTCHECK enum store_err store_checkpoint(struct store *s, bool force);
+
+/* ---- for the operator's tools (store_admin.c); small steps, so that commits need not wait ---- */
+
+/* The file with the least id above id; STORE_NOTFOUND: there is none.  A record that cannot be used: STORE_CORRUPT or STORE_VERSION,
+ * and out->id says whose. */
+STORE_MUSTCHECK enum store_err store_file_after(struct store *s, uint64_t id, struct store_file *out);
+
+/* The least file id above id for which there is any record of the backlog, going by keys alone. */
+STORE_MUSTCHECK enum store_err store_backlog_after(struct store *s, uint64_t id, uint64_t *next);
+
+/* Walks the names of all files and calls bad for each that is damaged or names a file that does not have it. */
+STORE_MUSTCHECK enum store_err store_names_check(struct store *s, void (*bad)(void *arg, uint64_t id, const char *text), void *arg);
+
+/* A record as the tables hold it (buffer/FORMAT), for export and import.  Returns its length; writes it if it fits into cap. */
+#define STORE_PACK_FILE_MAX 4096 /* bytes, at most, of a packed file */
+size_t store_pack_file(uint8_t *out, size_t cap, const struct store_file *f);
+size_t store_pack_record(uint8_t *out, size_t cap, uint64_t id, const struct store_record *r);
+
+struct store_packed {
+	size_t len;   /* bytes of the whole record; also when more are needed (STORE_NOTFOUND) */
+	bool is_file; /* file, else record; file.id or file_id as in the store it came from */
+	uint64_t file_id;
+	struct store_file file;
+	struct store_record record; /* data points into what was unpacked */
+};
+#define STORE_PACK_HEAD 32 /* bytes that tell the length of a record */
+
+/* Takes the record at the beginning of buf apart and checks its CRC.  STORE_NOTFOUND: out->len bytes are needed (0: not known yet). */
+STORE_MUSTCHECK enum store_err store_unpack(const uint8_t *buf, size_t len, struct store_packed *out);
+
+/* Gives space of deleted records back to the file system, at most max_pages pages a call; begin with *c all zero, go on until done. */
+struct store_compaction {
+	unsigned table;	      /* where it stands */
+	uint64_t id, version; /* in changesets: the key to go on from */
+	uint64_t pages_freed; /* so far, in the files of the tables */
+	bool done;
+};
+STORE_MUSTCHECK enum store_err store_compact(struct store *s, struct store_compaction *c, uint32_t max_pages);
+
+/* A copy of the environment while it is in use.  hold: checkpoints now, and from then on neither checkpoints nor removes log files; so
+ * the tables' files, copied in any number of steps, and then the log's files make an environment that recovers to the end of that
+ * log.  release: as before. */
+STORE_MUSTCHECK enum store_err store_hold(struct store *s);
+void store_release(struct store *s);
+bool store_is_held(const struct store *s);
+
+#define STORE_NAME_MAX 63
+/* The environment's files, by name and above `after` ("" to begin): tables, or logs (all written down before).  STORE_NOTFOUND: no
+ * more. */
+STORE_MUSTCHECK enum store_err store_disk_next(struct store *s, bool logs, const char *after, char name[STORE_NAME_MAX + 1]);
+/* Reads of that file at offset; *len 0: its end. */
+STORE_MUSTCHECK enum store_err store_disk_read(struct store *s, const char *name, uint64_t offset, void *buf, size_t cap,
+					       size_t *len);
 
 #endif

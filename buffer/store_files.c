@@ -296,7 +296,7 @@ file_create(struct store *s, struct store_file *f, const uint8_t *name, size_t n
 static size_t
 file_check(const struct store_file *f, uint8_t *name)
 {
-	if (memchr(f->state_text, '\0', sizeof(f->state_text)) == NULL || (unsigned)f->state > STORE_FILE_RESTORED ||
+	if (memchr(f->state_text, '\0', sizeof(f->state_text)) == NULL || (unsigned)f->state > STORE_FILE_STATE_MAX ||
 	    (unsigned)f->ack > STORE_ACK_RELAY)
 		return 0;
 	return name_key(name, f->endpoint, f->path, f->file_ident, f->file_ident_salt);

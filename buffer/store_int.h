@@ -24,6 +24,7 @@ struct store {
 	uint64_t max_bytes;
 	enum store_err latched; /* STORE_OK: healthy */
 	unsigned walking;	/* depth of walks with a callback: no write may happen under them */
+	bool held;		/* store_hold: no checkpoint, no log removed */
 	bool damaged;		/* a file record could not be read: never take the backlog for empty */
 	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
 	size_t scratch_cap;

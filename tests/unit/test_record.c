@@ -249,7 +249,7 @@ TEST(file_growth)
 
 	/* a state of a later program */
 	len = record_encode_file(buf, &f);
-	be_put32(buf + RECORD_HEAD_LEN + 21 * 8, STORE_FILE_RESTORED + 1);
+	be_put32(buf + RECORD_HEAD_LEN + 21 * 8, STORE_FILE_STATE_MAX + 1);
 	reseal(buf, len);
 	CHECK_U64(record_decode_file(buf, len, 3, &got), STORE_VERSION);
 }
