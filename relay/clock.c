@@ -33,17 +33,13 @@ clock_update(void)
 uint64_t
 clock_ms(void)
 {
-	if (mono_ms == 0)
-		clock_update();
-	return mono_ms;
+	return is_set ? mono_ms : read_ms(CLOCK_MONOTONIC_COARSE);
 }
 
 uint64_t
 clock_wall_ms(void)
 {
-	if (mono_ms == 0)
-		clock_update();
-	return wall_ms;
+	return is_set ? wall_ms : read_ms(CLOCK_REALTIME_COARSE);
 }
 
 uint64_t

@@ -28,6 +28,7 @@
 #include "relay/wire.h"
 
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
+#define VERDICT_MS 250       /* how soon to ask again while a probe finds out whether upstream or a portal refused */
 #define RETRY_AFTER_S "5"    /* seconds, in a 503: the SDK's own back-off is longer */
 
 enum conn_state { CONN_REQUEST, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSED };
@@ -62,6 +63,7 @@ struct conn {
 	uint64_t backoff_ms, opened_at, messages_in, messages_out;
 	uint64_t received_at_check;
 	bool offline; /* admitted without upstream */
+	bool spool_suspended;
 };
 
 static struct conn_list closed = TAILQ_HEAD_INITIALIZER(closed);
@@ -202,6 +204,7 @@ leave(struct conn *c, const char *reason, bool drain)
 	TAILQ_REMOVE(&c->relay->conns, c, link);
 	TAILQ_INSERT_TAIL(&closed, c, link);
 	c->relay->nconns--;
+	c->relay->nsuspended -= c->spool_suspended;
 }
 
 void
@@ -247,6 +250,16 @@ check_outbuf(struct conn *c)
 		upstream_pause(c->upstream, true);
 }
 
+/* A client that asks (PING, MARK) and does not read the answers is not read either. */
+static void
+own_queue_check(struct conn *c)
+{
+	size_t waiting = stream_queued(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
+
+	if (waiting > c->relay->opt->out_high)
+		stream_suspend(c->stream, SUSPEND_OWN);
+}
+
 void
 conn_send(struct conn *c, const struct message *m, struct view body)
 {
@@ -255,11 +268,12 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 	c->messages_out++;
 	if (!c->streaming) {
 		wire_send(c->stream, WS_SERVER, m, body);
-		return;
+	} else {
+		if (c->after == NULL && (c->after = evbuffer_new()) == NULL)
+			log_fatal("out_of_memory", "bytes=0");
+		wire_message(c->after, WS_SERVER, m, body);
 	}
-	if (c->after == NULL && (c->after = evbuffer_new()) == NULL)
-		log_fatal("out_of_memory", "bytes=0");
-	wire_message(c->after, WS_SERVER, m, body);
+	own_queue_check(c);
 }
 
 void
@@ -320,6 +334,19 @@ conn_resume_open(struct conn *c)
 		stream_resume(c->stream, SUSPEND_OPEN);
 }
 
+void
+conn_await_upstream(struct conn *c)
+{
+	stream_suspend(c->stream, SUSPEND_OUTBUF);
+}
+
+void
+conn_upstream_drained(struct conn *c)
+{
+	if (c->state == CONN_OPEN)
+		stream_resume(c->stream, SUSPEND_OUTBUF);
+}
+
 static bool
 spool_is_behind(const struct relay *relay)
 {
@@ -333,8 +360,11 @@ conn_spool_changed(struct conn *c)
 
 	if (c->state != CONN_OPEN)
 		return;
-	if (spool_queued(c->relay->spool) <= c->relay->opt->spool_bytes / 2)
+	if (c->spool_suspended && spool_queued(c->relay->spool) <= c->relay->opt->spool_bytes / 2) {
 		stream_resume(c->stream, SUSPEND_SPOOL);
+		c->spool_suspended = false;
+		c->relay->nsuspended--;
+	}
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL && c->state == CONN_OPEN; s = next) {
 		next = TAILQ_NEXT(s, in_conn);
 		if (s->refused)
@@ -383,7 +413,7 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 	}
 	if (m.type == MSG_C_BIND) {
 		if (count_sessions(c) >= c->relay->opt->max_sessions)
-			conn_protocol_error(c, 104, "Too many sessions on one connection");
+			conn_close(c, "too many sessions on one connection");
 		else
 			session_bind(c, &m, body);
 		return;
@@ -502,8 +532,11 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 		else
 			ws_event(c, &ev);
 	}
-	if (c->state == CONN_OPEN && spool_is_behind(c->relay))
+	if (c->state == CONN_OPEN && !c->spool_suspended && spool_is_behind(c->relay)) {
 		stream_suspend(c->stream, SUSPEND_SPOOL);
+		c->spool_suspended = true;
+		c->relay->nsuspended++;
+	}
 	return done;
 }
 
@@ -718,7 +751,6 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 			leave(c, "upstream agrees to another protocol version", false);
 		return;
 	}
-	c->backoff_ms = 0;
 	link_set_path(c->relay->link, c->endpoint + strlen("upstream"));
 	link_succeeded(c->relay->link);
 	admit_accepted(c->relay, c->endpoint, token_of(c), c->flavour, sp.min);
@@ -733,25 +765,38 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	}
 }
 
-/* Upstream's own refusal: a new client gets it as it is; for one that has its 101 already, its next upgrade will. */
+static void
+pass_refusal(struct conn *c, const struct http_head *head, struct view body)
+{
+	static const char *const allowed[] = { "Location", "WWW-Authenticate", "Retry-After", "Content-Type", "Server" };
+	struct http_header pass[sizeof(allowed) / sizeof(allowed[0])];
+	size_t n = 0;
+
+	for (size_t k = 0; k < sizeof(allowed) / sizeof(allowed[0]); k++) {
+		size_t at = 0;
+
+		if (http_header_next(head, allowed[k], &at, &pass[n].value))
+			pass[n++].name = view_of(allowed[k]);
+	}
+	refuse(c, head->status, head->reason, pass, n, body, "upstream refused the upgrade");
+}
+
+/* Upstream's own refusal: a new client gets it as it is; for one that has its 101 already, its next upgrade will.  But over plain TCP a
+ * portal may say it, and a 403 logs users out: 3xx and 4xx (but 401) count only when upstream has just proved itself (design section 6). */
 static void
 upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 {
-	static const char *const allowed[] = { "Location", "WWW-Authenticate", "Retry-After", "Content-Type", "Server" };
 	struct conn *c = arg;
-	struct http_header pass[5];
-	size_t n = 0;
+	struct relay *relay = c->relay;
+	bool verified = relay->tls_upstream != NULL && relay->opt->upstream_verify;
 
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);
-	if (c->state == CONN_UPSTREAM) {
-		for (size_t k = 0; k < sizeof(allowed) / sizeof(allowed[0]); k++) {
-			size_t at = 0;
-
-			if (http_header_next(head, allowed[k], &at, &pass[n].value))
-				pass[n++].name = view_of(allowed[k]);
-		}
-		refuse(c, head->status, head->reason, pass, n, body, "upstream refused the upgrade");
+	if (!verified && head->status < 500 && head->status != 401 && !link_proved(relay->link)) {
+		after_ms(c->retry, VERDICT_MS);
+		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
+	} else if (c->state == CONN_UPSTREAM) {
+		pass_refusal(c, head, body);
 	} else if (head->status >= 500) {
 		schedule_retry(c);
 	} else {
@@ -760,11 +805,20 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 }
 
 static void
+upstream_pong_cb(void *arg)
+{
+	struct conn *c = arg;
+
+	c->backoff_ms = 0; /* it works; a 101 alone does not say so */
+}
+
+static void
 upstream_lost_cb(void *arg, enum link_evidence e, const char *why)
 {
 	struct conn *c = arg;
 
 	c->upstream = NULL;
+	conn_upstream_drained(c);
 	if (c->state == CONN_UPSTREAM) {
 		ask_admission(c);
 	} else if (c->streaming) {
@@ -780,6 +834,7 @@ static const struct upstream_ops upstream_ops = {
 	.refused = upstream_refused_cb,
 	.opened = upstream_opened_cb,
 	.lost = upstream_lost_cb,
+	.pong = upstream_pong_cb,
 };
 
 static void
@@ -789,7 +844,7 @@ retry_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (c->state == CONN_OPEN && c->upstream == NULL && !link_down(c->relay->link))
+	if ((c->state == CONN_OPEN || c->state == CONN_UPSTREAM) && c->upstream == NULL && !link_down(c->relay->link))
 		open_upstream(c);
 }
 
@@ -867,6 +922,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 			return on_request(c, buf, len);
 		return c->state == CONN_OPEN ? on_frames(c, buf, len) : 0;
 	case STREAM_DRAINED:
+		stream_resume(st, SUSPEND_OWN);
 		if (c->upstream != NULL)
 			upstream_pause(c->upstream, false);
 		return 0;

@@ -45,6 +45,9 @@ bool conn_is_streaming(const struct conn *c);
 /* The client broke the protocol: sends a connection-level ERROR with code (100-199) and closes, as a server does. */
 void conn_protocol_error(struct conn *c, unsigned code, const char *text);
 
+/* Reading from the client waits until upstream's queue has drained, which conn_upstream_drained tells. */
+void conn_await_upstream(struct conn *c);
+void conn_upstream_drained(struct conn *c);
 /* Reading from the client waits while any session of it is being opened. */
 void conn_suspend_open(struct conn *c);
 void conn_resume_open(struct conn *c);

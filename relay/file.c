@@ -327,7 +327,7 @@ file_acked(struct file *f, struct pair p)
 		linger_stop(f);
 	if (f->gap && f->gap_end.client_version <= p.client_version && f->appending == 0)
 		f->gap = false;
-	if (f->on_disk && !f->aside && !f->trimming && f->id != 0 && p.client_version > f->trimmed) {
+	if (f->session != NULL && f->on_disk && !f->aside && !f->trimming && f->id != 0 && p.client_version > f->trimmed) {
 		f->trimming = true;
 		f->inflight++;
 		fill_record(f, &rec);

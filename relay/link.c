@@ -11,8 +11,11 @@
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/spool.h"
 #include "relay/upstream.h"
 
+#define PATH_KEY "probe path"	 /* in STORE_META: the request path upstream accepted last */
+#define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
 #define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
 #define LINK_PROBE_OFFER "com.mongodb.realm-sync#14, com.mongodb.realm-sync#13, com.mongodb.realm-sync#12, com.mongodb.realm-sync#11, " \
 			 "com.mongodb.realm-sync#10, com.mongodb.realm-sync#9, com.mongodb.realm-sync#8, com.mongodb.realm-sync/7, "     \
@@ -26,6 +29,8 @@ struct link {
 	char cause[256];
 	char *path;
 	unsigned fails;
+	uint64_t proved_at; /* clock_ms; 0 = never */
+	bool path_accepted; /* path is one that upstream accepted once */
 	struct upstream *probe;
 	struct event *timer; /* the next probe */
 };
@@ -107,8 +112,8 @@ probe_pong(void *arg)
 	probe_ended(l);
 }
 
-/* Upstream speaks HTTP but wants credentials the probe does not have.  From a verified host, or as a plain 401 (portals redirect or
- * forbid), that is upstream. */
+/* Upstream speaks HTTP but wants credentials the probe does not have, or another path as long as none is known.  From a verified host, or
+ * as a plain 401 or 404 (portals redirect or forbid), that is upstream. */
 static void
 probe_refused(void *arg, const struct http_head *head, struct view body)
 {
@@ -118,8 +123,9 @@ probe_refused(void *arg, const struct http_head *head, struct view body)
 	(void)body;
 	l->probe = NULL;
 	snprintf(why, sizeof(why), "the probe was answered %u", head->status);
-	if ((l->relay->tls_upstream != NULL && l->relay->opt->upstream_verify) || head->status == 401 || head->status >= 500)
-		link_succeeded(l);
+	if ((l->relay->tls_upstream != NULL && l->relay->opt->upstream_verify) || head->status == 401 || head->status >= 500 ||
+	    (!l->path_accepted && (head->status == 400 || head->status == 404 || head->status == 426)))
+		set_state(l, LINK_UP, "");
 	else
 		set_state(l, LINK_DOWN, why);
 	probe_ended(l);
@@ -156,6 +162,35 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 		probe_now(l);
 }
 
+static void
+take_path(struct link *l, const void *path, size_t n)
+{
+	free(l->path);
+	l->path = relay_strndup(path, n);
+	l->path_accepted = true;
+}
+
+void
+link_set_path(struct link *l, const char *path)
+{
+	if (l->path_accepted && strcmp(l->path, path) == 0)
+		return;
+	take_path(l, path, strlen(path));
+	spool_put(l->relay->spool, STORE_META, view_of(PATH_KEY), view_of(l->path));
+}
+
+static void
+path_read(void *arg, struct spool_op *op)
+{
+	struct link *l = ((struct relay *)arg)->link;
+
+	if (l == NULL)
+		return; /* stopping */
+	if (op->err == STORE_OK && !l->path_accepted)
+		take_path(l, op->val, op->val_len);
+	next_probe(l, 0);
+}
+
 struct link *
 link_new(struct relay *relay)
 {
@@ -167,7 +202,7 @@ link_new(struct relay *relay)
 	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
 	if (l->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	next_probe(l, 0);
+	spool_get(relay->spool, STORE_META, view_of(PATH_KEY), path_read, relay); /* then the first probe */
 	return l;
 }
 
@@ -228,14 +263,12 @@ void
 link_succeeded(struct link *l)
 {
 	l->fails = 0;
+	l->proved_at = clock_ms();
 	set_state(l, LINK_UP, "");
 }
 
-void
-link_set_path(struct link *l, const char *path)
+bool
+link_proved(const struct link *l)
 {
-	if (strcmp(l->path, path) == 0)
-		return;
-	free(l->path);
-	l->path = relay_strndup(path, strlen(path));
+	return l->proved_at != 0 && clock_ms() - l->proved_at < LINK_PROOF_MS;
 }

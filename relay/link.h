@@ -43,7 +43,9 @@ const char *link_cause(const struct link *l);	/* why it is DOWN, in words; "" ot
 void link_failed(struct link *l, enum link_evidence e, const char *why);
 /* A connection proved that upstream is there. */
 void link_succeeded(struct link *l);
-/* The request path that upstream last accepted (copied), for probes. */
+/* Whether upstream has just proved itself (PONG, accepted upgrade), so that what comes over plain TCP may be taken as its own words. */
+bool link_proved(const struct link *l);
+/* The request path that upstream last accepted (copied), for probes; kept in the store. */
 void link_set_path(struct link *l, const char *path);
 
 #endif

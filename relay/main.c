@@ -132,6 +132,8 @@ spool_changed(void *arg)
 	struct relay *r = arg;
 	struct conn *c, *next;
 
+	if (r->nsuspended == 0 && r->nrefused == 0)
+		return;
 	for (c = TAILQ_FIRST(&r->conns); c != NULL; c = next) {
 		next = conn_next(c);
 		conn_spool_changed(c);

@@ -53,6 +53,8 @@ struct relay {
 	struct session_list ended_sessions;
 	void *registry;		      /* sessions by file identity (session.c) */
 	uint64_t nconns, nsessions, nupstreams;
+	uint64_t nrefused;   /* sessions of which an UPLOAD was not taken */
+	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */
 	uint64_t next_conn_id;
 	struct stats stats;

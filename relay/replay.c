@@ -11,6 +11,7 @@
  * in memory that is not on disk yet.  When both are exhausted the session is LIVE. */
 #include <stdlib.h>
 
+#include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -59,6 +60,8 @@ note_unacked(struct session *s, uint64_t last_client_version, size_t bytes)
 
 	b->last_client_version = last_client_version;
 	b->bytes = bytes;
+	if (STAILQ_EMPTY(&s->unacked))
+		s->unacked_since = clock_ms();
 	STAILQ_INSERT_TAIL(&s->unacked, b, link);
 	s->unacked_bytes += bytes;
 }
@@ -70,9 +73,21 @@ replay_acked(struct session *s, uint64_t client_version)
 
 	while ((b = STAILQ_FIRST(&s->unacked)) != NULL && b->last_client_version <= client_version) {
 		STAILQ_REMOVE_HEAD(&s->unacked, link);
+		s->unacked_since = clock_ms();
 		s->unacked_bytes -= b->bytes;
 		free(b);
 	}
+}
+
+bool
+replay_stalled(struct session *s, uint64_t now_ms, uint64_t patience_ms)
+{
+	uint64_t patience = patience_ms << (s->stalls < 10 ? s->stalls : 10);
+
+	if (STAILQ_EMPTY(&s->unacked) || now_ms - s->unacked_since < patience)
+		return false;
+	s->stalls++;
+	return true;
 }
 
 void
@@ -163,7 +178,7 @@ replay_kick(struct session *s)
 			file_read(s->file, after, batch_bytes(s), s->reached, s->generation);
 			return;
 		}
-		u = tail_next(s);
+		u = s->file->gap ? NULL : tail_next(s); /* I3: never past an upload that could not be kept */
 		if (u == NULL)
 			become_live(s);
 		else if (!send_from_tail(s, u))
@@ -193,7 +208,8 @@ replay_batch(struct session *s, struct spool_op *op)
 	}
 	if (op->err != STORE_OK) {
 		log_event(LOG_ERROR, "replay_read_failed", "reason=\"%s\"", store_strerror(op->err));
-		return; /* tried again at the next acknowledgement or upload */
+		session_settled(s); /* a client is served again at its next upload; nobody would kick a ghost */
+		return;
 	}
 	if (b->nentry == 0) {
 		if (!b->held_back) { /* the disk is exhausted: go on with the tail */

@@ -13,6 +13,10 @@ void replay_batch(struct session *s, struct spool_op *op);
 /* Upstream acknowledged up to client_version. */
 void replay_acked(struct session *s, uint64_t client_version);
 
+/* Whether what was replayed has not been acknowledged for too long, although upstream lives: it swallows entries that it holds already
+ * (S5) without a word, and only the first DOWNLOAD of a new session tells.  Each time the patience doubles. */
+bool replay_stalled(struct session *s, uint64_t now_ms, uint64_t patience_ms);
+
 /* Forgets what was sent in the upstream session that ended. */
 void replay_reset(struct session *s);
 

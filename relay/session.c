@@ -21,7 +21,6 @@
 enum {
 	ERR_UNKNOWN_MESSAGE = 102,
 	ERR_BAD_SYNTAX = 103,
-	ERR_LIMITS = 104,
 	ERR_BAD_SESSION_IDENT = 106,
 	ERR_SESSION_IDENT_REUSED = 107,
 	ERR_BOUND_IN_OTHER_SESSION = 108,
@@ -146,6 +145,7 @@ session_end(struct session *s)
 		file_detach(s->file);
 	s->file = NULL;
 	s->relay->nsessions--;
+	s->relay->nrefused -= s->refused;
 	TAILQ_INSERT_TAIL(&s->relay->ended_sessions, s, in_to_show);
 	if (next != NULL) {
 		next->waits_for = NULL;
@@ -270,14 +270,21 @@ session_settled(struct session *s)
 static void
 supersede(struct session *old, struct session *s)
 {
+	struct session *middle;
+
 	if (old->conn == s->conn && old->state != SESSION_UNBINDING) {
 		conn_protocol_error(s->conn, ERR_BOUND_IN_OTHER_SESSION, "Client file bound in other session (IDENT)");
 		return;
 	}
-	if (old->successor != NULL) /* a third one: the one between never gets anywhere */
-		conn_abort(old->successor->conn, "superseded");
+	middle = old->successor;
 	old->successor = s;
 	s->waits_for = old;
+	if (middle != NULL) { /* the one between never gets anywhere */
+		middle->waits_for = NULL;
+		conn_abort(middle->conn, "superseded");
+	}
+	if (old->ended)
+		return; /* with its connection; s goes on already */
 	if (old->conn != NULL && old->conn != s->conn) {
 		conn_abort(old->conn, "superseded");
 	} else if (old->upstream != NULL && upstream_is_orphan(old->upstream)) {
@@ -306,6 +313,8 @@ file_opened_cb(void *arg, struct file *f)
 		s->ident.latest_server_version_salt };
 	if (s->ident.scan_server_version > f->locked_server_version)
 		f->locked_server_version = s->ident.scan_server_version; /* what the client would state now (its download progress) */
+	/* Live uploads would carry the progress past records that only the relay has acknowledged: an operator decides first. */
+	s->no_replay = f->aside && f->shown.client_version > f->upstream.client_version;
 	s->state = SESSION_READY;
 	if (conn_upstream(s->conn) != NULL)
 		session_identify(s, false);
@@ -345,11 +354,8 @@ static unsigned
 upload_error(enum proto_err err)
 {
 	switch (err) {
-	case PROTO_MSG_LIMIT:
-		return ERR_LIMITS;
 	case PROTO_Z_CORRUPT:
 	case PROTO_Z_SIZE:
-	case PROTO_Z_MEMORY:
 		return ERR_BAD_DECOMPRESSION;
 	default:
 		return ERR_BAD_CHANGESET_HEADER;
@@ -371,8 +377,12 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 static bool
 still_live(struct session *s)
 {
-	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high)
-		s->upside = UPSIDE_REPLAY;
+	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high) {
+		if (s->file->aside)
+			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
+		else
+			s->upside = UPSIDE_REPLAY;
+	}
 	return s->upside == UPSIDE_LIVE && !s->no_replay;
 }
 
@@ -383,6 +393,10 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, clock_wall_ms(), &u);
 	bool live, store, refuse, again;
 
+	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */
+		conn_close(s->conn, proto_strerror(err));
+		return;
+	}
 	if (err != PROTO_OK) {
 		conn_protocol_error(s->conn, upload_error(err), proto_strerror(err));
 		return;
@@ -394,6 +408,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
 				  (unsigned long long)s->ident.file_ident);
 		s->refused_len = s->refused ? s->refused_len : u->len;
+		s->relay->nrefused += !s->refused;
 		s->refused = true;
 		STAT_INC(s->relay, uploads_refused);
 		upload_unref(u);
@@ -506,7 +521,7 @@ session_other(struct session *s, const struct message *m, struct view body)
 	if (m->type == MSG_C_TRANSACT && (s->upside != UPSIDE_LIVE || file_waiting(s->file))) {
 		answer.s_transact.status = 2; /* rejected: try again later */
 		conn_send(s->conn, &answer, (struct view){ NULL, 0 });
-	} else if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && s->upside != UPSIDE_STOPPED) {
+	} else if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING) {
 		forward(s, m, body);
 	} else if (m->type != MSG_C_REFRESH && m->type != MSG_C_JSON_ERROR) {
 		s->debt = true;
@@ -562,7 +577,7 @@ session_upstream_opened(struct session *s)
 	size_t len = s->path_len + s->token_len;
 	uint8_t *body;
 
-	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->upside == UPSIDE_STOPPED)
+	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back)
 		return;
 	if (s->debt) {
 		conn_close(s->conn, "a message that only upstream can answer came while the link was down");
@@ -662,7 +677,7 @@ session_room(struct session *s)
 {
 	bool room = !s->file->aside && relay_has_room(s->relay) && relay_room(s->relay, s->refused_len);
 
-	if (s->refused && s->conn != NULL && (s->upside == UPSIDE_LIVE || room))
+	if (s->refused && s->conn != NULL && ((s->upside == UPSIDE_LIVE && !s->no_replay) || room))
 		conn_close(s->conn, "an upload was not taken while the buffer was full");
 }
 
@@ -682,6 +697,7 @@ session_store_failed(struct session *s, enum store_err err)
 	if (err == STORE_DIFFERS) {
 		conn_close(s->conn, "a changeset was sent again with other bytes");
 	} else if (s->upside != UPSIDE_LIVE) {
+		s->relay->nrefused += !s->refused;
 		s->refused = true; /* nothing was acknowledged; the client uploads again when there is room */
 		STAT_INC(s->relay, uploads_refused);
 	}

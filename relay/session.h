@@ -12,12 +12,11 @@
  *   NONE --BIND--> BOUND --IDENT, something waits here--> IDENTED --first DOWNLOAD--> REPLAY --nothing older left--> LIVE
  *                    \--------IDENT, nothing waits--------------------------------------------------------------^
  *   LIVE --upstream slower than the client--> REPLAY       (uploads go by way of the disk until it is drained)
- *   any --UNBIND--> UNBINDING --UNBOUND--> NONE;   any --connection lost--> NONE;   any --stop--> STOPPED
+ *   any --UNBIND--> UNBINDING --UNBOUND--> NONE;   any --connection lost or session ERROR--> NONE
  *
  *   - IDENTED: the first DOWNLOAD tells what upstream holds (S6); nothing is uploaded before.
  *   - REPLAY: I3, nothing overtakes a backlog: the client's uploads join it.
- *   - LIVE: uploads are forwarded as they come, unchanged but for the session ident.
- *   - STOPPED: upstream must not be given anything of this file until somebody decides; uploads are stored. */
+ *   - LIVE: uploads are forwarded as they come, unchanged but for the session ident. */
 #ifndef RELAY_SESSION_H
 #define RELAY_SESSION_H
 
@@ -52,7 +51,6 @@ enum session_upside {
 	UPSIDE_REPLAY,
 	UPSIDE_LIVE,
 	UPSIDE_UNBINDING,
-	UPSIDE_STOPPED,
 };
 
 struct sent_batch { /* replayed and not yet acknowledged */
@@ -88,6 +86,7 @@ struct session {
 	bool refused;	   /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
 	size_t refused_len;/* bytes of that UPLOAD: it is uploaded again when so much fits */
 	bool debt;	   /* a message was held that only upstream can answer */
+	bool held_back;	   /* a reset error is held back (on_reset): not bound upstream again, uploads are stored */
 	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
 	bool may_show;	   /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
 	bool on_to_show;
@@ -103,6 +102,8 @@ struct session {
 	unsigned generation;  /* of upstream sessions, so that a late read is recognised */
 	STAILQ_HEAD(, sent_batch) unacked;
 	size_t unacked_bytes;
+	uint64_t unacked_since; /* clock_ms of the last progress */
+	unsigned stalls;	/* see replay_stalled */
 	uint64_t unbinding_since; /* clock_ms */
 };
 

@@ -209,9 +209,12 @@ session_error(struct session *s, const struct message *m, struct view body)
 	if (s->conn == NULL) {
 		session_end(s);
 	} else if (hold) {
-		s->upside = UPSIDE_STOPPED;
+		s->held_back = true;
 	} else if (by_relay && !clean) { /* not the answer to anything the client did: its own IDENT will tell */
 		conn_close(s->conn, "upstream refused to resume the session");
+	} else if (s->state == SESSION_UNBINDING) { /* the client's UNBIND crossed it: that was its last word */
+		pass(s, m, body);
+		session_end(s);
 	} else {
 		session_stop_opening(s);
 		s->state = SESSION_ERROR;

@@ -161,6 +161,27 @@ do_read(struct store *store, struct spool_op *op)
 	return err;
 }
 
+/* A late operation of the session before must not take back what a newer one has learnt. */
+static void
+record_keep_newer(struct spool_op *op, const struct store_file *cur)
+{
+	struct store_file *f = &op->file;
+
+	if (cur->upstream_client_version > f->upstream_client_version) {
+		f->upstream_client_version = cur->upstream_client_version;
+		f->upstream_server_version = cur->upstream_server_version;
+	}
+	if (cur->locked_server_version > f->locked_server_version)
+		f->locked_server_version = cur->locked_server_version;
+	f->downloaded |= cur->downloaded;
+	if (op->kind != SPOOL_UPDATE) {
+		f->state = cur->state;
+		f->state_code = cur->state_code;
+		f->state_time_ms = cur->state_time_ms;
+		memcpy(f->state_text, cur->state_text, sizeof(f->state_text));
+	}
+}
+
 /* Brings op->file to the file's stored record in what only the committer may raise: the pairs held, shown and final go up when
  * entries were stored, never because the loop believes they will be (I5).  Creates the record at the first use. */
 static enum store_err
@@ -191,6 +212,7 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 	f->shown_server_version = cur->shown_server_version;
 	f->final_client_version = cur->final_client_version;
 	f->final_server_version = cur->final_server_version;
+	record_keep_newer(op, cur);
 	if (f->upstream_client_version > f->held_client_version) {
 		f->held_client_version = f->upstream_client_version;
 		f->held_server_version = f->upstream_server_version;

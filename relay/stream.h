@@ -43,6 +43,7 @@ enum stream_suspend {
 	SUSPEND_SPOOL = 1 << 1,	 /* the committer is behind: spool above its high water mark */
 	SUSPEND_OPEN = 1 << 2,	 /* waiting for the answer to something asked of spool or upstream */
 	SUSPEND_DRAIN = 1 << 3,	 /* closing: only flushing output */
+	SUSPEND_OWN = 1 << 4,	 /* its own output queue is above its high water mark: it asks and does not read */
 };
 
 /* Call once before any stream.  base is borrowed and outlives all streams. */

@@ -177,6 +177,7 @@ upstream_orphan(struct upstream *u)
 {
 	u->ops = NULL;
 	u->conn = NULL;
+	upstream_pause(u, false); /* the slow client is gone */
 	if (u->in.to_client) {
 		u->in.to_client = false;
 		u->in.route = ROUTE_DROP;
@@ -217,6 +218,8 @@ upstream_drop(struct upstream *u, struct session *s)
 		upstream_close(u, true, "drained");
 }
 
+static bool connect_next(struct upstream *u);
+
 /* ---- liveness ---- */
 
 static void
@@ -254,8 +257,10 @@ measure(struct upstream *u, uint64_t now)
 {
 	uint64_t sent = stream_sent(u->stream), received = stream_received(u->stream);
 
-	if (u->was_busy && now > u->tick_at) {
-		uint64_t rate = (sent - u->seen_sent) * 1000 / (now - u->tick_at);
+	bool busy = stream_queued(u->stream) > 0;
+
+	if (u->was_busy && busy && now > u->tick_at) { /* busy at both ends, so most likely all the time */
+		uint64_t rate = (sent - u->seen_sent) * 1000 / (now - u->tick_at) + 1;
 
 		u->rate = u->rate == 0 ? rate : (3 * u->rate + rate) / 4;
 	}
@@ -264,20 +269,25 @@ measure(struct upstream *u, uint64_t now)
 	u->seen_sent = sent;
 	u->seen_received = received;
 	u->tick_at = now;
-	u->was_busy = stream_queued(u->stream) > 0;
+	u->was_busy = busy;
 	if (u->awaiting_pong && u->ping_left_at == 0 && sent >= u->ping_pos)
 		u->ping_left_at = now;
 }
 
-static bool
-unbinding_too_long(const struct upstream *u, uint64_t now)
+/* Why a new connection is needed although this one lives; NULL when it is not. */
+static const char *
+sessions_stuck(const struct upstream *u, uint64_t now)
 {
-	const struct session *s;
+	const struct options *o = u->relay->opt;
+	struct session *s;
 
-	TAILQ_FOREACH (s, &u->sessions, in_upstream)
-		if (s->upside == UPSIDE_UNBINDING && now - s->unbinding_since > u->relay->opt->handshake_timeout_ms)
-			return true;
-	return false;
+	TAILQ_FOREACH (s, &u->sessions, in_upstream) {
+		if (s->upside == UPSIDE_UNBINDING && now - s->unbinding_since > o->handshake_timeout_ms)
+			return "no UNBOUND";
+		if (!u->paused && replay_stalled(s, now, 2 * o->pong_timeout_ms))
+			return "replayed changesets are not acknowledged";
+	}
+	return NULL;
 }
 
 static void
@@ -285,6 +295,7 @@ tick(struct upstream *u)
 {
 	const struct options *o = u->relay->opt;
 	uint64_t now = clock_ms(), since;
+	const char *stuck;
 
 	measure(u, now);
 	since = u->ping_left_at > u->life_at ? u->ping_left_at : u->life_at;
@@ -292,8 +303,9 @@ tick(struct upstream *u)
 		lost(u, LINK_SILENT, "no PONG");
 		return;
 	}
-	if (unbinding_too_long(u, now)) {
-		lost(u, LINK_CUT, "no UNBOUND");
+	stuck = sessions_stuck(u, now);
+	if (stuck != NULL) {
+		lost(u, LINK_CUT, stuck);
 		return;
 	}
 	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
@@ -310,7 +322,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (u->state == UPSTREAM_OPEN)
 		tick(u);
-	else
+	else if (u->state != UPSTREAM_CONNECTING || !connect_next(u))
 		lost(u, LINK_UNREACHED, "connecting took too long");
 }
 
@@ -621,6 +633,8 @@ on_drained(struct upstream *u)
 {
 	struct session *s, *next;
 
+	if (u->conn != NULL)
+		conn_upstream_drained(u->conn);
 	for (s = TAILQ_FIRST(&u->sessions); s != NULL && u->state == UPSTREAM_OPEN; s = next) {
 		next = TAILQ_NEXT(s, in_upstream);
 		replay_kick(s);
@@ -638,6 +652,7 @@ connect_next(struct upstream *u)
 	if (u->addresses == NULL || u->next_address >= u->addresses->n)
 		return false;
 	a = &u->addresses->addr[u->next_address++];
+	timer_in(u, u->relay->opt->connect_timeout_ms / u->addresses->n); /* a silent address leaves time for the others */
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
 	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->relay->upstream_url.host,
