@@ -1,0 +1,421 @@
+/* The random walk over a store; see walk.h.  The walk and its judge share nothing but the reports.
+ *
+ * The one idea: a record's bytes follow from its file and version (storekit.h), its length from the same, so a model of five pairs of
+ * numbers tells all that the store must hold. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/shim/walk.h"
+#include "tests/storekit.h"
+
+#define SERIAL_KEY "serial"
+#define BIG_RECORD 9000 /* bytes: overflow pages */
+
+struct walker {
+	const struct walk_plan *plan;
+	struct store *s;
+	uint64_t seed, serial; /* of the transaction that is open, or was last */
+};
+
+uint64_t
+walk_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return *state >> 33;
+}
+
+struct store_options
+walk_options(const char *dir)
+{
+	struct store_options opt = kit_options(dir);
+
+	opt.log_file_bytes = 256u << 10;
+	opt.cache_bytes = 256u << 10;
+	opt.checkpoint_bytes = 128u << 10;
+	return opt;
+}
+
+static uint32_t
+record_len(uint64_t n, uint64_t version)
+{
+	return (n + version) % 8 == 0 ? BIG_RECORD : kit_len(n, version);
+}
+
+/* ---- the walk ---- */
+
+static uint64_t
+rnd(struct walker *w)
+{
+	return walk_random(&w->seed);
+}
+
+static void
+say(const struct walker *w, enum walk_said said, uint64_t n, uint64_t value)
+{
+	struct walk_report r = { said, (uint32_t)n, w->serial, value };
+
+	w->plan->say(&r);
+}
+
+static enum store_err
+find(struct walker *w, uint64_t n, struct store_file *f)
+{
+	*f = kit_file(n);
+	return store_file_find(w->s, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
+}
+
+static enum store_err
+serial_read(struct store *s, uint64_t *serial)
+{
+	size_t len = sizeof(*serial);
+	enum store_err err = store_get(s, STORE_META, SERIAL_KEY, strlen(SERIAL_KEY), serial, &len);
+
+	if (err == STORE_NOTFOUND)
+		*serial = 0;
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
+static enum store_err
+append(struct walker *w, uint64_t n, uint64_t count)
+{
+	static uint8_t data[KIT_DATA_MAX];
+	struct store_file f;
+	enum store_err err = find(w, n, &f);
+	bool added;
+
+	if (err == STORE_NOTFOUND)
+		err = store_file_put(w->s, &f);
+	if (err != STORE_OK)
+		return err;
+	say(w, WALK_APPEND, n, f.held_client_version + count);
+	while (err == STORE_OK && count-- > 0) {
+		uint64_t v = f.held_client_version + 1;
+		struct store_record r = kit_record(data, n, v, record_len(n, v));
+
+		if ((err = store_append(w->s, f.id, &r, &added)) == STORE_OK)
+			f.held_client_version = v;
+	}
+	f.seen_ms = w->serial;
+	return err == STORE_OK ? store_file_put(w->s, &f) : err;
+}
+
+static enum store_err
+trim(struct walker *w, uint64_t n, uint64_t back)
+{
+	struct store_file f;
+	enum store_err err = find(w, n, &f);
+
+	if (err != STORE_OK || f.held_client_version <= back)
+		return err == STORE_NOTFOUND ? STORE_OK : err;
+	say(w, WALK_TRIM, n, f.held_client_version - back);
+	return store_trim(w->s, f.id, f.held_client_version - back);
+}
+
+static enum store_err
+touch(struct walker *w, uint64_t n)
+{
+	struct store_file f;
+	enum store_err err = find(w, n, &f);
+
+	if (err != STORE_OK)
+		return err == STORE_NOTFOUND ? STORE_OK : err;
+	say(w, WALK_TOUCH, n, 0);
+	f.seen_ms = w->serial;
+	return store_file_put(w->s, &f);
+}
+
+static enum store_err
+discard(struct walker *w, uint64_t n)
+{
+	struct store_file f;
+	enum store_err err = find(w, n, &f);
+
+	if (err != STORE_OK)
+		return err == STORE_NOTFOUND ? STORE_OK : err;
+	say(w, WALK_REMOVE, n, 0);
+	return store_file_remove(w->s, f.id);
+}
+
+/* What one transaction does, by lot: mostly what a relay does most. */
+static enum store_err
+fill(struct walker *w, uint64_t lot, bool *durable)
+{
+	uint64_t first = rnd(w) % WALK_NFILES, count = 1 + rnd(w) % 3;
+	enum store_err err = STORE_OK;
+
+	*durable = lot >= 30;
+	if (lot < 24)
+		return trim(w, first, rnd(w) % 20);
+	if (lot < 30) { /* everything was acknowledged: logs may go */
+		for (uint64_t n = 0; n < WALK_NFILES && err == STORE_OK; n++)
+			err = trim(w, n, 0);
+		return err;
+	}
+	if (lot < 40)
+		return touch(w, first);
+	if (lot < 42)
+		return discard(w, first);
+	if (lot < 44) /* more than the log buffer and the cache hold: pages are written before the commit */
+		return append(w, first, 200 + rnd(w) % 100);
+	for (uint64_t i = 0; i < count && err == STORE_OK; i++)
+		err = append(w, (first + i) % WALK_NFILES, 1 + rnd(w) % 12);
+	if (err == STORE_OK && lot < 52)
+		err = trim(w, (first + count) % WALK_NFILES, rnd(w) % 5);
+	return err;
+}
+
+/* Was the transaction that failed undone?  A latched store cannot tell. */
+static void
+find_out(struct walker *w)
+{
+	uint64_t serial;
+
+	if (serial_read(w->s, &serial) == STORE_OK && serial != w->serial)
+		say(w, WALK_VOID, 0, 0);
+}
+
+static enum store_err
+step_transaction(struct walker *w, uint64_t lot)
+{
+	enum store_err err = store_begin(w->s);
+	bool durable = false;
+
+	if (err != STORE_OK)
+		return err;
+	w->serial++;
+	say(w, WALK_TOUCH, WALK_NFILES, 0); /* of no file: only that it is tried */
+	err = store_put(w->s, STORE_META, SERIAL_KEY, strlen(SERIAL_KEY), &w->serial, sizeof(w->serial));
+	if (err == STORE_OK)
+		err = fill(w, lot, &durable);
+	if (err == STORE_OK)
+		err = store_commit(w->s, durable);
+	else
+		store_abort(w->s);
+	if (err != STORE_OK)
+		find_out(w);
+	else if (durable)
+		say(w, WALK_DURABLE, 0, 0);
+	return err;
+}
+
+static enum store_err
+step_checkpoint(struct walker *w)
+{
+	bool force = rnd(w) % 2 == 0;
+	enum store_err err = store_checkpoint(w->s, force);
+
+	if (err == STORE_OK && force)
+		say(w, WALK_DURABLE, 0, 0);
+	return err;
+}
+
+void
+walk(const struct walk_plan *plan)
+{
+	struct walker w = { .plan = plan, .seed = plan->seed };
+	struct store_options opt = walk_options(plan->dir);
+	char why[400];
+	enum store_err err = store_open(&opt, &w.s, why, sizeof(why));
+
+	if (err == STORE_OK)
+		err = serial_read(w.s, &w.serial);
+	if (err != STORE_OK) {
+		say(&w, WALK_ERROR, err, 0);
+		return;
+	}
+	say(&w, WALK_OPENED, 0, 0);
+	for (unsigned i = 0; i < plan->steps; i++) {
+		uint64_t lot = rnd(&w) % 120;
+
+		err = lot < 100 ? step_transaction(&w, lot) : step_checkpoint(&w);
+		if (err != STORE_OK)
+			say(&w, WALK_ERROR, err, 0);
+		if (err == STORE_IO || err == STORE_CORRUPT)
+			return; /* latched: the process should stop */
+	}
+	if (plan->close) {
+		store_close(w.s);
+		say(&w, WALK_DURABLE, 0, 0);
+	}
+}
+
+/* ---- the judge ---- */
+
+static void
+add_op(struct walk_model *m, const struct walk_report *r)
+{
+	if (m->nop == m->cap) {
+		m->cap = m->cap == 0 ? 64 : m->cap * 2;
+		m->op = realloc(m->op, m->cap * sizeof(*m->op));
+		if (m->op == NULL)
+			abort();
+	}
+	m->op[m->nop++] = *r;
+	if (r->serial > m->tried)
+		m->tried = r->serial;
+}
+
+/* Forgets the transactions for which lost() holds: serial == only, or serial > above. */
+static void
+drop_ops(struct walk_model *m, uint64_t only, uint64_t above)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->nop; i++) {
+		if (m->op[i].serial != only && m->op[i].serial <= above)
+			m->op[kept++] = m->op[i];
+	}
+	m->nop = kept;
+}
+
+void
+walk_take(struct walk_model *m, const struct walk_report *r)
+{
+	switch (r->said) {
+	case WALK_APPEND:
+	case WALK_TRIM:
+	case WALK_TOUCH:
+	case WALK_REMOVE:
+		add_op(m, r);
+		break;
+	case WALK_OPENED: /* what a crash took away does not come back, and its numbers are used again */
+		drop_ops(m, 0, r->serial);
+		m->durable = m->tried = r->serial;
+		break;
+	case WALK_VOID:
+		drop_ops(m, r->serial, UINT64_MAX);
+		break;
+	case WALK_DURABLE:
+		m->durable = r->serial;
+		break;
+	case WALK_FATAL:
+		m->fatals++;
+		break;
+	case WALK_ERROR:
+		m->errors[r->n]++;
+		break;
+	}
+}
+
+void
+walk_free(struct walk_model *m)
+{
+	free(m->op);
+	*m = (struct walk_model){ 0 };
+}
+
+/* What a file must be: versions trimmed + 1 .. newest, its record written last by transaction touched. */
+struct want {
+	bool exists;
+	uint64_t trimmed, newest, touched;
+};
+
+static void
+want_file(const struct walk_model *m, uint64_t n, uint64_t serial, struct want *w)
+{
+	*w = (struct want){ 0 };
+	for (size_t i = 0; i < m->nop; i++) {
+		const struct walk_report *r = &m->op[i];
+
+		if (r->n != n || r->serial > serial)
+			continue;
+		if (r->said == WALK_REMOVE)
+			*w = (struct want){ 0 };
+		if (r->said == WALK_TRIM && r->value > w->trimmed)
+			w->trimmed = r->value;
+		if (r->said == WALK_APPEND) {
+			w->exists = true;
+			w->newest = r->value;
+		}
+		if (r->said == WALK_APPEND || r->said == WALK_TOUCH)
+			w->touched = r->serial;
+	}
+}
+
+struct seen {
+	uint64_t n, first, last, count, bytes;
+	bool wrong;
+};
+
+static bool
+see_cb(void *arg, const struct store_record *r)
+{
+	struct seen *seen = arg;
+
+	if (seen->count++ == 0)
+		seen->first = r->client_version;
+	else if (r->client_version != seen->last + 1)
+		seen->wrong = true;
+	seen->last = r->client_version;
+	seen->bytes += r->len;
+	if (r->len != record_len(seen->n, r->client_version) || !kit_same(r, seen->n, r->len))
+		seen->wrong = true;
+	return true;
+}
+
+#define U(x) ((unsigned long long)(x))
+
+static bool
+file_holds(struct store *s, uint64_t n, const struct want *w, struct store_stat *sum, char *why, size_t why_len)
+{
+	struct store_file f = kit_file(n);
+	struct seen seen = { .n = n };
+	enum store_err err = store_file_find(s, f.endpoint, f.path, f.file_ident, f.file_ident_salt, &f);
+
+	if (err == STORE_NOTFOUND && !w->exists)
+		return true;
+	if (err == STORE_OK)
+		err = store_read(s, f.id, 0, UINT64_MAX, see_cb, &seen, NULL);
+	sum->files++;
+	sum->records += seen.count;
+	sum->bytes += seen.bytes;
+	if (err != STORE_OK || !w->exists)
+		(void)snprintf(why, why_len, "file %llu: %s, want %s", U(n), store_strerror(err), w->exists ? "it" : "none");
+	else if (seen.wrong)
+		(void)snprintf(why, why_len, "file %llu: a gap, or wrong bytes, in %llu .. %llu", U(n), U(seen.first), U(seen.last));
+	else if (seen.count != w->newest - w->trimmed || (seen.count > 0 && seen.last != w->newest))
+		(void)snprintf(why, why_len, "file %llu: %llu records, %llu .. %llu, want %llu .. %llu", U(n), U(seen.count), U(seen.first),
+			       U(seen.last), U(w->trimmed + 1), U(w->newest));
+	else if (f.held_client_version != w->newest || f.seen_ms != w->touched)
+		(void)snprintf(why, why_len, "file %llu: record has %llu of transaction %llu, want %llu of %llu", U(n),
+			       U(f.held_client_version), U(f.seen_ms), U(w->newest), U(w->touched));
+	else if (f.backlog_records != seen.count || f.backlog_bytes != seen.bytes ||
+		 f.oldest_ms != (seen.count > 0 ? 1700000000000u + seen.first : 0))
+		(void)snprintf(why, why_len, "file %llu: counters %llu, %llu, %llu do not fit its %llu records, %llu bytes", U(n),
+			       U(f.backlog_records), U(f.backlog_bytes), U(f.oldest_ms), U(seen.count), U(seen.bytes));
+	else
+		return true;
+	return false;
+}
+
+bool
+walk_holds(struct store *s, const struct walk_model *m, char *why, size_t why_len)
+{
+	struct store_stat got, sum = { 0 };
+	enum store_err err;
+	uint64_t serial;
+
+	if ((err = serial_read(s, &serial)) != STORE_OK || (err = store_stat(s, &got)) != STORE_OK) {
+		(void)snprintf(why, why_len, "cannot read: %s", store_strerror(err));
+		return false;
+	}
+	if (serial < m->durable || serial > m->tried) {
+		(void)snprintf(why, why_len, "transaction %llu is the newest, want %llu (durable) .. %llu (tried)", U(serial), U(m->durable),
+			       U(m->tried));
+		return false;
+	}
+	for (uint64_t n = 0; n < WALK_NFILES; n++) {
+		struct want w;
+
+		want_file(m, n, serial, &w);
+		if (!file_holds(s, n, &w, &sum, why, why_len))
+			return false;
+	}
+	if (got.files != sum.files || got.records != sum.records || got.bytes != sum.bytes) {
+		(void)snprintf(why, why_len, "totals: %llu files, %llu records, %llu bytes, want %llu, %llu, %llu", U(got.files),
+			       U(got.records), U(got.bytes), U(sum.files), U(sum.records), U(sum.bytes));
+		return false;
+	}
+	return true;
+}
