@@ -195,7 +195,8 @@ cmd_delay(const char *arg)
 static void
 command(char *line)
 {
-	char *save, *name = strtok_r(line, " \t\r", &save), *a = strtok_r(NULL, " \t\r", &save), *b = strtok_r(NULL, " \t\r", &save);
+	static const char space[] = " \t\r";
+	char *save, *name = strtok_r(line, space, &save), *a = strtok_r(NULL, space, &save), *b = strtok_r(NULL, space, &save);
 	const char *why = NULL;
 	char more[200] = "";
 
@@ -214,8 +215,8 @@ command(char *line)
 	else if (strcmp(name, "delay") == 0)
 		why = cmd_delay(a);
 	else if (strcmp(name, "status") == 0)
-		snprintf(more, sizeof more, " connections=%u opened=%u cuts=%u c2s=%llu s2c=%llu", g.link.npair, g.link.opened, g.link.cuts,
-			 (unsigned long long)g.link.bytes[C2S], (unsigned long long)g.link.bytes[S2C]);
+		snprintf(more, sizeof more, " connections=%u opened=%u cuts=%u c2s=%llu s2c=%llu", g.link.npair, g.link.opened,
+			 g.link.cuts, (unsigned long long)g.link.bytes[C2S], (unsigned long long)g.link.bytes[S2C]);
 	else if (strcmp(name, "quit") == 0)
 		g.quit = true;
 	else

@@ -2,9 +2,9 @@
  *
  * For: main.c. Never looks into the bytes, never decides when to cut: that stands in the shape.
  *
- * The one idea: each direction is a "half": a queue of chunks, each with the time at which it may leave. pump() writes what is due,
- * what the token bucket allows, and never beyond the byte at which a cut was ordered. Nothing is freed inside a callback: what has
- * ended is moved to the dead list.
+ * The one idea: each direction is a "half": a queue of chunks, each with the time at which it may leave. pump() writes what is
+ * due, what the token bucket allows, and never beyond the byte at which a cut was ordered. Nothing is freed inside a callback:
+ * what has ended is moved to the dead list.
  *
  * A thin link must be felt by the sender. Loopback would take megabytes into the kernel's buffers at once, so the link's sockets
  * have the segment size of an Ethernet and a small receive buffer, and little is queued here while a rate is set. */

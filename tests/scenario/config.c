@@ -1,7 +1,7 @@
 /* Writes the INI file of the daemons; see config.h. Does not know which options exist: the daemon says so.
  *
- * The values below are the first ones of every scenario. Real times are minutes; here an outage has to be noticed, and ended, within
- * a fraction of a second, and still long enough for a build with sanitizers on a busy machine. */
+ * The values below are the first ones of every scenario. Real times are minutes; here an outage has to be noticed, and ended,
+ * within a fraction of a second, and still long enough for a build with sanitizers on a busy machine. */
 #include <stdio.h>
 #include <string.h>
 

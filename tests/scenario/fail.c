@@ -1,4 +1,4 @@
-/* The end of a scenario that failed; see fail.h. Prints to standard output, which main.c has turned into a file of the scenario. */
+/* The end of a scenario that failed; see fail.h. Prints to standard output, which main.c has turned into a file. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

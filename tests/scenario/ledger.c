@@ -1,6 +1,6 @@
 /* Compares what devices wrote with what the upstream integrated; see ledger.h.
  *
- * The idea: both sides write plain files, here named acked, all and dump, in which a changeset is (client_version, length, CRC-32);
+ * The idea: both sides write plain files, named acked, all and dump here, in which a changeset is (client_version, length, CRC);
  * nothing but the programs under test has computed them. A device is found in the upstream's file by path and file ident. */
 #include <errno.h>
 #include <inttypes.h>
@@ -111,8 +111,8 @@ read_list(const char *file, bool of_upstream)
 		int got;
 
 		if (of_upstream)
-			got = sscanf(line, "%255s %" SCNu64 " %" SCNu64 " %*u %*u %" SCNu64 " %" SCNx64, r.path, &r.ident, &r.client_version, &r.len,
-				     &r.crc);
+			got = sscanf(line, "%255s %" SCNu64 " %" SCNu64 " %*u %*u %" SCNu64 " %" SCNx64, r.path, &r.ident,
+				     &r.client_version, &r.len, &r.crc);
 		else
 			got = sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNx64, &r.client_version, &r.len, &r.crc);
 		if (got != (of_upstream ? 5 : 3))
@@ -182,26 +182,30 @@ check_integrated(const struct device *d, const struct list *has, const struct li
 		const struct record *r = &has->r[i], *own = find(all, r->client_version);
 
 		if (i > 0 && r->client_version <= r[-1].client_version)
-			fail("%s: upstream integrated client_version %" PRIu64 " after %" PRIu64, d->name, r->client_version, r[-1].client_version);
+			fail("%s: upstream integrated client_version %" PRIu64 " after %" PRIu64, d->name, r->client_version,
+			     r[-1].client_version);
 		if (own == NULL)
-			fail("%s: upstream integrated client_version %" PRIu64 ", which the device did not write", d->name, r->client_version);
+			fail("%s: upstream integrated client_version %" PRIu64 ", which the device did not write", d->name,
+			     r->client_version);
 		if (own->len != r->len || own->crc != r->crc)
-			fail("%s: client_version %" PRIu64 " arrived as other bytes: %" PRIu64 " bytes, CRC %08" PRIx64 ", want %" PRIu64 ", %08" PRIx64,
-			     d->name, r->client_version, r->len, r->crc, own->len, own->crc);
+			fail("%s: client_version %" PRIu64 " arrived as other bytes: %" PRIu64 " bytes, CRC %08" PRIx64
+			     ", want %" PRIu64 ", %08" PRIx64, d->name, r->client_version, r->len, r->crc, own->len, own->crc);
 	}
 }
 
 static size_t
 check_device(struct member *m, const struct device *d, const struct list *dump, bool delivered)
 {
-	struct list all = ask_list(m, d, true), want = ask_list(m, d, delivered), has = select_list(dump, d->path, ask_ident(m, d));
+	struct list all = ask_list(m, d, true), want = ask_list(m, d, delivered);
+	struct list has = select_list(dump, d->path, ask_ident(m, d));
 	size_t n = want.n;
 
 	check_integrated(d, &has, &all);
 	for (size_t i = 0; i < want.n; i++) {
 		if (find(&has, want.r[i].client_version) == NULL)
-			fail("%s: client_version %" PRIu64 ", %s, is not upstream (which has %zu of %zu)", d->name, want.r[i].client_version,
-			     delivered ? "which the device wrote" : "acknowledged to the device", has.n, want.n);
+			fail("%s: client_version %" PRIu64 ", %s, is not upstream (which has %zu of %zu)", d->name,
+			     want.r[i].client_version, delivered ? "which the device wrote" : "acknowledged to the device", has.n,
+			     want.n);
 	}
 	free(all.r);
 	free(want.r);

@@ -1,7 +1,7 @@
 /* Who wrote what, and what of it arrived: the books of the clients against those of the upstream.
  *
- * delivered: for each device, the upstream has integrated exactly the changesets that the device wrote: each client_version once, in
- * rising order, with equal length and CRC.  acked: the same for those that the device saw acknowledged; of the others the
+ * delivered: for each device, the upstream has integrated exactly the changesets that the device wrote: each client_version once,
+ * in rising order, with equal length and CRC.  acked: the same for those that the device saw acknowledged; of the others the
  * upstream may have any, each at most once and in order. */
 #ifndef TESTS_SCENARIO_LEDGER_H
 #define TESTS_SCENARIO_LEDGER_H

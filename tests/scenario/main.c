@@ -2,8 +2,8 @@
  *
  * usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [-j N] FILE.scn...
  *
- *	--bin DIR	where holdfast is, and upstream, linkproxy and client, there or in DIR/obj/tests/ (default: HOLDFAST_BIN, else as
- *			built beside this program)
+ *	--bin DIR	where holdfast is, and upstream, linkproxy and client, there or in DIR/obj/tests/ (default:
+ *			HOLDFAST_BIN, else as built beside this program)
  *	--keep		leave the directory of each scenario, with all logs, and say where it is
  *	--verbose	show every command and answer
  *	--seed N	of the scenarios' random numbers (default: from the clock; a scenario that fails shows it)
@@ -11,7 +11,7 @@
  *
  * Environment: TEST_FILTER plays only the files whose name contains it; RUN_SLOWER multiplies all time limits.
  *
- * Each scenario is played by a child process, so that a failure ends no other one; what it printed is shown when it has ended. Says
+ * Each scenario is played by a child process, so that a failure ends no other one; what it printed is shown when it ends. Says
  * "ok NAME" or "not ok NAME" and why for each, then "N passed, N failed"; exit status 1 if any failed. */
 #include <errno.h>
 #include <fcntl.h>
@@ -188,7 +188,8 @@ static void
 parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "bin", 1, NULL, 'b' }, { "keep", 0, NULL, 'k' }, { "verbose", 0, NULL, 'v' }, { "seed", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+		{ "bin", 1, NULL, 'b' },  { "keep", 0, NULL, 'k' }, { "verbose", 0, NULL, 'v' },
+		{ "seed", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
 	};
 	const char *slower = getenv("RUN_SLOWER");
 	int c;
@@ -219,7 +220,8 @@ set_sanitizers(void)
 	const char *asan = getenv("ASAN_OPTIONS");
 	char options[1024];
 
-	snprintf(options, sizeof options, "%s%squarantine_size_mb=2", asan == NULL ? "" : asan, asan == NULL || *asan == '\0' ? "" : ":");
+	snprintf(options, sizeof options, "%s%squarantine_size_mb=2", asan == NULL ? "" : asan,
+		 asan == NULL || *asan == '\0' ? "" : ":");
 	setenv("ASAN_OPTIONS", options, 1);
 	setenv("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1", 0);
 }

@@ -1,6 +1,6 @@
 /* The language of scenarios: what each line does.
  *
- *	topology default|direct		up, link, relay, edge, dev as in stage.h; direct: up, link and dev, without a relay
+ *	topology default|direct		up, link, relay, edge, dev as in stage.h; direct: up, link and dev, no relay
  *	program NAME KIND [TARGET]	another upstream, linkproxy, holdfast or client, which connects to TARGET
  *	args NAME WORD...		further arguments for a program, before its start
  *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
@@ -10,7 +10,7 @@
  *	kill NAME			kill -9
  *	restart NAME			stop and start
  *
- *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions must hold (text.h)
+ *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions hold (text.h)
  *	NAME ! COMMAND [-> COND...]	the answer must be "fail"
  *	until MS NAME COMMAND -> COND...	again and again, until they hold
  *	let VAR VALUE			$VAR in later lines
@@ -31,7 +31,7 @@
  *	print WORDS			in the output of the scenario
  *	tolerate NAME			violations that this client or upstream counts are part of the scenario
  *
- * One line is one step; what fails ends the scenario. There is no line that sleeps. At the end stage_finish() looks at everybody. */
+ * One line is one step; what fails ends the scenario. No line sleeps. At the end stage_finish() looks at everybody. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,8 +126,8 @@ static void
 do_topology(char *rest)
 {
 	static const char *const whole[][3] = {
-		{ "up", "upstream", NULL }, { "link", "linkproxy", "up" }, { "relay", "holdfast", "link" }, { "edge", "linkproxy", "relay" },
-		{ "dev", "client", "edge" },
+		{ "up", "upstream", NULL },	   { "link", "linkproxy", "up" }, { "relay", "holdfast", "link" },
+		{ "edge", "linkproxy", "relay" }, { "dev", "client", "edge" },
 	};
 	const char *name = need(&rest, "a topology");
 
@@ -445,11 +445,12 @@ static const struct step {
 	const char *name;
 	void (*run)(char *rest);
 } steps[] = {
-	{ "topology", do_topology }, { "program", do_program }, { "args", do_args },   { "tls", do_tls },	{ "config", do_config },
-	{ "start", do_start },	     { "stop", do_stop },	{ "kill", do_kill },   { "restart", do_restart }, { "tolerate", do_tolerate },
-	{ "until", do_until },	     { "let", do_let },		{ "rand", do_rand },   { "calc", do_calc },	{ "expect", do_expect },
-	{ "fresh", do_fresh },	     { "logged", do_logged },	{ "never", do_never }, { "same", do_same },	{ "check", do_check },
-	{ "rss", do_rss },	     { "print", do_print },	{ "want", do_want },
+	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
+	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill },
+	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
+	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
+	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
+	{ "rss", do_rss }, { "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);

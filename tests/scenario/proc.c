@@ -1,5 +1,5 @@
-/* Programs under test; see proc.h. Ends only what it has started, by process id. A program also dies with the scenario that started
- * it (PR_SET_PDEATHSIG), so an interrupted run leaves nothing behind.
+/* Programs under test; see proc.h. Ends only what it has started, by process id. A program also dies with the scenario that
+ * started it (PR_SET_PDEATHSIG), so an interrupted run leaves nothing behind.
  *
  * Every wait has a deadline. What cannot be polled (a growing log, the end of a process) is looked at every few milliseconds. */
 #include <errno.h>

@@ -45,8 +45,8 @@ void proc_kill(struct proc *p);
 /* "running", "not started", "exit 1", "signal 11" */
 const char *proc_state(const struct proc *p, char text[64]);
 
-/* Waits for a line of the log after p->seen that matches, and moves p->seen behind it; line: what matched. False: time is up, or it
- * has ended without one. */
+/* Waits for a line of the log after p->seen that matches, and moves p->seen behind it; line: what matched. False: time is up, or
+ * it has ended without one. */
 bool proc_expect(struct proc *p, const regex_t *re, uint64_t timeout_ms, char line[TEXT_MAX]);
 /* Lines in the whole log that match; first: the first of them (may be NULL). */
 uint64_t proc_logged(const struct proc *p, const regex_t *re, char first[TEXT_MAX]);

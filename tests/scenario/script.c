@@ -1,5 +1,5 @@
-/* Reads scenario files and knows their variables; see script.h. Knows nothing of what the lines mean, but that "repeat" opens a block
- * and "end" closes one. */
+/* Reads scenario files and knows their variables; see script.h. Knows nothing of what the lines mean, but that "repeat" opens a
+ * block and "end" closes one. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The programs of a scenario; see stage.h. Knows how each kind is started, asked and ended, and nothing of what is tested.
  *
- * The one idea: links make restarts possible. A program that is started again has another port; the runner tells the linkproxies in
- * front of it, and those that connect keep the address they know. */
+ * The one idea: links make restarts possible. A program that is started again has another port; the runner tells the linkproxies
+ * in front of it, and those that connect keep the address they know. */
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
@@ -277,7 +277,8 @@ program_at(char path[PATH_MAX], const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(candidate, sizeof candidate, fmt, ap);
 	va_end(ap);
-	return stat(candidate, &sb) == 0 && S_ISREG(sb.st_mode) && access(candidate, X_OK) == 0 && realpath(candidate, path) != NULL;
+	return stat(candidate, &sb) == 0 && S_ISREG(sb.st_mode) && access(candidate, X_OK) == 0 &&
+	       realpath(candidate, path) != NULL;
 }
 
 /* Where the program of this kind is: as installed or built (--bin), else beside the runner in the build folder. */
@@ -290,7 +291,8 @@ find_program(enum member_kind kind, char path[PATH_MAX])
 
 	go(st.home);
 	if (st.opt.bin != NULL)
-		found = program_at(path, "%s/%s", st.opt.bin, name) || program_at(path, "%s/obj/tests/%s/%s", st.opt.bin, name, name);
+		found = program_at(path, "%s/%s", st.opt.bin, name) ||
+			program_at(path, "%s/obj/tests/%s/%s", st.opt.bin, name, name);
 	else
 		found = program_at(path, "%.*s/../%s/%s", self_len, st.opt.self, name, name) ||
 			program_at(path, "%.*s/../../../%s", self_len, st.opt.self, name);
@@ -333,7 +335,8 @@ add_arg(struct argument_list *a, const char *fmt, ...)
 static void
 client_args(struct argument_list *a, const struct member *m)
 {
-	static const char *const quick[] = { "--backoff-ms", "20-200", "--resume-ms", "100", "--ping-ms", "500", "--pong-ms", "10000" };
+	static const char *const quick[] = { "--backoff-ms", "20-200", "--resume-ms", "100",
+					     "--ping-ms",    "500",    "--pong-ms",   "10000" };
 
 	add_arg(a, "--url");
 	add_arg(a, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
