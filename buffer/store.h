@@ -81,8 +81,9 @@ enum store_file_state { /* stored as its number: append only */
 	STORE_FILE_LOST = 3,
 	STORE_FILE_DIFFERS = 4, /* a device re-sent a held version with other bytes */
 	STORE_FILE_RESTORED = 5,/* upstream acknowledged less than before */
-	STORE_FILE_EXPORTED = 6,/* its backlog belongs to another gateway now, or is being brought in: neither stored, replayed nor trimmed */
-	STORE_FILE_STATE_MAX = STORE_FILE_EXPORTED,
+	STORE_FILE_EXPORTED = 6,/* its backlog belongs to another gateway now: nothing is stored, replayed or trimmed; state_code: the state it had */
+	STORE_FILE_IMPORTING = 7, /* a backlog is being brought in: the same */
+	STORE_FILE_STATE_MAX = STORE_FILE_IMPORTING,
 };
 
 enum store_ack { STORE_ACK_UPSTREAM = 0, STORE_ACK_RELAY = 1 };

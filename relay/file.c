@@ -105,7 +105,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->locked_server_version = rec->locked_server_version;
 	f->downloaded = rec->downloaded;
 	f->on_disk = rec->backlog_records > 0;
-	f->aside = rec->state == STORE_FILE_DIFFERS || rec->state == STORE_FILE_CONFLICT || rec->state == STORE_FILE_LOST;
+	f->aside = rec->state != STORE_FILE_OK && rec->state != STORE_FILE_REJECTED && rec->state != STORE_FILE_RESTORED;
 	/* ack sticks to the file until its backlog is drained (design section 5) */
 	f->ack = f->on_disk ? rec->ack : (relay->opt->ack == ACK_RELAY ? STORE_ACK_RELAY : STORE_ACK_UPSTREAM);
 	return f;
@@ -400,6 +400,22 @@ bool
 file_waiting(const struct file *f)
 {
 	return !f->aside && (f->on_disk || !TAILQ_EMPTY(&f->tail));
+}
+
+bool
+file_owes(const struct file *f)
+{
+	return f->aside && f->shown.client_version > f->upstream.client_version;
+}
+
+void
+file_take_back(struct file *f)
+{
+	if (f->state != STORE_FILE_EXPORTED || f->upstream.client_version < f->stored.client_version || file_owes(f))
+		return;
+	file_set_state(f, STORE_FILE_OK, 0, "");
+	f->aside = false;
+	file_acked(f, f->upstream);
 }
 
 int64_t

@@ -368,7 +368,7 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 {
 	bool room = relay_room(s->relay, u->len);
 
-	*refuse = !live && (s->file->aside || s->file->gap || !room);
+	*refuse = (!live && (s->file->aside || s->file->gap || !room)) || file_owes(s->file);
 	return !s->file->aside && !s->file->gap && room && u->last.client_version > s->file->upstream.client_version;
 }
 
@@ -403,7 +403,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	}
 	live = still_live(s);
 	store = may_store(s, u, live, &refuse);
-	if (s->refused || (refuse && u->nentry > 0)) {
+	if (s->refused || (refuse && (u->nentry > 0 || file_owes(s->file)))) {
 		if (!s->refused)
 			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
 				  (unsigned long long)s->ident.file_ident);
@@ -673,11 +673,29 @@ session_link_down(struct session *s)
 }
 
 void
+session_start_anew(struct relay *relay, const struct store_file *f)
+{
+	struct session key = { .relay = relay, .path = (char *)(uintptr_t)f->path, .endpoint = (char *)(uintptr_t)f->endpoint };
+	struct session *s;
+
+	key.ident.file_ident = f->file_ident;
+	key.ident.file_ident_salt = f->file_ident_salt;
+	if ((s = registry_find(&key)) == NULL)
+		return;
+	if (s->conn != NULL)
+		conn_abort(s->conn, "an operator changed what is kept of its file");
+	else if (s->upstream != NULL && upstream_is_orphan(s->upstream))
+		upstream_close(s->upstream, false, "an operator changed what is kept of its file");
+	else
+		session_end(s);
+}
+
+void
 session_room(struct session *s)
 {
 	bool room = !s->file->aside && relay_has_room(s->relay) && relay_room(s->relay, s->refused_len);
 
-	if (s->refused && s->conn != NULL && ((s->upside == UPSIDE_LIVE && !s->no_replay) || room))
+	if (s->refused && s->conn != NULL && !file_owes(s->file) && ((s->upside == UPSIDE_LIVE && !s->no_replay) || room))
 		conn_close(s->conn, "an upload was not taken while the buffer was full");
 }
 

@@ -71,6 +71,11 @@ first_download(struct session *s, struct pair acked)
 		session_stop(s, STORE_FILE_RESTORED, 0, "upstream acknowledges less than it did before");
 		return;
 	}
+	if (f->state == STORE_FILE_LOST && acked.client_version >= f->shown.client_version) { /* it had arrived after all */
+		f->aside = false;
+		s->no_replay = false;
+		file_set_state(f, STORE_FILE_OK, 0, "");
+	}
 	if (f->state == STORE_FILE_REJECTED || f->state == STORE_FILE_RESTORED)
 		file_set_state(f, STORE_FILE_OK, 0, ""); /* upstream takes it again */
 }
@@ -98,7 +103,10 @@ session_download(struct session *s, const struct message *m, bool passed)
 	if (s->upside == UPSIDE_IDENTED)
 		s->upside = UPSIDE_REPLAY;
 	file_acked(f, acked);
+	file_take_back(f);
 	replay_kick(s);
+	if (s->refused && s->file == f)
+		session_room(s);
 }
 
 /* ---- ERROR ---- */

@@ -12,9 +12,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -22,16 +24,19 @@
 #include "protocol/message.h"
 #include "protocol/zbody.h"
 
+#include "relay/journal.h"
 #include "relay/log.h"
 #include "relay/spool.h"
 #include "relay/upload.h"
 
+#define JOURNAL_SYNC_S 1     /* design section 6 */
 #define GROUP_BYTES (8u << 20) /* of payload in one transaction: bounds log and cache use of a group */
 
 STAILQ_HEAD(op_list, spool_op);
 
 struct spool {
 	struct store *store; /* the committer's */
+	struct journal *journal;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -174,12 +179,29 @@ record_keep_newer(struct spool_op *op, const struct store_file *cur)
 	if (cur->locked_server_version > f->locked_server_version)
 		f->locked_server_version = cur->locked_server_version;
 	f->downloaded |= cur->downloaded;
-	if (op->kind != SPOOL_UPDATE) {
-		f->state = cur->state;
-		f->state_code = cur->state_code;
-		f->state_time_ms = cur->state_time_ms;
-		memcpy(f->state_text, cur->state_text, sizeof(f->state_text));
-	}
+}
+
+/* The backlog is not this relay's, or not yet. */
+static bool
+is_elsewhere(enum store_file_state state)
+{
+	return state == STORE_FILE_EXPORTED || state == STORE_FILE_IMPORTING;
+}
+
+/* Only an UPDATE changes the state: an operator may have decided since the session read it.  An exported backlog belongs to another
+ * gateway until upstream has acknowledged all of it. */
+static void
+keep_state(struct spool_op *op, const struct store_file *cur)
+{
+	struct store_file *f = &op->file;
+
+	if (op->kind == SPOOL_UPDATE && (!is_elsewhere(cur->state) || (cur->state == STORE_FILE_EXPORTED &&
+								       f->upstream_client_version >= cur->held_client_version)))
+		return;
+	f->state = cur->state;
+	f->state_code = cur->state_code;
+	f->state_time_ms = cur->state_time_ms;
+	memcpy(f->state_text, cur->state_text, sizeof(f->state_text));
 }
 
 /* Brings op->file to the file's stored record in what only the committer may raise: the pairs held, shown and final go up when
@@ -206,6 +228,7 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 		return err;
 	f->id = cur->id;
 	f->created_ms = cur->created_ms;
+	keep_state(op, cur);
 	f->held_client_version = cur->held_client_version;
 	f->held_server_version = cur->held_server_version;
 	f->shown_client_version = cur->shown_client_version;
@@ -228,7 +251,7 @@ append_entries(struct store *store, struct spool_op *op)
 	enum store_err err = STORE_OK;
 
 	/* I3: an upload whose predecessor was not kept would leave a gap that a later IDENT could not see. */
-	if (op->after > op->file.held_client_version)
+	if (op->after > op->file.held_client_version || is_elsewhere(op->file.state))
 		return STORE_FULL;
 	while (err == STORE_OK && upload_entry_next(&rest, &e) == PROTO_OK) {
 		struct store_record r = { .client_version = e.client_version,
@@ -287,7 +310,7 @@ do_record(struct store *store, struct spool_op *op)
 	struct store_file cur;
 	enum store_err err = record_resolve(store, op, &cur);
 
-	if (err == STORE_OK && op->kind == SPOOL_TRIM) {
+	if (err == STORE_OK && op->kind == SPOOL_TRIM && !is_elsewhere(op->file.state)) {
 		op->nrecord = cur.backlog_records;
 		err = store_trim(store, op->file.id, op->upto);
 		if (err == STORE_OK)
@@ -311,6 +334,7 @@ do_write(struct store *store, struct spool_op *op)
 	case SPOOL_FIND:
 	case SPOOL_READ:
 	case SPOOL_GET:
+	case SPOOL_CALL:
 		break;
 	}
 	PANIC("not a write");
@@ -326,12 +350,25 @@ do_get(struct store *store, struct spool_op *op)
 	return store_get(store, op->table, op->key, op->key_len, op->val, &op->val_len);
 }
 
+/* The store knows less than the relay once acknowledged (the environment was lost): the file is LOST, and what was shown stays shown. */
 static enum store_err
-do_find(struct store *store, struct spool_op *op)
+do_find(struct store *store, const struct journal *journal, struct spool_op *op)
 {
 	struct store_file *f = &op->file;
+	enum store_err err = store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
+	uint64_t client_version, server_version;
 
-	return store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
+	if ((err != STORE_OK && err != STORE_NOTFOUND) || !journal_find(journal, f, &client_version, &server_version) ||
+	    client_version <= f->shown_client_version || client_version <= f->upstream_client_version)
+		return err;
+	f->shown_client_version = client_version;
+	f->shown_server_version = server_version;
+	f->state = STORE_FILE_LOST;
+	f->state_code = 0;
+	f->state_time_ms = 0;
+	snprintf(f->state_text, sizeof(f->state_text), "acknowledged up to %llu, which the buffer does not hold any more",
+		 (unsigned long long)client_version);
+	return STORE_OK;
 }
 
 static bool
@@ -381,7 +418,7 @@ group_write(struct store *store, struct op_list *group)
 }
 
 static void
-group_read(struct store *store, struct op_list *group)
+group_read(struct store *store, const struct journal *journal, struct op_list *group)
 {
 	struct spool_op *op;
 
@@ -389,9 +426,28 @@ group_read(struct store *store, struct op_list *group)
 		if (op->kind == SPOOL_READ)
 			op->err = do_read(store, op);
 		else if (op->kind == SPOOL_FIND)
-			op->err = do_find(store, op);
+			op->err = do_find(store, journal, op);
 		else if (op->kind == SPOOL_GET)
 			op->err = do_get(store, op);
+		else if (op->kind == SPOOL_CALL)
+			op->fn(op->arg, store);
+	}
+}
+
+/* What is durable now and will be acknowledged is noted outside the environment as well, before the loop hears of it; a promise that upstream
+ * has taken over is forgotten. */
+static void
+group_journal(struct journal *journal, const struct op_list *group)
+{
+	struct spool_op *op;
+
+	STAILQ_FOREACH (op, group, link) {
+		if (op->err != STORE_OK)
+			continue;
+		if (op->kind == SPOOL_APPEND && op->show && !journal_note(journal, &op->file))
+			op->err = STORE_IO;
+		if (op->kind == SPOOL_TRIM && op->file.upstream_client_version >= op->file.shown_client_version)
+			journal_forget(journal, &op->file);
 	}
 }
 
@@ -418,6 +474,22 @@ signal_loop(struct spool *sp)
 		;
 }
 
+/* Waits until something is posted; the journal is synced a second after it was written, at the latest. */
+static void
+wait_for_work(struct spool *sp)
+{
+	struct timespec until;
+
+	if (!journal_dirty(sp->journal)) {
+		pthread_cond_wait(&sp->wake, &sp->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += JOURNAL_SYNC_S;
+	if (pthread_cond_timedwait(&sp->wake, &sp->lock, &until) == ETIMEDOUT && !journal_sync(sp->journal))
+		log_fatal("journal_failed", "errno=%d", errno);
+}
+
 static void *
 committer_main(void *arg)
 {
@@ -430,14 +502,15 @@ committer_main(void *arg)
 		enum store_err err;
 
 		while (STAILQ_EMPTY(&sp->todo) && !sp->stop)
-			pthread_cond_wait(&sp->wake, &sp->lock);
+			wait_for_work(sp);
 		if (STAILQ_EMPTY(&sp->todo))
 			break;
 		group_take(sp, &group);
 		pthread_mutex_unlock(&sp->lock);
 
 		group_write(sp->store, &group);
-		group_read(sp->store, &group);
+		group_read(sp->store, sp->journal, &group);
+		group_journal(sp->journal, &group);
 		err = store_checkpoint(sp->store, false);
 		if (err == STORE_OK)
 			err = store_stat(sp->store, &st);
@@ -480,19 +553,24 @@ finished_cb(evutil_socket_t fd, short what, void *arg)
 }
 
 struct spool *
-spool_new(struct event_base *base, struct store *store, void (*changed)(void *arg), void *arg)
+spool_new(struct event_base *base, struct store *store, struct journal *journal, void (*changed)(void *arg), void *arg)
 {
 	struct spool *sp = must_alloc(sizeof(*sp));
 	sigset_t all, old;
+	pthread_condattr_t attr;
 	int rc;
 
 	sp->store = store;
+	sp->journal = journal;
 	sp->changed = changed;
 	sp->arg = arg;
 	STAILQ_INIT(&sp->todo);
 	STAILQ_INIT(&sp->finished);
 	pthread_mutex_init(&sp->lock, NULL);
-	pthread_cond_init(&sp->wake, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&sp->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	if (store_stat(store, &sp->stat) != STORE_OK)
 		goto fail;
 	sp->stat_shared = sp->stat;
@@ -536,6 +614,7 @@ spool_free(struct spool *sp)
 	event_free(sp->event);
 	close(sp->fd);
 	store_close(sp->store);
+	journal_close(sp->journal);
 	pthread_mutex_destroy(&sp->lock);
 	pthread_cond_destroy(&sp->wake);
 	free(sp);
@@ -646,6 +725,15 @@ spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *don
 
 	op->table = t;
 	copy_bytes(key, &op->key, &op->key_len);
+	op_post(sp, op);
+}
+
+void
+spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_CALL, done, arg);
+
+	op->fn = fn;
 	op_post(sp, op);
 }
 

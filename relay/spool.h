@@ -21,6 +21,7 @@
 #include "buffer/store.h"
 
 struct event_base;
+struct journal;
 struct spool;
 struct spool_op;
 struct upload;
@@ -28,7 +29,11 @@ struct upload;
 /* Called on the event loop when op is done; op->err says how.  op and what it owns are freed afterwards. */
 typedef void spool_done(void *arg, struct spool_op *op);
 
-enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET };
+enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET, SPOOL_CALL };
+
+/* Anything else, in the committer's thread, between two groups of commits: may open a transaction of its own, must end it, and must be
+ * a small step, for commits wait meanwhile. */
+typedef void spool_fn(void *arg, struct store *store);
 
 struct spool_batch { /* answer to spool_read: the body of an UPLOAD, ready to send */
 	uint8_t *body;	  /* owned by the op; a callback may take it (set it NULL) and free() it itself */
@@ -59,12 +64,14 @@ struct spool_op {
 	enum store_table table; /* PUT, GET */
 	uint8_t *key, *val;	/* owned */
 	size_t key_len, val_len;
+	spool_fn *fn;		/* CALL */
 	size_t cost;		/* bytes counted in spool_queued */
 };
 
-/* Starts the committer on an open store (which it owns from now on).  changed: called on the loop after each group, when
+/* Starts the committer on an open store and journal (both its own from now on).  changed: called on the loop after each group, when
  * spool_stat or spool_queued may have changed.  NULL when out of resources. */
-struct spool *spool_new(struct event_base *base, struct store *store, void (*changed)(void *arg), void *arg);
+struct spool *spool_new(struct event_base *base, struct store *store, struct journal *journal, void (*changed)(void *arg),
+			void *arg);
 
 /* Waits for everything posted to be done (callbacks are not called any more), stops the thread, closes the store. */
 void spool_free(struct spool *sp);
@@ -96,6 +103,7 @@ void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_byte
 /* Small values; key and val are copied.  done may be NULL for put. */
 void spool_put(struct spool *sp, enum store_table t, struct view key, struct view val);
 void spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *done, void *arg); /* op->val, op->val_len */
+void spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg); /* both with arg; sees every write posted before it */
 
 size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
 const struct store_stat *spool_stat(const struct spool *sp); /* totals after the last group; lives as long as sp */
