@@ -19,6 +19,7 @@
 #include "relay/clock.h"
 #include "relay/conf.h"
 #include "relay/conn.h"
+#include "relay/journal.h"
 #include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
@@ -93,6 +94,19 @@ open_store(const struct options *o)
 	return store;
 }
 
+static struct journal *
+open_journal(const struct options *o)
+{
+	char path[4096], why[512];
+	struct journal *j;
+
+	snprintf(path, sizeof(path), "%s/acknowledged", o->state_dir);
+	j = journal_open(path, why, sizeof(why));
+	if (j == NULL)
+		log_fatal("journal", "reason=\"%s\"", why);
+	return j;
+}
+
 static struct tls_context *
 need_tls(struct tls_context *t, const char *what, const char *why)
 {
@@ -143,6 +157,7 @@ spool_changed(void *arg)
 static void
 relay_open(struct relay *r)
 {
+	struct store *store;
 	char why[512];
 
 	TAILQ_INIT(&r->conns);
@@ -157,7 +172,8 @@ relay_open(struct relay *r)
 	if (r->base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	stream_init(r->base);
-	r->spool = spool_new(r->base, open_store(r->opt), spool_changed, r);
+	store = open_store(r->opt);
+	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
