@@ -34,6 +34,7 @@ static struct arena {
 	bool on;
 	char dir[PATH_MAX];
 	uint64_t dir_ino;
+	unsigned dies; /* after so many log writes; 0 = it does not */
 	uint32_t nfile;
 	uint64_t ino[RECORD_FILES_MAX]; /* of file number i, until another file gets it */
 	size_t used;
@@ -158,11 +159,14 @@ static ssize_t
 shim_write(int fd, const void *buf, size_t len)
 {
 	off_t at = lseek(fd, 0, SEEK_CUR);
+	bool stable = (fcntl(fd, F_GETFL) & O_DSYNC) != 0, dies = stable && a->on && a->dies > 0 && --a->dies == 0;
 	ssize_t n = write(fd, buf, len);
 	uint32_t file;
 
 	if (n > 0 && at != -1 && file_of_fd(fd, &file))
-		put(RECORD_WRITE, file, (uint64_t)at, buf, (uint32_t)n, (fcntl(fd, F_GETFL) & O_DSYNC) != 0);
+		put(RECORD_WRITE, file, (uint64_t)at, buf, (uint32_t)n, stable && !dies);
+	if (dies)
+		_exit(0);
 	return n;
 }
 
@@ -251,7 +255,14 @@ record_start(const char *dir)
 	a->dir_ino = st.st_ino;
 	a->nfile = 0;
 	a->used = 0;
+	a->dies = 0;
 	a->on = true;
+}
+
+void
+record_die(unsigned n)
+{
+	a->dies = n;
 }
 
 void

@@ -35,6 +35,9 @@ struct record {
 /* From now on what happens in dir, which must be empty, is recorded; replaces hooks_io and more of libdb's hooks. */
 void record_start(const char *dir);
 
+/* The process ends in the n-th log write (O_DSYNC) from now, as if killed: the bytes can be read, but are not on stable storage. */
+void record_die(unsigned n);
+
 /* From now on nothing is. */
 void record_stop(void);
 
