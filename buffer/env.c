@@ -13,10 +13,8 @@
  *   - When the write that starts a new log file finds no space, libdb 5.3 reports the commit as done though nothing was written
  *     (__log_flush_commit takes "another file" for "a later file").  env_commit sees that a write failed and flushes again; if that
  *     fails too, the caller gets the error, while the transaction stands in memory and a later durable commit makes it so. */
-#include <sys/file.h>
 #include <sys/stat.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,11 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "buffer/dir.h"
 #include "buffer/env.h"
 #include "buffer/hooks.h"
 
 #define PAGE_BYTES 4096 /* what a disk most likely writes whole; with checksums a torn page is found (facts.md) */
-#define LOCK_NAME "lock"
 #define ERRORS_PER_SECOND 5 /* one full disk made libdb say 15,000 lines */
 
 /* The log buffer: a commit that fits leaves in one write, so one sync.  A quarter of a log file, within these. */
@@ -43,8 +41,7 @@
 
 struct env {
 	DB_ENV *db;
-	char *dir;
-	int dir_fd, lock_fd;
+	struct dir dir;
 	uint32_t checkpoint_bytes;
 	uint32_t oldest_log; /* number of the oldest log file that may be there */
 	bool dead;	     /* DB_RUNRECOVERY was seen */
@@ -140,172 +137,34 @@ errcall_cb(const DB_ENV *db, const char *prefix, const char *text)
 
 /* ---- the directory ---- */
 
-/* Says what failed, for the operator; the errno decides the result. */
-static enum store_err
-fail_dir(const struct env *e, const char *what, const char *name, int err, char *why, size_t why_len)
-{
-	(void)snprintf(why, why_len, "cannot %s %s%s%s: %s", what, e->dir, name != NULL ? "/" : "", name != NULL ? name : "",
-		       strerror(err));
-	if (hooks_is_full(err))
-		return STORE_NOSPACE;
-	return err == ENOMEM ? STORE_NOMEM : STORE_IO;
-}
-
-/* Creates the directory if it is missing, and closes it to everybody else. */
-static enum store_err
-dir_open(struct env *e, char *why, size_t why_len)
-{
-	bool made = mkdir(e->dir, S_IRWXU) == 0;
-	struct stat st;
-	int parent;
-
-	if (!made && errno != EEXIST)
-		return fail_dir(e, "create", NULL, errno, why, why_len);
-	if ((e->dir_fd = open(e->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1 || fstat(e->dir_fd, &st) == -1)
-		return fail_dir(e, "open", NULL, errno, why, why_len);
-	if ((st.st_mode & 07777) != S_IRWXU && fchmod(e->dir_fd, S_IRWXU) == -1)
-		return fail_dir(e, "close to others (chmod 0700)", NULL, errno, why, why_len);
-	if (made) {
-		parent = openat(e->dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (parent == -1 || fsync(parent) == -1) {
-			int err = errno;
-
-			if (parent != -1)
-				(void)close(parent);
-			return fail_dir(e, "sync the parent of", NULL, err, why, why_len);
-		}
-		(void)close(parent);
-	}
-	return STORE_OK;
-}
-
-/* Takes the lock and leaves our process id in it for whoever comes too late. */
-static enum store_err
-dir_lock(struct env *e, char *why, size_t why_len)
-{
-	char pid[24] = "";
-	ssize_t n;
-
-	e->lock_fd = openat(e->dir_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
-	if (e->lock_fd == -1)
-		return fail_dir(e, "open", LOCK_NAME, errno, why, why_len);
-	if (flock(e->lock_fd, LOCK_EX | LOCK_NB) == -1) {
-		if (errno != EWOULDBLOCK)
-			return fail_dir(e, "lock", LOCK_NAME, errno, why, why_len);
-		n = pread(e->lock_fd, pid, sizeof(pid) - 1, 0);
-		pid[n > 0 ? n : 0] = '\0';
-		if (atol(pid) > 0)
-			(void)snprintf(why, why_len, "%s is in use by process %ld", e->dir, atol(pid));
-		else
-			(void)snprintf(why, why_len, "%s is in use by another process", e->dir);
-		return STORE_LOCKED;
-	}
-	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	/* Only a courtesy: a disk that is full must not keep the store from opening. */
-	if (ftruncate(e->lock_fd, 0) == -1 || pwrite(e->lock_fd, pid, (size_t)n, 0) != n)
-		(void)snprintf(pid, sizeof(pid), "%s", "");
-	return STORE_OK;
-}
-
-/* One file of the directory, before recovery: private, and what is visible of it also on stable storage. */
-static int
-settle_file(int dir_fd, const char *name)
-{
-	struct stat st;
-	int fd, err = 0;
-
-	if ((fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
-		return errno == ENOENT || errno == ELOOP ? 0 : errno;
-	if (fstat(fd, &st) == -1)
-		err = errno;
-	else if (S_ISREG(st.st_mode) &&
-		 (((st.st_mode & 07777) != (S_IRUSR | S_IWUSR) && fchmod(fd, S_IRUSR | S_IWUSR) == -1) || fdatasync(fd) == -1))
-		err = errno;
-	(void)close(fd);
-	return err;
-}
-
-/* Calls each for every name in the directory until it returns non-zero (an error number). */
-static int
-dir_each(const struct env *e, int (*each)(void *arg, int dir_fd, const char *name), void *arg)
-{
-	int fd = openat(e->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = 0;
-	struct dirent *d;
-	DIR *dir;
-
-	if (fd == -1)
-		return errno;
-	if ((dir = fdopendir(fd)) == NULL) {
-		ret = errno;
-		(void)close(fd);
-		return ret;
-	}
-	while (ret == 0 && (errno = 0, d = readdir(dir)) != NULL) {
-		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-			ret = each(arg, fd, d->d_name);
-	}
-	if (ret == 0 && d == NULL)
-		ret = errno;
-	(void)closedir(dir);
-	return ret;
-}
-
-/* arg is the name that failed, to be freed, or stays NULL. */
-static int
-settle_cb(void *arg, int dir_fd, const char *name)
-{
-	char **failed = arg;
-	int err = settle_file(dir_fd, name);
-
-	if (err != 0)
-		*failed = strdup(name);
-	return err;
-}
-
-static enum store_err
-dir_settle(struct env *e, char *why, size_t why_len)
-{
-	char *name = NULL;
-	int err = dir_each(e, settle_cb, &name);
-	enum store_err ret;
-
-	if (err == 0 && fsync(e->dir_fd) == -1)
-		err = errno;
-	ret = err != 0 ? fail_dir(e, "sync", name, err, why, why_len) : STORE_OK;
-	free(name);
-	return ret;
-}
-
 static int
 oldest_log_cb(void *arg, int dir_fd, const char *name)
 {
 	uint32_t *oldest = arg;
-	unsigned long n;
+	uint32_t n = dir_log_number(name);
 
 	(void)dir_fd;
-	if (strncmp(name, "log.", 4) != 0 || (n = strtoul(name + 4, NULL, 10)) == 0)
-		return 0;
-	if (*oldest == 0 || n < *oldest)
-		*oldest = (uint32_t)n;
-	return 0;
-}
-
-static int
-disk_bytes_cb(void *arg, int dir_fd, const char *name)
-{
-	uint64_t *sum = arg;
-	struct stat st;
-
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		*sum += (uint64_t)st.st_blocks * 512;
+	if (n != 0 && (*oldest == 0 || n < *oldest))
+		*oldest = n;
 	return 0;
 }
 
 enum store_err
-env_disk_bytes(const struct env *e, uint64_t *out)
+env_disk_bytes(const struct env *e, uint64_t *out, uint64_t *logs)
 {
-	*out = 0;
-	return dir_each(e, disk_bytes_cb, out) == 0 ? STORE_OK : STORE_IO;
+	return dir_bytes(&e->dir, out, logs);
+}
+
+uint64_t
+env_disk_free(const struct env *e)
+{
+	return dir_free(&e->dir);
+}
+
+bool
+env_ballast(const struct env *e)
+{
+	return dir_ballast(&e->dir);
 }
 
 /* ---- open and close ---- */
@@ -336,7 +195,7 @@ db_open(struct env *e, const struct store_options *opt)
 	    (ret = db->set_lg_max(db, log_file)) != 0 || (ret = db->set_lg_bsize(db, log_buffer)) != 0 ||
 	    (ret = db->set_lg_filemode(db, S_IRUSR | S_IWUSR)) != 0 || (ret = db->log_set_config(db, DB_LOG_DSYNC, 1)) != 0)
 		return ret;
-	if ((home = realpath(e->dir, NULL)) == NULL) /* libdb opens files by path for ever; the process may chdir */
+	if ((home = realpath(e->dir.path, NULL)) == NULL) /* libdb opens files by path for ever; the process may chdir */
 		return errno;
 	ret = db->open(db, home, DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL | DB_INIT_LOG | DB_INIT_TXN | DB_RECOVER,
 		       S_IRUSR | S_IWUSR);
@@ -355,23 +214,23 @@ env_open(const struct store_options *opt, struct env **out, char *why, size_t wh
 	(void)snprintf(why, why_len, "%s", "out of memory");
 	if (e == NULL)
 		return STORE_NOMEM;
-	e->dir_fd = e->lock_fd = -1;
+	e->dir = (struct dir){ .fd = -1, .lock_fd = -1, .ballast_bytes = opt->ballast_bytes };
 	e->on_error = opt->on_error;
 	e->on_error_arg = opt->on_error_arg;
 	e->checkpoint_bytes = at_least(opt->checkpoint_bytes, CHECKPOINT_MIN);
-	if ((e->dir = strdup(opt->dir)) == NULL)
+	if ((e->dir.path = strdup(opt->dir)) == NULL)
 		goto fail;
-	if ((err = dir_open(e, why, why_len)) != STORE_OK || (err = dir_lock(e, why, why_len)) != STORE_OK ||
-	    (err = dir_settle(e, why, why_len)) != STORE_OK)
+	if ((err = dir_open(&e->dir, why, why_len)) != STORE_OK || (err = dir_lock(&e->dir, why, why_len)) != STORE_OK ||
+	    (err = dir_settle(&e->dir, why, why_len)) != STORE_OK)
 		goto fail;
 	hooks_forget();
 	if ((ret = db_open(e, opt)) != 0) {
 		err = env_error(e, ret);
-		(void)snprintf(why, why_len, "cannot recover %s: %s%s%s", e->dir, db_strerror(ret),
+		(void)snprintf(why, why_len, "cannot recover %s: %s%s%s", e->dir.path, db_strerror(ret),
 			       e->first_error[0] != '\0' ? ": " : "", e->first_error);
 		goto fail;
 	}
-	if (dir_each(e, oldest_log_cb, &e->oldest_log) != 0)
+	if (dir_each(&e->dir, oldest_log_cb, &e->oldest_log) != 0)
 		e->oldest_log = 1; /* only costs a checkpoint */
 	(void)snprintf(why, why_len, "%s", "");
 	*out = e;
@@ -388,11 +247,7 @@ env_close(struct env *e)
 		return;
 	if (e->db != NULL)
 		(void)e->db->close(e->db, 0);
-	if (e->lock_fd != -1)
-		(void)close(e->lock_fd); /* which unlocks */
-	if (e->dir_fd != -1)
-		(void)close(e->dir_fd);
-	free(e->dir);
+	dir_close(&e->dir);
 	free(e);
 }
 
@@ -404,7 +259,7 @@ env_table_exists(const struct env *e, const char *name)
 	char file[64];
 
 	(void)snprintf(file, sizeof(file), "%s.db", name);
-	return faccessat(e->dir_fd, file, F_OK, 0) == 0;
+	return faccessat(e->dir.fd, file, F_OK, 0) == 0;
 }
 
 enum store_err
@@ -466,7 +321,7 @@ remove_logs(struct env *e, uint32_t newest)
 {
 	int ret = e->db->log_archive(e->db, NULL, DB_ARCH_REMOVE);
 
-	if (ret == 0 && hooks_io.fsync(e->dir_fd) == -1)
+	if (ret == 0 && hooks_io.fsync(e->dir.fd) == -1)
 		ret = errno;
 	if (ret == 0)
 		e->oldest_log = newest;

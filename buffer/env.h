@@ -48,8 +48,14 @@ bool env_dead(const struct env *e);
  * the old log any more; then log files before the newest are removed.  No transaction may be open. */
 STORE_MUSTCHECK enum store_err env_checkpoint(struct env *e, bool force, bool drained);
 
-/* Bytes of disk that the directory's files take. */
-STORE_MUSTCHECK enum store_err env_disk_bytes(const struct env *e, uint64_t *out);
+/* Bytes of disk that the directory's files take, and its logs of them. */
+STORE_MUSTCHECK enum store_err env_disk_bytes(const struct env *e, uint64_t *out, uint64_t *logs);
+
+/* Bytes that the file system has left for this user; UINT64_MAX if that cannot be told. */
+uint64_t env_disk_free(const struct env *e);
+
+/* Is the ballast in its place, or none wanted? */
+bool env_ballast(const struct env *e);
 
 /* Reports text to on_error, within the rate limit. */
 void env_report(struct env *e, const char *text);

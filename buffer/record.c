@@ -7,6 +7,9 @@
  * ignores the rest up to fields_len; data begins where fields_len says.  Whatever would change the meaning of known fields
  * needs a new version, and an older reader refuses it (STORE_VERSION) instead of guessing.
  *
+ * A run holds several changesets of one file, so that an UPLOAD of many small ones fills its pages instead of leaving most of each
+ * empty: the fewer bytes, the more records a second.  Each entry has a CRC too: one bad entry costs itself, not its neighbours.
+ *
  * The CRC covers every byte but its own four.  It is there for what Berkeley DB's page checksums cannot see: a page that
  * is whole but stale, a record under a wrong key, a salvaged or exported record. */
 #include <string.h>
@@ -47,7 +50,7 @@ head_get(const uint8_t *buf, size_t len, struct record *r)
 		return STORE_CORRUPT;
 	if (buf[AT_VERSION] > RECORD_VERSION)
 		return STORE_VERSION;
-	if (buf[AT_KIND] != RECORD_CHANGESET && buf[AT_KIND] != RECORD_FILE)
+	if (buf[AT_KIND] < RECORD_CHANGESET || buf[AT_KIND] > RECORD_RUN)
 		return STORE_CORRUPT;
 	r->kind = (enum record_kind)buf[AT_KIND];
 	r->fields_len = be_get16(buf + AT_FIELDS_LEN);
@@ -92,7 +95,7 @@ record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_recor
 	be_put64(fields + 8, r->origin_timestamp);
 	be_put64(fields + 16, r->origin_file_ident);
 	be_put64(fields + 24, r->received_ms);
-	if (r->len > 0)
+	if (r->len > 0 && r->data != fields + RECORD_CHANGESET_FIELDS)
 		memcpy(fields + RECORD_CHANGESET_FIELDS, r->data, r->len);
 	head_put(out, &head);
 }
@@ -124,9 +127,64 @@ record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64
 	return changeset_fields(&rec, file_id, client_version, out);
 }
 
-enum store_err
-record_peek_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version, struct store_record *out)
+/* ---- runs ---- */
+
+/* Places in the fields of a run. */
+enum { RUN_LAST = 0, RUN_BYTES = 8, RUN_OLDEST = 16, RUN_COUNT = 24, RUN_HEAD_CRC = 28 };
+
+/* Places in the head of an entry. */
+enum { ENTRY_CLIENT = 0, ENTRY_SERVER = 8, ENTRY_TIMESTAMP = 16, ENTRY_ORIGIN = 24, ENTRY_RECEIVED = 32, ENTRY_LEN = 40, ENTRY_CRC = 44 };
+
+static uint32_t
+run_head_crc(const uint8_t *buf)
 {
+	return crc32c(crc32c(0, buf, AT_CRC), buf + AT_FILE, RECORD_HEAD_LEN + RUN_HEAD_CRC - AT_FILE);
+}
+
+/* Also over the file's id, so that an entry can be told from one of another file wherever it is found. */
+static uint32_t
+entry_crc(const uint8_t *entry, uint64_t file_id, uint32_t len)
+{
+	uint8_t id[8];
+
+	be_put64(id, file_id);
+	return crc32c(crc32c(crc32c(0, id, sizeof(id)), entry, ENTRY_CRC), entry + RECORD_ENTRY_HEAD, len);
+}
+
+void
+record_encode_entry(uint8_t *out, uint64_t file_id, const struct store_record *r)
+{
+	be_put64(out + ENTRY_CLIENT, r->client_version);
+	be_put64(out + ENTRY_SERVER, r->server_version);
+	be_put64(out + ENTRY_TIMESTAMP, r->origin_timestamp);
+	be_put64(out + ENTRY_ORIGIN, r->origin_file_ident);
+	be_put64(out + ENTRY_RECEIVED, r->received_ms);
+	be_put32(out + ENTRY_LEN, r->len);
+	if (r->len > 0)
+		memcpy(out + RECORD_ENTRY_HEAD, r->data, r->len);
+	be_put32(out + ENTRY_CRC, entry_crc(out, file_id, r->len));
+}
+
+void
+record_seal_run(uint8_t *buf, size_t len, uint64_t file_id, const struct record_span *span)
+{
+	uint8_t *fields = buf + RECORD_HEAD_LEN;
+	struct record head = { .kind = RECORD_RUN, .file_id = file_id, .sequence = span->first, .fields_len = RECORD_RUN_FIELDS,
+		.data_len = (uint32_t)(len - RECORD_HEAD_LEN - RECORD_RUN_FIELDS) };
+
+	be_put64(fields + RUN_LAST, span->last);
+	be_put64(fields + RUN_BYTES, span->bytes);
+	be_put64(fields + RUN_OLDEST, span->oldest_ms);
+	be_put32(fields + RUN_COUNT, span->n);
+	head_put(buf, &head); /* the head but for its CRC, which covers the field that comes now */
+	be_put32(fields + RUN_HEAD_CRC, run_head_crc(buf));
+	be_put32(buf + AT_CRC, record_crc(buf, len));
+}
+
+enum store_err
+record_peek(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t first, struct record_span *out)
+{
+	struct store_record one;
 	struct record rec;
 	enum store_err err;
 
@@ -134,8 +192,85 @@ record_peek_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t
 		return STORE_CORRUPT;
 	if ((err = head_get(buf, len, &rec)) != STORE_OK)
 		return err;
-	out->data = NULL;
-	return changeset_fields(&rec, file_id, client_version, out);
+	if (rec.kind == RECORD_CHANGESET) {
+		err = changeset_fields(&rec, file_id, first, &one);
+		*out = (struct record_span){ first, first, rec.data_len, err == STORE_OK ? one.received_ms : 0, 1 };
+		return err;
+	}
+	if (rec.kind != RECORD_RUN || rec.file_id != file_id || rec.sequence != first || rec.fields_len < RECORD_RUN_FIELDS ||
+	    be_get32(rec.fields + RUN_HEAD_CRC) != run_head_crc(buf))
+		return STORE_CORRUPT;
+	*out = (struct record_span){ first, be_get64(rec.fields + RUN_LAST), be_get64(rec.fields + RUN_BYTES),
+		be_get64(rec.fields + RUN_OLDEST), be_get32(rec.fields + RUN_COUNT) };
+	return out->last < first || out->n == 0 ? STORE_CORRUPT : STORE_OK;
+}
+
+enum store_err
+record_walk_begin(struct record_walk *w, const uint8_t *buf, size_t len, uint64_t file_id, uint64_t first, uint64_t after)
+{
+	struct record rec;
+	enum store_err err;
+
+	memset(w, 0, sizeof(*w));
+	w->file_id = file_id;
+	w->bad_version = first;
+	w->prev = first - 1;
+	if ((err = record_peek(buf, len, file_id, first, &w->span)) != STORE_OK || (err = head_get(buf, len, &rec)) != STORE_OK)
+		return err;
+	w->trusted = len - RECORD_HEAD_LEN == (size_t)rec.fields_len + rec.data_len && be_get32(buf + AT_CRC) == record_crc(buf, len);
+	w->single = rec.kind == RECORD_CHANGESET;
+	w->left = w->span.last > after ? w->span.n : 0;
+	w->pos = w->single ? buf : rec.data;
+	w->end = buf + len;
+	if (w->single && !w->trusted && w->left > 0)
+		return STORE_CORRUPT;
+	if ((size_t)(w->end - buf) < RECORD_HEAD_LEN + (size_t)rec.fields_len) {
+		w->bad_version = w->span.last;
+		return STORE_CORRUPT;
+	}
+	return STORE_OK;
+}
+
+/* The version of the entry at w->pos: what it says if that can be, else the least that it may have. */
+static uint64_t
+entry_version(const struct record_walk *w)
+{
+	uint64_t v = be_get64(w->pos + ENTRY_CLIENT);
+
+	return v > w->prev && v <= w->span.last ? v : w->prev + 1;
+}
+
+enum store_err
+record_walk_next(struct record_walk *w, uint64_t after, struct store_record *out)
+{
+	while (w->left > 0) {
+		const uint8_t *entry = w->pos;
+		uint64_t version;
+		uint32_t len;
+
+		w->left--;
+		if (w->single)
+			return record_decode_changeset(entry, (size_t)(w->end - entry), w->file_id, w->span.first, out);
+		if ((size_t)(w->end - entry) < RECORD_ENTRY_HEAD ||
+		    (len = be_get32(entry + ENTRY_LEN)) > (size_t)(w->end - entry) - RECORD_ENTRY_HEAD) {
+			w->bad_version = w->span.last; /* where the next one begins cannot be known */
+			return STORE_CORRUPT;
+		}
+		version = entry_version(w);
+		w->pos = entry + RECORD_ENTRY_HEAD + len;
+		w->prev = version;
+		if (version <= after)
+			continue;
+		if (version != be_get64(entry + ENTRY_CLIENT) ||
+		    (!w->trusted && be_get32(entry + ENTRY_CRC) != entry_crc(entry, w->file_id, len))) {
+			w->bad_version = version;
+			return STORE_CORRUPT;
+		}
+		*out = (struct store_record){ version, be_get64(entry + ENTRY_SERVER), be_get64(entry + ENTRY_TIMESTAMP),
+			be_get64(entry + ENTRY_ORIGIN), be_get64(entry + ENTRY_RECEIVED), entry + RECORD_ENTRY_HEAD, len };
+		return STORE_OK;
+	}
+	return STORE_NOTFOUND;
 }
 
 /* ---- files ---- */
@@ -254,6 +389,8 @@ file_fields(struct cursor *c, struct store_file *f)
 	field_text(c, f->endpoint, STORE_ENDPOINT_MAX);
 	field_text(c, f->path, STORE_PATH_MAX);
 	field_text(c, f->state_text, STORE_TEXT_MAX);
+	if (c->out != NULL || c->pos < c->len) /* added later: a record without it means 0 */
+		field_u64(c, &f->offered_client_version);
 	f->state = (enum store_file_state)state;
 	f->ack = (enum store_ack)ack;
 }

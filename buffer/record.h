@@ -13,22 +13,24 @@
 #define RECORD_VERSION 1
 #define RECORD_HEAD_LEN 32
 #define RECORD_CHANGESET_FIELDS 32
-#define RECORD_PEEK_LEN (RECORD_HEAD_LEN + RECORD_CHANGESET_FIELDS) /* what record_peek_changeset needs of a record */
+#define RECORD_RUN_FIELDS 32
+#define RECORD_ENTRY_HEAD 48 /* before the data of each entry of a run */
+#define RECORD_PEEK_LEN (RECORD_HEAD_LEN + RECORD_CHANGESET_FIELDS) /* what record_peek needs of a record */
 
 /* Payload of one changeset at most.  The protocol's messages end at some 16 MB; this bound only keeps every sum of lengths far
  * below 2^32. */
 #define RECORD_DATA_MAX (1u << 30)
 
 /* The longest file record that this version writes: three strings, 21 numbers of 8 bytes, two of 4, three of 1. */
-#define RECORD_FILE_MAX (RECORD_HEAD_LEN + 6 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + 21 * 8 + 2 * 4 + 3)
+#define RECORD_FILE_MAX (RECORD_HEAD_LEN + 6 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + 22 * 8 + 2 * 4 + 3)
 
-enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2 };
+enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3 };
 
 /* A record taken apart; fields and data point into the bytes it was decoded from. */
 struct record {
 	enum record_kind kind;
 	uint64_t file_id;
-	uint64_t sequence; /* client version of a changeset, 0 of a file */
+	uint64_t sequence; /* client version of a changeset, the first one of a run, 0 of a file */
 	const uint8_t *fields, *data;
 	uint32_t fields_len, data_len;
 };
@@ -44,9 +46,45 @@ void record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_
 STORE_MUSTCHECK enum store_err record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version,
 						       struct store_record *out);
 
-/* The numbers of a changeset from its first RECORD_PEEK_LEN bytes, without the payload (out->data is NULL) and so without its CRC. */
-STORE_MUSTCHECK enum store_err record_peek_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version,
-						     struct store_record *out);
+/* ---- runs: several changesets of one file in one record ---- */
+
+/* What a record holds, by its head alone. */
+struct record_span {
+	uint64_t first, last; /* client versions */
+	uint64_t bytes;	      /* of payload */
+	uint64_t oldest_ms;   /* received_ms of the first */
+	uint32_t n;
+};
+
+/* From the first RECORD_PEEK_LEN bytes of a changeset or a run, found under this key.  The head of a run has a checksum of its own; of a
+ * single changeset's it is not checked. */
+STORE_MUSTCHECK enum store_err record_peek(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t first, struct record_span *out);
+
+/* Writes one entry of a run of file_id: RECORD_ENTRY_HEAD + r->len bytes at out. */
+void record_encode_entry(uint8_t *out, uint64_t file_id, const struct store_record *r);
+
+/* Writes head and fields of a run at buf, where its entries already stand behind them; len bytes in all. */
+void record_seal_run(uint8_t *buf, size_t len, uint64_t file_id, const struct record_span *span);
+
+/* A walk over the changesets of one record, single or run.  Where the record's checksum is wrong each entry is judged by its own. */
+struct record_walk {
+	struct record_span span;
+	uint64_t file_id;
+	const uint8_t *pos, *end;
+	uint64_t prev;	      /* the newest version passed so far */
+	uint64_t bad_version; /* after an error: the changeset concerned; what follows it may be readable */
+	uint32_t left;	      /* entries */
+	bool single, trusted;
+};
+
+/* Begins a walk over entries above `after`. */
+STORE_MUSTCHECK enum store_err record_walk_begin(struct record_walk *w, const uint8_t *buf, size_t len, uint64_t file_id, uint64_t first,
+						 uint64_t after);
+
+/* The next entry above after, its data within the record; STORE_NOTFOUND at the end.  After an error only a new walk makes sense. */
+STORE_MUSTCHECK enum store_err record_walk_next(struct record_walk *w, uint64_t after, struct store_record *out);
+
+/* ---- files ---- */
 
 /* Writes the record of f at out, which has room for RECORD_FILE_MAX bytes; returns its length.  The strings of f must end within
  * their arrays. */

@@ -31,7 +31,7 @@ store_strerror(enum store_err err)
 	case STORE_DIFFERS:
 		return "held with other bytes";
 	case STORE_FULL:
-		return "buffer full (max_bytes)";
+		return "buffer full";
 	case STORE_NOSPACE:
 		return "no space left on the disk";
 	case STORE_LOCKED:
@@ -44,6 +44,8 @@ store_strerror(enum store_err err)
 		return "disk error";
 	case STORE_NOMEM:
 		return "out of memory";
+	case STORE_KEY:
+		return "wrong key";
 	case STORE_INVALID:
 		return "invalid use of the store";
 	}
@@ -86,6 +88,33 @@ store_db_error(struct store *s, int ret)
 	return store_fail(s, env_error(s->env, ret));
 }
 
+/* Is n more than what is left of max?  0: no bound. */
+static bool
+passes(uint64_t used, uint64_t n, uint64_t max)
+{
+	return max > 0 && (n > max || used > max - n);
+}
+
+bool
+store_has_room(const struct store *s, const struct tally_row *row, uint32_t len)
+{
+	uint64_t added = s->txn_bytes > s->tally.bytes ? s->txn_bytes - s->tally.bytes : 0;
+
+	if (passes(s->txn_bytes, len, s->max_bytes) || passes(row->bytes, len, s->max_bytes_per_file))
+		return false;
+	/* A page and the log of it: twice the bytes. */
+	return s->min_free == 0 || s->disk_free == UINT64_MAX ||
+	       (env_ballast(s->env) && s->disk_free >= s->min_free + 2 * (added + len));
+}
+
+void
+store_set_bounds(struct store *s, uint64_t max_bytes, uint64_t max_bytes_per_file, uint64_t min_free)
+{
+	s->max_bytes = max_bytes;
+	s->max_bytes_per_file = max_bytes_per_file;
+	s->min_free = min_free;
+}
+
 uint8_t *
 store_scratch(struct store *s, size_t len)
 {
@@ -104,6 +133,18 @@ store_scratch(struct store *s, size_t len)
 
 /* ---- open and close ---- */
 
+static enum store_err
+write_format(struct store *s)
+{
+	enum store_err err = store_begin(s);
+
+	if (err == STORE_OK &&
+	    (err = store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT)) == STORE_OK)
+		return store_commit(s, true);
+	store_abort(s);
+	return err;
+}
+
 /* The format is the first thing written into a new environment, before any other table exists. */
 static enum store_err
 check_format(struct store *s, char *why, size_t why_len)
@@ -116,17 +157,16 @@ check_format(struct store *s, char *why, size_t why_len)
 			(void)snprintf(why, why_len, "%s", "the buffer has records but its meta table names no format");
 			return STORE_CORRUPT;
 		}
-		if ((err = store_begin(s)) == STORE_OK &&
-		    (err = store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT)) == STORE_OK)
-			return store_commit(s, true);
-		store_abort(s);
-		return err;
+		return write_format(s);
 	}
 	if (err == STORE_OK && (format == 0 || format > STORE_FORMAT)) {
 		(void)snprintf(why, why_len, "the buffer has format %llu, this program knows up to %d", (unsigned long long)format,
 			       STORE_FORMAT);
 		return STORE_VERSION;
 	}
+	/* Format 2 added runs to what format 1 had, so the old records stay as they are; who knows format 1 only must not open it. */
+	if (err == STORE_OK && format < STORE_FORMAT)
+		return write_format(s);
 	return err;
 }
 
@@ -175,7 +215,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 		return STORE_INVALID;
 	if ((s = calloc(1, sizeof(*s))) == NULL)
 		return STORE_NOMEM;
-	s->max_bytes = opt->max_bytes;
+	store_set_bounds(s, opt->max_bytes, opt->max_bytes_per_file, opt->min_free);
 	if ((err = env_open(opt, &s->env, why, why_len)) == STORE_OK && (err = open_tables(s, why, why_len)) != STORE_OK &&
 	    why_len > 0 && why[0] == '\0')
 		(void)snprintf(why, why_len, "cannot read the tables: %s%s%s", store_strerror(err),
@@ -217,6 +257,7 @@ store_close(struct store *s)
 	tally_free(&s->tally);
 	tally_free(&s->changed);
 	free(s->scratch);
+	free(s->run.buf);
 	free(s);
 }
 
@@ -237,6 +278,7 @@ store_begin(struct store *s)
 	}
 	s->txn_err = STORE_OK;
 	s->txn_bytes = s->tally.bytes;
+	s->disk_free = env_disk_free(s->env);
 	s->txn_nfiles = s->nfiles;
 	s->txn_next_id = s->next_id;
 	return STORE_OK;
@@ -248,6 +290,7 @@ txn_forget(struct store *s)
 {
 	s->txn = NULL;
 	s->txn_err = STORE_OK;
+	store_run_drop(s);
 	tally_reset(&s->changed);
 	if (s->scratch_cap > SCRATCH_KEEP) {
 		free(s->scratch);
@@ -293,7 +336,7 @@ store_commit(struct store *s, bool durable)
 
 	if (err == STORE_INVALID && (txn == NULL || s->walking > 0))
 		return err;
-	if (err == STORE_OK)
+	if (err == STORE_OK && (err = store_run_flush(s)) == STORE_OK)
 		err = store_rows_flush(s);
 	if (err == STORE_OK && !tally_reserve(&s->tally, s->changed.n))
 		err = STORE_NOMEM;
@@ -320,8 +363,9 @@ store_stat(struct store *s, struct store_stat *out)
 	if (err != STORE_OK)
 		return err;
 	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.n, .records = s->tally.records,
-		.bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally) };
-	return env_disk_bytes(s->env, &out->disk_bytes);
+		.bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally), .disk_free = env_disk_free(s->env),
+		.ballast = env_ballast(s->env) };
+	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);
 }
 
 enum store_err

@@ -22,23 +22,31 @@ enum store_err {
 	STORE_OK = 0,
 	STORE_NOTFOUND,	 /* no such file, record or value */
 	STORE_DIFFERS,	 /* a record of this client version is held with other bytes */
-	STORE_FULL,	 /* max_bytes would be passed */
+	STORE_FULL,	 /* max_bytes, max_bytes_per_file or min_free would be passed */
 	STORE_NOSPACE,	 /* the disk is full; nothing of this transaction was promised: repeat it when there is room */
 	STORE_LOCKED,	 /* another process owns the directory */
 	STORE_VERSION,	 /* written by a newer format */
 	STORE_CORRUPT,	 /* damaged: recovery or a checksum failed */
 	STORE_IO,	 /* the disk failed */
 	STORE_NOMEM,
+	STORE_KEY,	 /* the key is not the buffer's, or there is one where the other has none */
 	STORE_INVALID,	 /* an argument out of range: the caller's bug */
 };
 
 const char *store_strerror(enum store_err err); /* static phrase */
+
+#define STORE_KEY_BYTES 32
 
 struct store;
 
 struct store_options {
 	const char *dir;	    /* created (0700) if missing; its parent must exist */
 	uint64_t max_bytes;	    /* of payload held in changesets; 0 = no bound */
+	uint64_t max_bytes_per_file;/* the same for one file; 0 = no bound */
+	uint64_t min_free;	    /* appends leave this much of the disk free; 0 = no bound */
+	uint64_t ballast_bytes;	    /* kept allocated in a file that is given up when recovery or a commit finds no space; 0 = none */
+	uint64_t max_log_bytes;	    /* of log kept while there is a backlog (FORMAT, "The base"); 0 = no bound */
+	const uint8_t *key;	    /* STORE_KEY_BYTES random bytes: the buffer is encrypted.  NULL: it is not.  Copied */
 	uint32_t cache_bytes;	    /* Berkeley DB cache */
 	uint32_t log_file_bytes;    /* size of one log file */
 	uint32_t checkpoint_bytes;  /* checkpoint after this much log */
@@ -54,6 +62,9 @@ struct store_options {
 /* Takes the directory's lock, runs recovery, opens or creates the tables.
  * On failure *out is NULL and why (why_len bytes) holds a sentence for the operator. */
 STORE_MUSTCHECK enum store_err store_open(const struct store_options *opt, struct store **out, char *why, size_t why_len);
+
+/* Changes the bounds of the same names in struct store_options. */
+void store_set_bounds(struct store *s, uint64_t max_bytes, uint64_t max_bytes_per_file, uint64_t min_free);
 
 /* Checkpoints and closes; frees s.  Without a call to it nothing committed is lost.  NULL is allowed. */
 void store_close(struct store *s);
@@ -102,6 +113,7 @@ struct store_file {
 	uint64_t shown_client_version, shown_server_version;		   /* newest that the relay itself acknowledged (ack = relay), I4 */
 	uint64_t locked_server_version;					   /* newest the client stated */
 	uint64_t final_client_version, final_server_version;	/* the client's own newest progress pair, sent when nothing older is left */
+	uint64_t offered_client_version; /* newest that this relay may ever have sent upstream (written before it is sent) */
 	/* state */
 	enum store_file_state state;
 	uint32_t state_code;	/* protocol error code, 0 = none */
@@ -141,7 +153,7 @@ struct store_record {
 };
 
 /* Adds r to the backlog of file id.  Needs a transaction.  A record of that client version that is held with equal bytes and
- * numbers: STORE_OK, *added = false; with others: STORE_DIFFERS.  STORE_FULL when max_bytes would be passed. */
+ * numbers: STORE_OK, *added = false; with others: STORE_DIFFERS.  STORE_FULL when a bound would be passed. */
 STORE_MUSTCHECK enum store_err store_append(struct store *s, uint64_t id, const struct store_record *r, bool *added);
 
 /* Compares r with what is held under its client version: STORE_OK equal, STORE_DIFFERS, STORE_NOTFOUND. */
@@ -179,7 +191,10 @@ struct store_stat {
 	uint64_t files, files_with_backlog;
 	uint64_t records, bytes; /* of the whole backlog */
 	uint64_t oldest_ms;	 /* wall clock of the oldest record, 0 = none (of the files' oldest) */
-	uint64_t disk_bytes;	 /* environment on disk: tables and logs */
+	uint64_t disk_bytes;	 /* environment on disk: tables, logs, base and ballast */
+	uint64_t disk_free;	 /* what the file system has left for us, UINT64_MAX if it does not say */
+	uint64_t log_bytes;	 /* of disk_bytes: write-ahead log */
+	bool ballast;		 /* the ballast is there, or none is wanted */
 };
 STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 

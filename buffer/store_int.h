@@ -9,19 +9,35 @@
 #include <db.h>
 
 #include "buffer/env.h"
+#include "buffer/record.h"
 #include "buffer/store.h"
 #include "buffer/tally.h"
 
-#define STORE_FORMAT 1 /* of the whole environment: buffer/FORMAT, "Versions" */
+#define STORE_FORMAT 2 /* of the whole environment: buffer/FORMAT, "Versions" */
 
 /* Keys of the store's own values in the meta table begin with a NUL byte; a caller's may not. */
 #define STORE_KEY_FORMAT "\0format"
 #define STORE_KEY_NEXT_ID "\0next-id"
 
+#define STORE_CHANGESET_KEY 16 /* bytes of a key in changesets: file id, client version */
+
+/* A run at most.  Larger ones gain nothing (a page chain is full but for its last page), and a reader holds a whole one in memory. */
+#define STORE_RUN_MAX (64u << 10)
+
+/* The run that the open transaction is gathering; span.n 0: none. */
+struct run {
+	uint64_t id; /* of the file */
+	struct record_span span;
+	struct store_record only; /* the first entry, for the case that it stays alone; its data is in buf */
+	uint8_t *buf;		  /* STORE_RUN_MAX bytes, or NULL */
+	size_t len;
+};
+
 struct store {
 	struct env *env;
 	DB *files, *names, *changesets, *meta, *tokens;
-	uint64_t max_bytes;
+	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
+	uint64_t disk_free;	/* when the transaction began */
 	enum store_err latched; /* STORE_OK: healthy */
 	unsigned walking;	/* depth of walks with a callback: no write may happen under them */
 	bool held;		/* store_hold: no checkpoint, no log removed */
@@ -37,6 +53,7 @@ struct store {
 	struct tally changed;	/* rows of the files it touched, as they will be */
 	uint64_t txn_bytes;	/* payload held, as it will be */
 	uint64_t txn_nfiles, txn_next_id;
+	struct run run;		/* appended and not in the table yet */
 };
 
 /* ---- store.c ---- */
@@ -48,6 +65,9 @@ STORE_MUSTCHECK enum store_err store_may_write(const struct store *s);
 /* Turns a return value of Berkeley DB into an error, latching the store or dooming the transaction as the error demands. */
 enum store_err store_db_error(struct store *s, int ret);
 enum store_err store_fail(struct store *s, enum store_err err); /* the same for an error of our own */
+
+/* Do len bytes more for the file of row keep within the bounds? */
+bool store_has_room(const struct store *s, const struct tally_row *row, uint32_t len);
 
 /* At least len bytes of scratch memory, or NULL with the transaction doomed.  They live until the next call. */
 uint8_t *store_scratch(struct store *s, size_t len);
@@ -79,6 +99,19 @@ STORE_MUSTCHECK enum store_err store_files_load(struct store *s);
 
 /* Removes the records of file id up to and with client version upto; updates row. */
 STORE_MUSTCHECK enum store_err store_cut(struct store *s, struct tally_row *row, uint64_t upto);
+
+/* ---- store_run.c ---- */
+
+/* Appends r to the file's run; its version must be above all that the file holds. */
+STORE_MUSTCHECK enum store_err store_run_add(struct store *s, uint64_t id, const struct store_record *r);
+
+/* Writes the open run into the table.  To be called before the table is looked at. */
+STORE_MUSTCHECK enum store_err store_run_flush(struct store *s);
+void store_run_drop(struct store *s);
+
+/* Writes a record under a key that must be new; the same for one changeset alone. */
+STORE_MUSTCHECK enum store_err store_record_put(struct store *s, uint64_t id, uint64_t version, const uint8_t *rec, size_t len);
+STORE_MUSTCHECK enum store_err store_single_put(struct store *s, uint64_t id, const struct store_record *r);
 
 /* ---- store_values.c ---- */
 

@@ -13,6 +13,7 @@
 struct tally_row {
 	uint64_t id; /* of the file */
 	uint64_t records, bytes, oldest_ms;
+	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
 	/* Only in the transaction's tally: */
 	bool dirty; /* the file's record does not say this yet */
 	bool gone;  /* the file was removed */

@@ -15,9 +15,10 @@
 
 static uint8_t data[KIT_DATA_MAX];
 
-/* A store in dir with files 0, 1, 2 of ten records each; their ids go to id. */
+/* A store in dir with files 0, 1, 2 of ten records each; their ids go to id.  The files take turns, so that each changeset is a record
+ * of its own; with runs, each file's ten are one record. */
 static void
-prepare(const char *dir, uint64_t *id)
+prepare_as(const char *dir, uint64_t *id, bool runs)
 {
 	struct store *s = kit_open(dir);
 	bool added;
@@ -29,14 +30,21 @@ prepare(const char *dir, uint64_t *id)
 
 		CHECK_U64(store_file_put(s, &f), STORE_OK);
 		id[n] = f.id;
-		for (uint64_t v = 1; v <= 10; v++) {
-			struct store_record r = kit_record(data, n, v, 100 + (uint32_t)v);
+	}
+	for (uint64_t i = 0; i < 30; i++) {
+		uint64_t n = runs ? i / 10 : i % 3, v = runs ? i % 10 + 1 : i / 3 + 1;
+		struct store_record r = kit_record(data, n, v, 100 + (uint32_t)v);
 
-			CHECK_U64(store_append(s, f.id, &r, &added), STORE_OK);
-		}
+		CHECK_U64(store_append(s, id[n], &r, &added), STORE_OK);
 	}
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	store_close(s);
+}
+
+static void
+prepare(const char *dir, uint64_t *id)
+{
+	prepare_as(dir, id, false);
 }
 
 /* Changes the value under a key: gets its bytes, returns their new length; 0 deletes it. */
@@ -177,6 +185,68 @@ TEST(record_cut_short)
 	one_bad_record(cut_short);
 }
 
+/* Byte 20 of the payload of the fourth entry of a run: each entry has a head of 48, and the run's takes 64. */
+static uint32_t
+flip_fourth(uint8_t *val, uint32_t len)
+{
+	val[64 + 4 * 48 + 101 + 102 + 103 + 20] ^= 1;
+	return len;
+}
+
+/* In a run a bad entry costs itself only; the whole can still be trimmed. */
+TEST(run_entry_flipped)
+{
+	const char *dir = harness_tmpdir();
+	struct seen seen = { .n = 1 };
+	struct store_file f;
+	struct store *s;
+	uint64_t id[3], bad = 0;
+
+	prepare_as(dir, id, true);
+	spoil_record(dir, id[1], 1, flip_fourth);
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_read(s, id[1], 0, UINT64_MAX, see, &seen, &bad), STORE_CORRUPT);
+	CHECK_U64(bad, 4);
+	CHECK_U64(seen.count, 3);
+	CHECK_U64(store_read(s, id[1], 4, UINT64_MAX, see, &seen, &bad), STORE_OK);
+	CHECK_U64(seen.count, 9);
+	CHECK(!seen.wrong);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_trim(s, id[1], 6), STORE_OK); /* in the middle of what cannot be trusted: it stays */
+	CHECK_U64(store_file_get(s, id[1], &f), STORE_OK);
+	CHECK_U64(f.backlog_records, 10);
+	CHECK_U64(store_trim(s, id[1], 10), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(store_file_get(s, id[1], &f), STORE_OK);
+	CHECK_U64(f.backlog_records, 0);
+	CHECK_U64(f.backlog_bytes, 0);
+	store_close(s);
+}
+
+/* The head of a run: nothing of it can be had, what comes behind it can. */
+TEST(run_head_flipped)
+{
+	const char *dir = harness_tmpdir();
+	struct store_record r = kit_record(data, 1, 11, 111);
+	struct seen seen = { .n = 1 };
+	uint64_t id[3], bad = 0;
+	struct store *s;
+	bool added;
+
+	prepare_as(dir, id, true);
+	spoil_record(dir, id[1], 1, flip_head);
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_append(s, id[1], &r, &added), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(store_read(s, id[1], 0, UINT64_MAX, see, &seen, &bad), STORE_CORRUPT);
+	CHECK_U64(bad, 1);
+	CHECK_U64(store_read(s, id[1], 1, UINT64_MAX, see, &seen, &bad), STORE_OK);
+	CHECK_U64(seen.count, 1);
+	CHECK_U64(seen.last, 11);
+	store_close(s);
+}
+
 static bool
 count_files(void *arg, const struct store_file *f)
 {
@@ -261,7 +331,7 @@ TEST(format_version)
 	spoil(dir, "meta.db", "\0format", 7, newer_format);
 	CHECK_U64(store_open(&opt, &s, why, sizeof(why)), STORE_VERSION);
 	CHECK(s == NULL);
-	CHECK(strstr(why, "format 2") != NULL);
+	CHECK(strstr(why, "format 3") != NULL);
 	/* refusing it left it as it was */
 	CHECK_U64(store_open(&opt, &s, why, sizeof(why)), STORE_VERSION);
 	spoil(dir, "meta.db", "\0format", 7, no_format);

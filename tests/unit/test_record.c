@@ -54,6 +54,7 @@ TEST(changeset_round_trip)
 		struct store_record r = { .client_version = UINT64_MAX - i, .server_version = 0x0102030405060708u, .origin_timestamp = 3,
 			.origin_file_ident = 1u << 31, .received_ms = UINT64_MAX, .data = data, .len = lens[i] };
 		struct store_record got = { 0 };
+		struct record_span span;
 		size_t len = record_changeset_size(r.len);
 
 		kit_fill(data, r.len, i, 7);
@@ -65,13 +66,16 @@ TEST(changeset_round_trip)
 		CHECK_U64(got.origin_file_ident, r.origin_file_ident);
 		CHECK_U64(got.received_ms, r.received_ms);
 		CHECK_MEM(got.data, got.len, data, r.len);
-		CHECK_U64(record_peek_changeset(buf, RECORD_PEEK_LEN, 42, r.client_version, &got), STORE_OK);
-		CHECK_U64(got.len, r.len);
-		CHECK_U64(got.received_ms, r.received_ms);
+		CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 42, r.client_version, &span), STORE_OK);
+		CHECK_U64(span.first, r.client_version);
+		CHECK_U64(span.last, r.client_version);
+		CHECK_U64(span.n, 1);
+		CHECK_U64(span.bytes, r.len);
+		CHECK_U64(span.oldest_ms, r.received_ms);
 		/* found under another key */
 		CHECK_U64(record_decode_changeset(buf, len, 43, r.client_version, &got), STORE_CORRUPT);
 		CHECK_U64(record_decode_changeset(buf, len, 42, 1, &got), STORE_CORRUPT);
-		CHECK_U64(record_peek_changeset(buf, RECORD_PEEK_LEN, 42, 1, &got), STORE_CORRUPT);
+		CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 42, 1, &span), STORE_CORRUPT);
 	}
 }
 
@@ -129,6 +133,7 @@ TEST(growth)
 {
 	uint8_t data[40], buf[RECORD_PEEK_LEN + 24 + sizeof(data)], *fields_len = buf + 6;
 	struct store_record r = kit_record(data, 1, 2, sizeof(data)), got = { 0 };
+	struct record_span span;
 	size_t len = record_changeset_size(r.len);
 
 	record_encode_changeset(buf, 1, &r);
@@ -138,8 +143,8 @@ TEST(growth)
 	reseal(buf, len + 24);
 	CHECK_U64(record_decode_changeset(buf, len + 24, 1, 2, &got), STORE_OK);
 	CHECK_MEM(got.data, got.len, data, sizeof(data));
-	CHECK_U64(record_peek_changeset(buf, RECORD_PEEK_LEN, 1, 2, &got), STORE_OK);
-	CHECK_U64(got.len, sizeof(data));
+	CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 1, 2, &span), STORE_OK);
+	CHECK_U64(span.bytes, sizeof(data));
 
 	record_encode_changeset(buf, 1, &r);
 	be_put16(fields_len, RECORD_CHANGESET_FIELDS - 8);
@@ -151,7 +156,110 @@ TEST(growth)
 	buf[4] = RECORD_VERSION + 1;
 	reseal(buf, len);
 	CHECK_U64(record_decode_changeset(buf, len, 1, 2, &got), STORE_VERSION);
-	CHECK_U64(record_peek_changeset(buf, len, 1, 2, &got), STORE_VERSION);
+	CHECK_U64(record_peek(buf, len, 1, 2, &span), STORE_VERSION);
+}
+
+/* ---- runs ---- */
+
+enum { RUN_N = 5 };
+
+/* A run of file 1 with versions 10, 20 ... 50 of the given lengths, at out; returns its length. */
+static size_t
+make_run(uint8_t *out, const uint32_t *lens)
+{
+	static uint8_t data[KIT_DATA_MAX];
+	struct record_span span = { .first = 10, .n = RUN_N, .oldest_ms = 1700000000010u };
+	size_t len = RECORD_HEAD_LEN + RECORD_RUN_FIELDS;
+
+	for (uint64_t i = 0; i < RUN_N; i++) {
+		struct store_record r = kit_record(data, 1, 10 * (i + 1), lens[i]);
+
+		record_encode_entry(out + len, 1, &r);
+		len += RECORD_ENTRY_HEAD + r.len;
+		span.last = r.client_version;
+		span.bytes += r.len;
+	}
+	record_seal_run(out, len, 1, &span);
+	return len;
+}
+
+/* Walks as a reader does: from behind each bad one again.  Counts the good ones, in order and right; bad ones go to *nbad. */
+static unsigned
+walk_around(const uint8_t *buf, size_t len, const uint32_t *lens, uint64_t after, unsigned *nbad)
+{
+	struct store_record r;
+	struct record_walk w;
+	enum store_err err;
+	unsigned good = 0;
+
+	*nbad = 0;
+	for (;;) {
+		err = record_walk_begin(&w, buf, len, 1, 10, after);
+		while (err == STORE_OK && (err = record_walk_next(&w, after, &r)) == STORE_OK) {
+			if (r.client_version % 10 != 0 || r.client_version < 10 || r.client_version > 10 * RUN_N || r.client_version <= after ||
+			    !kit_same(&r, 1, lens[r.client_version / 10 - 1]))
+				return 1000; /* a wrong one was taken for good */
+			after = r.client_version;
+			good++;
+		}
+		if (err == STORE_NOTFOUND)
+			return good;
+		if (w.bad_version <= after) /* its head is bad: the store does not come to it a second time */
+			return w.bad_version == 10 && good == 0 ? 0 : 2000;
+		after = w.bad_version;
+		++*nbad;
+	}
+}
+
+TEST(run_round_trip)
+{
+	static const uint32_t lens[RUN_N] = { 5, 0, 1000, 1, 30000 };
+	static uint8_t buf[40000];
+	size_t len = make_run(buf, lens);
+	struct record_span span;
+	unsigned nbad;
+
+	CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 1, 10, &span), STORE_OK);
+	CHECK_U64(span.first, 10);
+	CHECK_U64(span.last, 50);
+	CHECK_U64(span.n, RUN_N);
+	CHECK_U64(span.bytes, 31006);
+	CHECK_U64(span.oldest_ms, 1700000000010u);
+	for (uint64_t after = 0; after <= 60; after++) {
+		CHECK_U64(walk_around(buf, len, lens, after, &nbad), after >= 50 ? 0 : RUN_N - after / 10);
+		CHECK_U64(nbad, 0);
+	}
+	CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 2, 10, &span), STORE_CORRUPT);
+	CHECK_U64(record_peek(buf, RECORD_PEEK_LEN, 1, 11, &span), STORE_CORRUPT);
+}
+
+/* A flipped bit costs one entry at most, unless it is in a head that tells where things are; nothing wrong is ever taken for right. */
+TEST(run_damage)
+{
+	static const uint32_t lens[RUN_N] = { 5, 0, 40, 1, 60 };
+	uint8_t whole[RECORD_HEAD_LEN + RECORD_RUN_FIELDS + RUN_N * RECORD_ENTRY_HEAD + 106];
+	size_t len = make_run(whole, lens), first_entry = RECORD_HEAD_LEN + RECORD_RUN_FIELDS;
+	unsigned good, nbad, whole_lost = 0;
+
+	CHECK_U64(len, sizeof(whole));
+	for (size_t bit = 0; bit < len * 8; bit++) {
+		whole[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		good = walk_around(whole, len, lens, 0, &nbad);
+		CHECK(good <= RUN_N);
+		CHECK(good == RUN_N || nbad > 0);
+		if (bit / 8 >= first_entry && good + 1 < RUN_N)
+			whole_lost++;
+		whole[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	CHECK(whole_lost <= RUN_N * 32); /* only the 32 bits of a length can cost more than their own entry */
+	for (size_t cut = 0; cut < len; cut++) {
+		uint8_t *copy = malloc(cut > 0 ? cut : 1);
+
+		memcpy(copy, whole, cut);
+		good = walk_around(copy, cut, lens, 0, &nbad);
+		free(copy);
+		CHECK(good < RUN_N && nbad > 0);
+	}
 }
 
 /* A file in which every field has another value, and the strings their greatest length. */
