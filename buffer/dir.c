@@ -98,7 +98,7 @@ settle_file(int dir_fd, const char *name)
 	int fd, err = 0;
 
 	if ((fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
-		return errno == ENOENT || errno == ELOOP ? 0 : errno;
+		return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : errno; /* ENXIO: a socket */
 	if (fstat(fd, &st) == -1)
 		err = errno;
 	else if (S_ISREG(st.st_mode) &&

@@ -7,13 +7,13 @@
  * What a discard must not forget (I4): the file's row stays, and with it the newest version that the relay acknowledged.  What
  * neither upstream nor the relay acknowledged is forgotten as if it had never come, so that the device, which still has it, may
  * upload it again. */
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "relay/admin_int.h"
 #include "relay/clock.h"
+#include "relay/word.h"
 
 #define PAGE_ROWS 64			 /* files in one answer */
 #define DISCARD_BYTES (4u << 20)	 /* of payload removed in one transaction */
@@ -56,17 +56,12 @@ admin_no(struct admin_op *op, const char *why)
 uint64_t
 admin_number(struct admin_op *op, size_t word)
 {
-	const char *text = op->q->word[word];
-	uint64_t n = 0;
+	uint64_t n;
 
-	for (const char *p = text; *p != '\0' || p == text; p++) {
-		if (*p < '0' || *p > '9' || n > (UINT64_MAX - (uint64_t)(*p - '0')) / 10) {
-			op->why = "a number is malformed";
-			return 0;
-		}
-		n = n * 10 + (uint64_t)(*p - '0');
-	}
-	return n;
+	if (word_number(op->q->word[word], &n))
+		return n;
+	op->why = "a number is malformed";
+	return 0;
 }
 
 const char *

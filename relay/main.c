@@ -19,6 +19,7 @@
 #include "relay/clock.h"
 #include "relay/conf.h"
 #include "relay/conn.h"
+#include "relay/control.h"
 #include "relay/journal.h"
 #include "relay/link.h"
 #include "relay/listener.h"
@@ -154,6 +155,22 @@ spool_changed(void *arg)
 	}
 }
 
+/* Without it the relay still does its work: no reason not to start. */
+static void
+open_control(struct relay *r)
+{
+	char path[4200], why[4400];
+	struct log_line l;
+
+	control_path(r->opt->state_dir, r->opt->control, path, sizeof(path));
+	r->control = control_open(r, path, why, sizeof(why));
+	if (r->control != NULL)
+		return;
+	log_begin(&l, LOG_WARN, "no_control_socket");
+	log_str(&l, "reason", why);
+	log_end(&l);
+}
+
 static void
 relay_open(struct relay *r)
 {
@@ -178,6 +195,7 @@ relay_open(struct relay *r)
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
 	r->link = link_new(r);
+	open_control(r);
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
 	if (r->listener == NULL)
 		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
@@ -192,6 +210,7 @@ relay_close(struct relay *r)
 	struct upstream *u;
 
 	r->stopping = true;
+	control_close(r->control);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
 	link_free(r->link);

@@ -19,6 +19,7 @@ struct spool;
 struct resolver;
 struct link;
 struct listener;
+struct control;
 struct tls_context;
 struct conn;
 struct upstream;
@@ -45,6 +46,7 @@ struct relay {
 	struct resolver *resolver;
 	struct link *link;
 	struct listener *listener;
+	struct control *control; /* NULL: none */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;
 	struct upstream_list upstreams;
