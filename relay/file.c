@@ -40,6 +40,7 @@ fill_record(const struct file *f, struct store_file *r)
 	r->upstream_client_version = f->upstream.client_version;
 	r->upstream_server_version = f->upstream.server_version;
 	r->locked_server_version = f->locked_server_version;
+	r->offered_client_version = f->offered;
 	r->state = f->state;
 	r->state_code = f->state_code;
 	r->state_time_ms = f->state_time_ms;
@@ -103,6 +104,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->held = f->stored = (struct pair){ rec->held_client_version, rec->held_server_version };
 	f->final = (struct pair){ rec->final_client_version, rec->final_server_version };
 	f->locked_server_version = rec->locked_server_version;
+	f->offered = rec->offered_client_version;
 	f->downloaded = rec->downloaded;
 	f->on_disk = rec->backlog_records > 0;
 	f->aside = rec->state != STORE_FILE_OK && rec->state != STORE_FILE_REJECTED && rec->state != STORE_FILE_RESTORED;
@@ -294,7 +296,12 @@ trimmed(void *arg, struct spool_op *op)
 	struct file *f = arg;
 
 	f->trimming = false;
-	if (op->err == STORE_OK) {
+	if (op->err == STORE_OK && op->conflict) {
+		f->aside = true;
+		file_set_state(f, STORE_FILE_CONFLICT, 0, "upstream acknowledges changesets that were acknowledged here and never sent");
+		log_event(LOG_ERROR, "file_conflict", "file_ident=%llu upto=%llu sent=%llu", (unsigned long long)f->file_ident,
+			  (unsigned long long)op->upto, (unsigned long long)f->offered);
+	} else if (op->err == STORE_OK) {
 		f->trimmed = op->upto;
 		STAT_ADD(f->relay, uploads_acked, op->nrecord);
 		if (op->upto >= f->stored.client_version && f->appending == 0)
@@ -335,6 +342,30 @@ file_acked(struct file *f, struct pair p)
 	}
 	if (f->session != NULL && !file_waiting(f))
 		session_settled(f->session);
+}
+
+static void
+offered(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	if (op->err == STORE_OK && f->session != NULL)
+		session_offered(f->session);
+	op_ended(f);
+}
+
+bool
+file_offer(struct file *f)
+{
+	struct store_file rec;
+
+	if (f->ack != STORE_ACK_RELAY || !f->on_disk || f->held.client_version <= f->offered)
+		return true;
+	f->offered = f->held.client_version;
+	f->inflight++;
+	fill_record(f, &rec);
+	spool_update(f->relay->spool, &rec, offered, f);
+	return false;
 }
 
 struct reading {

@@ -313,6 +313,9 @@ file_opened_cb(void *arg, struct file *f)
 		s->ident.latest_server_version_salt };
 	if (s->ident.scan_server_version > f->locked_server_version)
 		f->locked_server_version = s->ident.scan_server_version; /* what the client would state now (its download progress) */
+	if (f->state != STORE_FILE_OK)
+		log_event(LOG_WARN, "file_state", "conn=%llu file_ident=%llu state=%d code=%u", (unsigned long long)conn_id(s->conn),
+			  (unsigned long long)f->file_ident, (int)f->state, f->state_code);
 	/* Live uploads would carry the progress past records that only the relay has acknowledged: an operator decides first. */
 	s->no_replay = f->aside && f->shown.client_version > f->upstream.client_version;
 	s->state = SESSION_READY;
@@ -416,6 +419,8 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	}
 	STAT_ADD(s->relay, uploads_in, u->nentry);
 	file_note_progress(s->file, u);
+	if (session_identified(s) && u->last.client_version > s->file->offered)
+		s->file->offered = u->last.client_version; /* it will be sent, and is stored with that knowledge */
 	again = u->first.client_version <= s->file->held.client_version;
 	if (store && u->nentry > 0)
 		file_take(s->file, upload_ref(u), !live || again || s->file->ack == STORE_ACK_RELAY);

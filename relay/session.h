@@ -165,6 +165,8 @@ void session_stop(struct session *s, enum store_file_state state, unsigned code,
 /* From file.c: something was committed; something could not be. */
 void session_stored(struct session *s);
 void session_store_failed(struct session *s, enum store_err err);
+/* From file.c: it is durable that everything held may be sent. */
+void session_offered(struct session *s);
 /* From file.c: a batch for replay was read; op->batch may be taken. */
 void session_batch(struct session *s, struct spool_op *op);
 

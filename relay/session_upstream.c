@@ -100,13 +100,21 @@ session_download(struct session *s, const struct message *m, bool passed)
 	if (first)
 		first_download(s, acked);
 	replay_acked(s, acked.client_version);
-	if (s->upside == UPSIDE_IDENTED)
-		s->upside = UPSIDE_REPLAY;
 	file_acked(f, acked);
+	if (s->upside == UPSIDE_IDENTED && file_offer(f))
+		s->upside = UPSIDE_REPLAY;
 	file_take_back(f);
 	replay_kick(s);
 	if (s->refused && s->file == f)
 		session_room(s);
+}
+
+void
+session_offered(struct session *s)
+{
+	if (s->upside == UPSIDE_IDENTED && s->clean)
+		s->upside = UPSIDE_REPLAY;
+	replay_kick(s);
 }
 
 /* ---- ERROR ---- */

@@ -178,6 +178,8 @@ record_keep_newer(struct spool_op *op, const struct store_file *cur)
 	}
 	if (cur->locked_server_version > f->locked_server_version)
 		f->locked_server_version = cur->locked_server_version;
+	if (cur->offered_client_version > f->offered_client_version)
+		f->offered_client_version = cur->offered_client_version;
 	f->downloaded |= cur->downloaded;
 }
 
@@ -304,13 +306,33 @@ do_append(struct store *store, struct spool_op *op)
 	return put != STORE_OK ? put : err;
 }
 
+static bool
+first_version(void *arg, const struct store_record *r)
+{
+	*(uint64_t *)arg = r->client_version;
+	return false;
+}
+
+/* Upstream acknowledges a record that this relay acknowledged but never sent: the device reached upstream by another way, and the
+ * record may never have been integrated (design section 6, CONFLICT). */
+static bool
+is_conflict(struct store *store, const struct spool_op *op)
+{
+	uint64_t version = UINT64_MAX, sent = op->file.offered_client_version;
+
+	if (op->file.ack != STORE_ACK_RELAY || op->upto <= sent)
+		return false;
+	return store_read(store, op->file.id, sent, 1, first_version, &version, NULL) == STORE_OK && version <= op->upto;
+}
+
 static enum store_err
 do_record(struct store *store, struct spool_op *op)
 {
 	struct store_file cur;
 	enum store_err err = record_resolve(store, op, &cur);
 
-	if (err == STORE_OK && op->kind == SPOOL_TRIM && !is_elsewhere(op->file.state)) {
+	op->conflict = err == STORE_OK && op->kind == SPOOL_TRIM && is_conflict(store, op);
+	if (err == STORE_OK && op->kind == SPOOL_TRIM && !op->conflict && !is_elsewhere(op->file.state)) {
 		op->nrecord = cur.backlog_records;
 		err = store_trim(store, op->file.id, op->upto);
 		if (err == STORE_OK)
@@ -446,7 +468,7 @@ group_journal(struct journal *journal, const struct op_list *group)
 			continue;
 		if (op->kind == SPOOL_APPEND && op->show && !journal_note(journal, &op->file))
 			op->err = STORE_IO;
-		if (op->kind == SPOOL_TRIM && op->file.upstream_client_version >= op->file.shown_client_version)
+		if (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version)
 			journal_forget(journal, &op->file);
 	}
 }

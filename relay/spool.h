@@ -58,6 +58,7 @@ struct spool_op {
 	uint64_t upto;		/* TRIM */
 	uint64_t max_bytes, max_server_version; /* READ */
 	int level;		/* READ: deflate level, 0 = plain */
+	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
 	struct spool_batch batch;
