@@ -26,6 +26,7 @@
 #include "buffer/hooks.h"
 
 struct hooks_io hooks_io = { open, write, fdatasync, rename };
+int (*hooks_unlink)(const char *path) = unlink;
 
 static void (*fatal_cb)(const char *text);
 static _Atomic unsigned failures;

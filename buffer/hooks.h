@@ -14,6 +14,7 @@ struct hooks_io {
 	int (*rename)(const char *from, const char *to);
 };
 extern struct hooks_io hooks_io;
+extern int (*hooks_unlink)(const char *path); /* used by the store itself; libdb's has a hook of its own */
 
 /* To be called before db_env_create.  on_fatal (may be NULL) is called before the process is aborted; the last one given counts. */
 void hooks_install(void (*on_fatal)(const char *text));

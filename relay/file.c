@@ -359,7 +359,7 @@ file_offer(struct file *f)
 {
 	struct store_file rec;
 
-	if (f->ack != STORE_ACK_RELAY || !f->on_disk || f->held.client_version <= f->offered)
+	if (f->ack != STORE_ACK_RELAY || !file_waiting(f) || f->held.client_version <= f->offered)
 		return true;
 	f->offered = f->held.client_version;
 	f->inflight++;

@@ -9,6 +9,9 @@
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
+ *	disk NAME small MIB		a daemon has its state on a disk of this size; before its first start
+ *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
+ *					an order (ok) before its first start as well
  *
  *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions hold (text.h)
  *	NAME ! COMMAND [-> COND...]	the answer must be "fail"
@@ -217,6 +220,20 @@ do_restart(char *rest)
 	stage_stop(m);
 	stage_start(m);
 	set_ports();
+}
+
+static void
+do_disk(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	const char *order = need(&rest, "an order");
+	uint64_t mib = 0;
+
+	if (strcmp(order, "small") == 0)
+		mib = need_number(&rest, "MiB");
+	else if (strcmp(order, "hold") != 0 && strcmp(order, "full") != 0 && strcmp(order, "ok") != 0)
+		fail("no such order for a disk: %s", order);
+	stage_disk(m, order, mib);
 }
 
 static void
@@ -450,7 +467,7 @@ static const struct step {
 	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
-	{ "rss", do_rss }, { "print", do_print }, { "want", do_want },
+	{ "disk", do_disk },	     { "rss", do_rss }, { "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);

@@ -19,6 +19,7 @@
 #include "tests/scenario/config.h"
 #include "tests/scenario/fail.h"
 #include "tests/scenario/stage.h"
+#include "tests/scenario/volume.h"
 
 #define MEMBERS_MAX 16
 #define START_MS 10000	/* from exec to "I listen"; recovery of a store included */
@@ -281,11 +282,11 @@ program_at(char path[PATH_MAX], const char *fmt, ...)
 	       realpath(candidate, path) != NULL;
 }
 
-/* Where the program of this kind is: as installed or built (--bin), else beside the runner in the build folder. */
+/* Where the program of m is: as installed or built (--bin), else beside the runner in the build folder. */
 static void
-find_program(enum member_kind kind, char path[PATH_MAX])
+find_program(const struct member *m, char path[PATH_MAX])
 {
-	const char *name = kinds[kind], *slash = strrchr(st.opt.self, '/');
+	const char *name = m->bad_disk ? "baddisk" : kinds[m->kind], *slash = strrchr(st.opt.self, '/');
 	int self_len = slash == NULL ? 0 : (int)(slash - st.opt.self);
 	bool found;
 
@@ -354,7 +355,7 @@ daemon_args(struct argument_list *a, const struct member *m)
 	char path[TEXT_MAX], url[64], state[TEXT_MAX];
 
 	snprintf(path, sizeof path, "%.300s/%s.ini", st.dir, m->proc.name);
-	snprintf(state, sizeof state, "%.300s/%s.state", st.dir, m->proc.name);
+	snprintf(state, sizeof state, "%.300s/%s.%s", st.dir, m->proc.name, m->has_volume ? "volume/state" : "state");
 	snprintf(url, sizeof url, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
 	stage_config("upstream.url", url);
 	stage_config("holdfast.state_dir", state);
@@ -372,7 +373,7 @@ program_args(struct argument_list *a, const struct member *m)
 {
 	char path[PATH_MAX], more[TEXT_MAX], *rest = more, *word;
 
-	find_program(m->kind, path);
+	find_program(m, path);
 	add_arg(a, "%s", path);
 	switch (m->kind) {
 	case UPSTREAM:
@@ -434,11 +435,58 @@ tell_target(struct member *l)
 	must(l, command);
 }
 
+/* The file that baddisk reads. */
+static void
+disk_orders(const struct member *m, char path[TEXT_MAX])
+{
+	snprintf(path, TEXT_MAX, "%.300s/%s.disk", st.dir, m->proc.name);
+}
+
+static void
+order_bad_disk(struct member *m, const char *order)
+{
+	char path[TEXT_MAX], new[TEXT_MAX + 8];
+	FILE *f;
+
+	if (!m->bad_disk && proc_alive(&m->proc))
+		fail("%s runs already, and has a disk that takes no orders", m->proc.name);
+	m->bad_disk = true;
+	disk_orders(m, path);
+	snprintf(new, sizeof new, "%s.new", path);
+	f = fopen(new, "we");
+	if (f == NULL || fputs(order, f) < 0 || fclose(f) != 0 || rename(new, path) != 0)
+		fail("%s: %s", path, strerror(errno));
+}
+
+void
+stage_disk(struct member *m, const char *order, uint64_t mib)
+{
+	char dir[TEXT_MAX];
+
+	if (m->kind != HOLDFAST)
+		fail("%s is no daemon", m->proc.name);
+	snprintf(dir, sizeof dir, "%.300s/%s.volume", st.dir, m->proc.name);
+	if (strcmp(order, "small") == 0) {
+		if (proc_alive(&m->proc))
+			fail("%s runs already", m->proc.name);
+		m->has_volume = volume_mount(dir, mib);
+		if (m->has_volume)
+			return;
+		printf("  no tmpfs for %s (%s): baddisk stands in\n", m->proc.name, strerror(errno));
+		order = "ok";
+	}
+	if (m->has_volume && (strcmp(order, "full") == 0 || strcmp(order, "ok") == 0))
+		volume_fill(dir, order[0] == 'f');
+	else
+		order_bad_disk(m, order);
+}
+
 void
 stage_start(struct member *m)
 {
 	off_t seen = m->proc.seen, before;
 	struct argument_list *a;
+	char orders[TEXT_MAX];
 
 	if (proc_alive(&m->proc))
 		fail("%s is running already", m->proc.name);
@@ -451,6 +499,8 @@ stage_start(struct member *m)
 	proc_skip_log(&m->proc);
 	before = m->proc.seen;
 	m->proc.seen = seen;
+	disk_orders(m, orders);
+	setenv("BADDISK", orders, 1);
 	if (!proc_start(&m->proc, a->v))
 		fail("%s: %s", a->v[0], strerror(errno));
 	free(a);

@@ -22,6 +22,8 @@ struct member {
 	bool tls;	       /* it is a TLS server */
 	bool wanted;	       /* the script has started it, and neither stopped nor killed it */
 	bool may_violate;      /* violations are part of the scenario */
+	bool has_volume;       /* a daemon: its state is on a small disk (volume.h) */
+	bool bad_disk;	       /* a daemon: it is baddisk, which has its orders from a file */
 	char args[TEXT_MAX];   /* further arguments */
 };
 
@@ -53,6 +55,8 @@ void stage_config(const char *key, const char *value);
 /* Starts one, or all that are not running (in the order they were added, which is from the upstream down); tells the links. */
 void stage_start(struct member *m);
 void stage_start_all(void);
+/* Orders for the disk of a daemon; see `disk` in play.c. */
+void stage_disk(struct member *m, const char *order, uint64_t mib);
 void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
 void stage_kill(struct member *m); /* kill -9 */
 
