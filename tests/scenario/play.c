@@ -467,7 +467,7 @@ static const struct step {
 	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
-	{ "disk", do_disk },	     { "rss", do_rss }, { "print", do_print }, { "want", do_want },
+	{ "disk", do_disk }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);
