@@ -1,0 +1,70 @@
+/* Inside of a conn, shared by conn.c (its life, messages in and out) and conn_upgrade.c (the upgrade, upstream's coming and going).
+ * Nobody else includes this. */
+#ifndef RELAY_CONN_IMPL_H
+#define RELAY_CONN_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "protocol/http.h"
+#include "protocol/ws.h"
+
+#include "relay/conn.h"
+#include "relay/relay.h"
+
+struct event;
+struct evbuffer;
+struct stream;
+struct admit;
+
+enum conn_state { CONN_REQUEST, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSED };
+
+struct conn {
+	TAILQ_ENTRY(conn) link; /* relay->conns, or the closed list */
+	struct relay *relay;
+	struct stream *stream;
+	struct upstream *upstream; /* NULL: none, see retry */
+	struct admit *admit;
+	struct event *timer; /* handshake deadline, then idle */
+	struct event *retry; /* next attempt to reach upstream */
+	enum conn_state state;
+	uint64_t id;
+	/* the request, kept to repeat it: secrets */
+	char *target, *authorization, *user_agent, *offers, *endpoint;
+	char key_accept[29];
+	enum msg_flavour flavour;
+	uint64_t offered; /* bit set of versions */
+	unsigned version; /* agreed to; 0 = not yet */
+	/* messages in */
+	struct ws_decoder ws;
+	uint8_t *msg; /* gathered so far; NULL when nothing is */
+	size_t msg_len, msg_cap;
+	uint64_t whole_len; /* of the message, when it is a single frame */
+	struct view piece;  /* the whole message where it was received; valid until WS_EV_END, which follows in the same call */
+	/* messages out */
+	struct evbuffer *after; /* what must wait for the end of the message being streamed */
+	bool streaming;
+	struct session_list sessions;
+	unsigned opening; /* sessions whose file is being read */
+	uint64_t backoff_ms, opened_at, messages_in, messages_out;
+	uint64_t received_at_check;
+	bool offline; /* admitted without upstream */
+	bool spool_suspended;
+};
+
+/* conn.c: ends c; drain as in conn_close. */
+void conn_leave(struct conn *c, const char *reason, bool drain);
+/* conn.c: arms a timer of c. */
+void conn_after_ms(struct event *ev, uint64_t ms);
+
+/* conn.c: sessions on c, ghosts not counted. */
+unsigned conn_count_sessions(const struct conn *c);
+
+/* conn_upgrade.c: bytes of the upgrade request; returns how many were consumed. */
+size_t conn_request(struct conn *c, uint8_t *buf, size_t len);
+/* conn_upgrade.c: c->retry fired: upstream is tried again. */
+void conn_retry(struct conn *c);
+
+#endif
