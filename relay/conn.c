@@ -75,22 +75,6 @@ conn_next(const struct conn *c)
 	return TAILQ_NEXT(c, link);
 }
 
-void
-conn_after_ms(struct event *ev, uint64_t ms)
-{
-	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
-
-	event_add(ev, &tv);
-}
-
-static void
-wipe_free(char *secret)
-{
-	if (secret != NULL)
-		explicit_bzero(secret, strlen(secret));
-	free(secret);
-}
-
 /* ---- the end ---- */
 
 static void
@@ -174,8 +158,8 @@ conn_free_closed(void)
 
 	while ((c = TAILQ_FIRST(&closed)) != NULL) {
 		TAILQ_REMOVE(&closed, c, link);
-		wipe_free(c->target);
-		wipe_free(c->authorization);
+		relay_wipe(c->target);
+		relay_wipe(c->authorization);
 		free(c->user_agent);
 		free(c->offers);
 		free(c->endpoint);
@@ -510,7 +494,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 		conn_leave(c, "idle", true);
 	} else { /* S8: bytes came; look again */
 		c->received_at_check = received;
-		conn_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
+		relay_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
 	}
 }
 
@@ -560,7 +544,7 @@ conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t 
 	c->retry = event_new(relay->base, -1, 0, retry_cb, c);
 	if (c->timer == NULL || c->retry == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	conn_after_ms(c->timer, relay->opt->handshake_timeout_ms);
+	relay_after_ms(c->timer, relay->opt->handshake_timeout_ms);
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;
 	STAT_INC(relay, conns_accepted);

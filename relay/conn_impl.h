@@ -56,8 +56,6 @@ struct conn {
 
 /* conn.c: ends c; drain as in conn_close. */
 void conn_leave(struct conn *c, const char *reason, bool drain);
-/* conn.c: arms a timer of c. */
-void conn_after_ms(struct event *ev, uint64_t ms);
 
 /* conn.c: sessions on c, ghosts not counted. */
 unsigned conn_count_sessions(const struct conn *c);

@@ -70,7 +70,7 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 	c->state = CONN_OPEN;
 	ws_decoder_init(&c->ws, WS_SERVER, c->relay->opt->max_message);
 	stream_set_low_water(c->stream, (size_t)c->relay->opt->out_low);
-	conn_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
+	relay_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
 	log_event(LOG_INFO, "conn_open", "conn=%llu peer=%s version=%u flavour=%s offline=%d", (unsigned long long)c->id,
 		  stream_peer(c->stream), version, c->flavour == MSG_FLX ? "flx" : "pbs", c->offline);
 	stream_resume(c->stream, SUSPEND_OPEN);
@@ -104,7 +104,7 @@ admitted_cb(void *arg, unsigned version, const char *why)
 	msg_format_subprotocol(c->flavour, version, protocol);
 	become_open(c, version, view_of(protocol), (struct view){ NULL, 0 });
 	if (!link_down(c->relay->link)) /* it came back meanwhile, or only this connection failed */
-		conn_after_ms(c->retry, jitter(c->relay->opt->backoff_min_ms));
+		relay_after_ms(c->retry, jitter(c->relay->opt->backoff_min_ms));
 }
 
 static void
@@ -224,7 +224,7 @@ schedule_retry(struct conn *c)
 	c->backoff_ms = c->backoff_ms == 0 ? o->backoff_min_ms : c->backoff_ms * 2;
 	if (c->backoff_ms > o->backoff_max_ms)
 		c->backoff_ms = o->backoff_max_ms;
-	conn_after_ms(c->retry, jitter(c->backoff_ms));
+	relay_after_ms(c->retry, jitter(c->backoff_ms));
 }
 
 static void
@@ -284,7 +284,7 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);
 	if (!verified && head->status < 500 && head->status != 401 && !link_proved(relay->link)) {
-		conn_after_ms(c->retry, VERDICT_MS);
+		relay_after_ms(c->retry, VERDICT_MS);
 		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
 		pass_refusal(c, head, body);
@@ -345,7 +345,7 @@ link_came_back(struct conn *c)
 		return;
 	tls_random(&r, sizeof(r));
 	c->backoff_ms = 0;
-	conn_after_ms(c->retry, spread * r / UINT32_MAX);
+	relay_after_ms(c->retry, spread * r / UINT32_MAX);
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */

@@ -38,14 +38,6 @@ struct link {
 static const struct upstream_ops probe_ops;
 
 static void
-next_probe(struct link *l, uint64_t ms)
-{
-	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
-
-	event_add(l->timer, &tv);
-}
-
-static void
 set_state(struct link *l, enum link_state to, const char *cause)
 {
 	struct conn *c, *next;
@@ -100,7 +92,7 @@ static void
 probe_ended(struct link *l)
 {
 	l->probe = NULL;
-	next_probe(l, l->state == LINK_DOWN ? l->relay->opt->probe_interval_ms : l->relay->opt->upstream_ping_ms);
+	relay_after_ms(l->timer, l->state == LINK_DOWN ? l->relay->opt->probe_interval_ms : l->relay->opt->upstream_ping_ms);
 }
 
 static void
@@ -157,7 +149,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (l->state != LINK_DOWN && l->relay->nupstreams > 0)
-		next_probe(l, l->relay->opt->upstream_ping_ms); /* live connections ping by themselves */
+		relay_after_ms(l->timer, l->relay->opt->upstream_ping_ms); /* live connections ping by themselves */
 	else
 		probe_now(l);
 }
@@ -188,7 +180,7 @@ path_read(void *arg, struct spool_op *op)
 		return; /* stopping */
 	if (op->err == STORE_OK && !l->path_accepted)
 		take_path(l, op->val, op->val_len);
-	next_probe(l, 0);
+	relay_after_ms(l->timer, 0);
 }
 
 struct link *

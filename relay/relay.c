@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
+
 #include "relay/clock.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -26,6 +28,22 @@ relay_strndup(const void *text, size_t n)
 	if (n > 0)
 		memcpy(p, text, n);
 	return p;
+}
+
+void
+relay_wipe(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+void
+relay_after_ms(struct event *ev, uint64_t ms)
+{
+	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(ev, &tv);
 }
 
 bool

@@ -14,6 +14,7 @@
 #include "relay/file.h"
 #include "relay/options.h"
 
+struct event;
 struct event_base;
 struct spool;
 struct resolver;
@@ -65,7 +66,11 @@ struct relay {
 
 /* calloc that ends the process when memory is out: nothing acknowledged is lost by it, and going on half-made would lose more. */
 void *relay_alloc(size_t n);
-char *relay_strndup(const void *text, size_t n); /* NUL terminated copy; frees with free() */
+char *relay_strndup(const void *text, size_t n); /* NUL terminated copy; freed with free() */
+void relay_wipe(char *secret);			 /* a NUL terminated secret: overwritten, then freed; NULL allowed */
+
+/* Arms ev to fire once in ms milliseconds (again, if it was armed). */
+void relay_after_ms(struct event *ev, uint64_t ms);
 
 /* Whether n more payload bytes fit into the buffer (options: max_bytes); counts what is on its way to the disk. */
 bool relay_room(const struct relay *relay, uint64_t n);

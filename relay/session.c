@@ -118,14 +118,6 @@ leave_conn(struct session *s)
 	s->conn = NULL;
 }
 
-static void
-wipe_free(char *secret, size_t len)
-{
-	if (secret != NULL)
-		explicit_bzero(secret, len);
-	free(secret);
-}
-
 /* Unhooks s from everything at once; the memory goes at the end of the pass, so callers further up may still look at s
  * (its upside is NONE, its conn and file are NULL). */
 void
@@ -160,7 +152,7 @@ session_free_ended(struct relay *relay)
 
 	while ((s = TAILQ_FIRST(&relay->ended_sessions)) != NULL) {
 		TAILQ_REMOVE(&relay->ended_sessions, s, in_to_show);
-		wipe_free(s->token, s->token_len);
+		relay_wipe(s->token);
 		free(s->query);
 		free(s->path);
 		free(s->endpoint);
@@ -519,7 +511,7 @@ session_other(struct session *s, const struct message *m, struct view body)
 	struct message answer = { .type = MSG_S_TRANSACT, .session_ident = s->client_ident };
 
 	if (m->type == MSG_C_REFRESH) {
-		wipe_free(s->token, s->token_len);
+		relay_wipe(s->token);
 		s->token = relay_strndup(body.ptr, body.len);
 		s->token_len = body.len;
 	}
@@ -600,7 +592,8 @@ session_upstream_opened(struct session *s)
 	memcpy(body, s->path, s->path_len);
 	memcpy(body + s->path_len, s->token, s->token_len);
 	upstream_send(s->upstream, &m, (struct view){ body, len });
-	wipe_free((char *)body, len);
+	explicit_bzero(body, len);
+	free(body);
 	if (s->state == SESSION_READY)
 		session_identify(s, true);
 }

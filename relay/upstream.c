@@ -81,14 +81,6 @@ copy_view(struct view v)
 	return relay_strndup(v.ptr, v.len);
 }
 
-static void
-wipe_free(char *secret)
-{
-	if (secret != NULL)
-		explicit_bzero(secret, strlen(secret));
-	free(secret);
-}
-
 /* Everything unhooked; the struct goes at the end of the pass.  flush: what was forwarded for a client that left still goes out; else
  * nothing more may reach upstream, where the same files are perhaps bound anew by then (S2). */
 static void
@@ -162,8 +154,8 @@ upstream_free_closed(void)
 
 	while ((u = TAILQ_FIRST(&closed)) != NULL) {
 		TAILQ_REMOVE(&closed, u, link);
-		wipe_free(u->target);
-		wipe_free(u->authorization);
+		relay_wipe(u->target);
+		relay_wipe(u->authorization);
 		free(u->protocol);
 		free(u->user_agent);
 		free(u->in.body);
@@ -221,14 +213,6 @@ upstream_drop(struct upstream *u, struct session *s)
 static bool connect_next(struct upstream *u);
 
 /* ---- liveness ---- */
-
-static void
-timer_in(struct upstream *u, uint64_t ms)
-{
-	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
-
-	event_add(u->timer, &tv);
-}
 
 static uint64_t
 tick_ms(const struct upstream *u)
@@ -310,7 +294,7 @@ tick(struct upstream *u)
 	}
 	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
 		upstream_ping(u);
-	timer_in(u, tick_ms(u));
+	relay_after_ms(u->timer, tick_ms(u));
 }
 
 static void
@@ -571,7 +555,7 @@ on_101(struct upstream *u, const struct http_head *head)
 	u->state = UPSTREAM_OPEN;
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
 	stream_set_low_water(u->stream, (size_t)u->relay->opt->out_low);
-	timer_in(u, tick_ms(u));
+	relay_after_ms(u->timer, tick_ms(u));
 	STAT_INC(u->relay, upstream_opened);
 	if (!http_header_next(head, "Server", &at, &server))
 		server = (struct view){ NULL, 0 };
@@ -652,7 +636,7 @@ connect_next(struct upstream *u)
 	if (u->addresses == NULL || u->next_address >= u->addresses->n)
 		return false;
 	a = &u->addresses->addr[u->next_address++];
-	timer_in(u, u->relay->opt->connect_timeout_ms / u->addresses->n); /* a silent address leaves time for the others */
+	relay_after_ms(u->timer, u->relay->opt->connect_timeout_ms / u->addresses->n); /* a silent address leaves time for the others */
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
 	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->relay->upstream_url.host,
@@ -729,7 +713,7 @@ upstream_open(struct relay *relay, const struct upstream_request *req, const str
 	u->timer = event_new(relay->base, -1, 0, timer_cb, u);
 	if (u->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	timer_in(u, relay->opt->connect_timeout_ms);
+	relay_after_ms(u->timer, relay->opt->connect_timeout_ms);
 	u->query = resolver_ask(relay->resolver, relay->upstream_url.host, relay->upstream_url.port, resolved_cb, u);
 	return u;
 }
