@@ -1,0 +1,64 @@
+/* What the parts of holdfastctl share: the command line, output, the commands. */
+#ifndef RELAY_CTL_CTL_H
+#define RELAY_CTL_CTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "relay/ctl/source.h"
+#include "relay/json.h"
+
+struct options;
+
+struct ctl {
+	const struct options *opt;
+	struct source *src;
+	int argc;    /* of the command, without its name */
+	char **argv;
+	bool json, yes, force, hex;
+	int status;  /* exit status so far */
+	struct json end; /* with --json: the fields of the final object; each command adds its own */
+};
+
+/* A command of "buffer".  Returns; what fails ends the program (ctl_die). */
+typedef void ctl_command(struct ctl *c);
+
+ctl_command ctl_stat, ctl_list, ctl_show, ctl_verify, ctl_discard, ctl_retry, ctl_compact; /* buffer.c */
+ctl_command ctl_export;	/* export.c */
+ctl_command ctl_import;	/* import.c */
+ctl_command ctl_backup;	/* backup.c */
+
+/* At least this much is to be seen: raises c->status. */
+void ctl_raise(struct ctl *c, int status);
+
+/* Asks, and ends the program if the answer is an error. */
+void ctl_must(struct ctl *c, struct reply *r, const void *data, size_t len, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* The file that the arguments name: an id, or endpoint, path and ident.  Its row in r; ends the program if there is none. */
+void ctl_file(struct ctl *c, struct reply *r, struct json_object *row);
+
+/* Calls each for every file. */
+void ctl_each_file(struct ctl *c, void (*each)(void *arg, const struct json_object *row), void *arg);
+
+/* ---- text.c: words for people ---- */
+
+#define TEXT_MAX 64
+const char *text_bytes(char out[TEXT_MAX], uint64_t bytes); /* "1.5 MiB" */
+const char *text_age(char out[TEXT_MAX], uint64_t since_ms); /* "3h12m"; "-" for 0 */
+const char *text_time(char out[TEXT_MAX], uint64_t ms);	    /* "2026-11-23 09:55:01Z"; "-" for 0 */
+/* A string that came from outside, on a terminal: control characters become "?". */
+void text_print(const char *s);
+
+/* ---- the directory of an export or a backup ---- */
+
+/* Opens dir, which is made if it is missing and must be empty; its descriptor. */
+int dir_make(const char *dir);
+/* A new file in it, 0600. */
+int dir_file(int dir, const char *name);
+/* Writes all, and syncs and closes; what fails ends the program, after fail(arg) if it is not NULL. */
+bool file_write(int fd, const void *data, size_t len);
+bool file_done(int fd);
+
+#endif

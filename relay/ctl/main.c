@@ -1,0 +1,240 @@
+/* holdfastctl: looks after the buffer of a holdfast, running or not.  See holdfastctl(8).
+ *
+ * Here: the command line, and what all commands need.  Each command asks for small steps (source.h) and strings them together; with
+ * --json every row of an answer is printed as it came, one object a line, and at the end one object with "status" and "exit". */
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relay/conf.h"
+#include "relay/ctl/ctl.h"
+#include "relay/word.h"
+
+static bool json_output; /* for ctl_die, which knows no struct ctl */
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: holdfastctl [-c FILE | -d STATE_DIR] [--json] COMMAND\n"
+	      "  buffer stat                 totals, and how many files need attention\n"
+	      "  buffer list                 every client file\n"
+	      "  buffer show [-x] FILE       one file and its records; -x: their bytes\n"
+	      "  buffer verify               reads and checks everything\n"
+	      "  buffer export DIR [FILE...] moves backlogs to DIR, for another gateway\n"
+	      "  buffer import DIR           takes an export in\n"
+	      "  buffer discard [--yes] FILE throws the records of a file away\n"
+	      "  buffer retry [--force] FILE lets a file that was set aside go on\n"
+	      "  buffer backup DIR           a copy of the whole buffer\n"
+	      "  buffer compact              gives free space back to the file system\n"
+	      "FILE is an id, or: ENDPOINT PATH IDENT\n"
+	      "exit status: 0 fine, 1 something to see, 2 failed, 3 not running and no buffer\n",
+	      out);
+}
+
+void
+ctl_die(int status, const char *fmt, ...)
+{
+	struct json j = { 0 };
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "holdfastctl: %s\n", text);
+	if (json_output) {
+		json_begin(&j);
+		json_str(&j, "error", text);
+		json_str(&j, "status", "error");
+		json_u64(&j, "exit", (uint64_t)status);
+		json_end(&j);
+		if (!j.failed)
+			fputs(j.text, stdout);
+		json_free(&j);
+	}
+	exit(status);
+}
+
+void
+ctl_raise(struct ctl *c, int status)
+{
+	if (status > c->status)
+		c->status = status;
+}
+
+void
+ctl_must(struct ctl *c, struct reply *r, const void *data, size_t len, const char *fmt, ...)
+{
+	char line[16384];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (!source_ask(c->src, r, data, len, "%s", line))
+		ctl_die(CTL_FAILED, "%s", reply_error(r));
+}
+
+void
+ctl_file(struct ctl *c, struct reply *r, struct json_object *row)
+{
+	char words[16384], *p = words;
+
+	if (c->argc != 1 && c->argc != 3)
+		ctl_die(CTL_FAILED, "name a file by its id, or by endpoint, path and ident");
+	for (int i = 0; i < c->argc; i++) {
+		if (strlen(c->argv[i]) > 2048)
+			ctl_die(CTL_FAILED, "no such file");
+		*p++ = ' ';
+		p = word_escape(p, c->argv[i]);
+	}
+	ctl_must(c, r, NULL, 0, "file%s", words);
+	if (!reply_row(r, row))
+		ctl_die(CTL_FAILED, "no such file");
+}
+
+void
+ctl_each_file(struct ctl *c, void (*each)(void *arg, const struct json_object *row), void *arg)
+{
+	struct reply r = { 0 };
+	struct json_object row;
+	uint64_t next = 0;
+
+	do {
+		ctl_must(c, &r, NULL, 0, "files %llu", (unsigned long long)next);
+		next = json_get_u64(&r.end, "next");
+		while (reply_row(&r, &row))
+			each(arg, &row);
+	} while (next != 0);
+	reply_free(&r);
+}
+
+static const struct {
+	const char *name;
+	int min, max; /* arguments */
+	ctl_command *run;
+} commands[] = {
+	{ "stat", 0, 0, ctl_stat },	  { "list", 0, 0, ctl_list },	      { "show", 1, 3, ctl_show },     { "verify", 0, 0, ctl_verify },
+	{ "export", 1, 1000, ctl_export }, { "import", 1, 1, ctl_import },     { "discard", 1, 3, ctl_discard }, { "retry", 1, 3, ctl_retry },
+	{ "backup", 1, 1, ctl_backup },	  { "compact", 0, 0, ctl_compact },
+};
+
+static ctl_command *
+find_command(int argc, char **argv)
+{
+	if (argc < 2 || strcmp(argv[0], "buffer") != 0)
+		return NULL;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, argv[1]) == 0 && argc - 2 >= commands[i].min && argc - 2 <= commands[i].max)
+			return commands[i].run;
+	return NULL;
+}
+
+/* The options of the daemon: from its file, or its defaults but for the directory. */
+static void
+read_options(const char *config, const char *dir, struct options *o)
+{
+	struct conf_errors errs;
+
+	if (dir != NULL) {
+		options_defaults(o);
+		free(o->state_dir);
+		o->state_dir = strdup(dir);
+		o->buffer_max_bytes = 0; /* not known, so not ours to enforce */
+		if (o->state_dir == NULL)
+			ctl_die(CTL_FAILED, "out of memory");
+		return;
+	}
+	if (!conf_load(config, o, &errs)) {
+		conf_errors_print(&errs, stderr);
+		conf_errors_free(&errs);
+		ctl_die(CTL_FAILED, "the configuration cannot be used: %s", config);
+	}
+	conf_errors_free(&errs);
+}
+
+static void
+run(struct ctl *c, ctl_command *command)
+{
+	char why[1024];
+	int status;
+
+	c->src = source_open(c->opt, &status, why, sizeof(why));
+	if (c->src == NULL)
+		ctl_die(status, "%s", why);
+	json_begin(&c->end);
+	json_bool(&c->end, "live", source_is_live(c->src));
+	command(c);
+	source_close(c->src);
+	json_str(&c->end, "status", "ok");
+	json_u64(&c->end, "exit", (uint64_t)c->status);
+	json_end(&c->end);
+	if (c->json && !c->end.failed)
+		fputs(c->end.text, stdout);
+	json_free(&c->end);
+}
+
+static const struct option longs[] = {
+	{ "json", 0, NULL, 'j' }, { "yes", 0, NULL, 'y' }, { "force", 0, NULL, 'f' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 },
+};
+
+int
+main(int argc, char **argv)
+{
+	const char *config = HOLDFAST_CONFIG, *dir = NULL;
+	struct ctl c = { 0 };
+	struct options o;
+	ctl_command *command;
+	int ch;
+
+	while ((ch = getopt_long(argc, argv, "c:d:xh", longs, NULL)) != -1) {
+		switch (ch) {
+		case 'c':
+			config = optarg;
+			break;
+		case 'd':
+			dir = optarg;
+			break;
+		case 'x':
+			c.hex = true;
+			break;
+		case 'j':
+			c.json = json_output = true;
+			break;
+		case 'y':
+			c.yes = true;
+			break;
+		case 'f':
+			c.force = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return CTL_OK;
+		case 'V':
+			puts("holdfastctl " HOLDFAST_VERSION);
+			return CTL_OK;
+		default:
+			usage(stderr);
+			return CTL_FAILED;
+		}
+	}
+	command = find_command(argc - optind, argv + optind);
+	if (command == NULL) {
+		usage(stderr);
+		return CTL_FAILED;
+	}
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	c.argc = argc - optind - 2;
+	c.argv = argv + optind + 2;
+	read_options(config, dir, &o);
+	c.opt = &o;
+	run(&c, command);
+	options_free(&o);
+	return fflush(stdout) == 0 ? c.status : CTL_FAILED;
+}
