@@ -300,7 +300,7 @@ trimmed(void *arg, struct spool_op *op)
 		f->aside = true;
 		file_set_state(f, STORE_FILE_CONFLICT, 0, "upstream acknowledges changesets that were acknowledged here and never sent");
 		log_event(LOG_ERROR, "file_conflict", "file_ident=%llu upto=%llu sent=%llu", (unsigned long long)f->file_ident,
-			  (unsigned long long)op->upto, (unsigned long long)f->offered);
+			  (unsigned long long)op->upto, (unsigned long long)op->file.offered_client_version);
 	} else if (op->err == STORE_OK) {
 		f->trimmed = op->upto;
 		STAT_ADD(f->relay, uploads_acked, op->nrecord);

@@ -9,6 +9,7 @@
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
+ *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	disk NAME small MIB		a daemon has its state on a disk of this size; before its first start
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
  *					an order (ok) before its first start as well
@@ -204,6 +205,12 @@ static void
 do_stop(char *rest)
 {
 	stage_stop(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_lose(char *rest)
+{
+	stage_lose(stage_find(need(&rest, "a name")));
 }
 
 static void
@@ -463,7 +470,7 @@ static const struct step {
 	void (*run)(char *rest);
 } steps[] = {
 	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
-	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill },
+	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose },
 	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },

@@ -2,6 +2,7 @@
  *
  * The one idea: links make restarts possible. A program that is started again has another port; the runner tells the linkproxies
  * in front of it, and those that connect keep the address they know. */
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
@@ -350,12 +351,18 @@ client_args(struct argument_list *a, const struct member *m)
 }
 
 static void
+state_folder(const struct member *m, char path[TEXT_MAX])
+{
+	snprintf(path, TEXT_MAX, "%.300s/%s.%s", st.dir, m->proc.name, m->has_volume ? "volume/state" : "state");
+}
+
+static void
 daemon_args(struct argument_list *a, const struct member *m)
 {
 	char path[TEXT_MAX], url[64], state[TEXT_MAX];
 
 	snprintf(path, sizeof path, "%.300s/%s.ini", st.dir, m->proc.name);
-	snprintf(state, sizeof state, "%.300s/%s.%s", st.dir, m->proc.name, m->has_volume ? "volume/state" : "state");
+	state_folder(m, state);
 	snprintf(url, sizeof url, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
 	stage_config("upstream.url", url);
 	stage_config("holdfast.state_dir", state);
@@ -541,6 +548,23 @@ stage_stop(struct member *m)
 	if (m->proc.status != 0)
 		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
 	m->wanted = false;
+}
+
+void
+stage_lose(struct member *m)
+{
+	char folder[TEXT_MAX];
+	struct dirent *e;
+	DIR *d;
+
+	state_folder(m, folder);
+	d = opendir(folder);
+	if (d == NULL)
+		fail("%s: %s", folder, strerror(errno));
+	while ((e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && strcmp(e->d_name, "acknowledged") != 0)
+			(void)unlinkat(dirfd(d), e->d_name, 0); /* folders stay: not the environment's */
+	closedir(d);
 }
 
 void
