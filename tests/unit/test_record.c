@@ -271,7 +271,7 @@ full_file(void)
 		.held_server_version = 8, .upstream_client_version = 9, .upstream_server_version = 10, .shown_client_version = 11,
 		.shown_server_version = 12, .locked_server_version = 13, .final_client_version = 14, .final_server_version = 15,
 		.state = STORE_FILE_LOST, .state_code = 208, .state_time_ms = 16, .ack = STORE_ACK_RELAY, .downloaded = 1,
-		.is_subserver = 1, .created_ms = 17, .seen_ms = UINT64_MAX, .backlog_records = 18, .backlog_bytes = 19, .oldest_ms = 20 };
+		.offered_client_version = 21, .is_subserver = 1, .created_ms = 17, .seen_ms = UINT64_MAX, .backlog_records = 18, .backlog_bytes = 19, .oldest_ms = 20 };
 
 	memset(f.endpoint, 'e', STORE_ENDPOINT_MAX);
 	memset(f.path, 0xff, STORE_PATH_MAX);
@@ -305,6 +305,7 @@ TEST(file_round_trip)
 	CHECK_U64(got.ack, STORE_ACK_RELAY);
 	CHECK_U64(got.downloaded, 1);
 	CHECK_U64(got.is_subserver, 1);
+	CHECK_U64(got.offered_client_version, 21);
 	CHECK_U64(got.seen_ms, UINT64_MAX);
 	CHECK_U64(got.oldest_ms, 20);
 	CHECK_U64(record_decode_file(buf, len, 78, &got), STORE_CORRUPT);
@@ -325,14 +326,16 @@ TEST(file_damage)
 		CHECK_U64(record_decode_file(copy, cut, 3, &got), STORE_CORRUPT);
 		free(copy);
 	}
-	/* A sealed record whose fields end too early, at every place. */
+	/* A sealed record whose fields end too early, at every place but before the field that was added later. */
 	for (size_t cut = RECORD_HEAD_LEN; cut < len; cut++) {
+		enum store_err want = cut == len - 8 ? STORE_OK : STORE_CORRUPT;
 		uint8_t *copy = malloc(cut);
 
 		memcpy(copy, buf, cut);
 		be_put16(copy + 6, (uint16_t)(cut - RECORD_HEAD_LEN));
 		reseal(copy, cut);
-		CHECK_U64(record_decode_file(copy, cut, 3, &got), STORE_CORRUPT);
+		CHECK_U64(record_decode_file(copy, cut, 3, &got), want);
+		CHECK_U64(got.offered_client_version, 0);
 		free(copy);
 	}
 	/* A NUL inside a string would make two identities look the same. */

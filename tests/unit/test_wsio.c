@@ -77,8 +77,10 @@ on_message(void *arg, struct wsio *w, const uint8_t *buf, size_t len)
 	e->last_len = len;
 	for (i = 0; i < len; i++)
 		e->sum = e->sum * 31 + buf[i];
-	if (e->echo)
+	if (e->echo && len > 0)
 		wsio_send(w, buf, len / 2, buf + len / 2, len - len / 2);
+	else if (e->echo)
+		wsio_send(w, "", 0, "", 0);
 }
 
 static void
