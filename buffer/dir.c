@@ -20,6 +20,9 @@
 
 #define LOCK_NAME "lock"
 #define BALLAST_NAME "ballast"
+#define MARK_NAME "damaged"
+#define MARK_HEAD "holdfast damaged 1\n"
+#define MARK_MAX 8192 /* a hundred names; more than that nobody lets happen */
 
 /* ---- the directory ---- */
 
@@ -249,4 +252,73 @@ dir_ballast_make(struct dir *d, uint64_t keep_free)
 	(void)close(fd);
 	if (!d->ballast_there)
 		(void)unlinkat(d->fd, BALLAST_NAME, 0);
+}
+
+/* ---- the mark of damage ---- */
+
+/* Reads it; the length, 0 if there is none. */
+static size_t
+mark_read(const struct dir *d, char text[MARK_MAX])
+{
+	int fd = openat(d->fd, MARK_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n = fd != -1 ? read(fd, text, MARK_MAX - 1) : -1;
+
+	if (fd != -1)
+		(void)close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return fd != -1 && n <= 0 ? 1 : (size_t)(n > 0 ? n : 0); /* an empty one counts */
+}
+
+enum dir_mark
+dir_marked(const struct dir *d)
+{
+	char text[MARK_MAX], name[2];
+
+	if (mark_read(d, text) == 0)
+		return DIR_SOUND;
+	return dir_mark_aside(d, 0, name, sizeof(name)) ? DIR_MOVED : DIR_DAMAGED;
+}
+
+bool
+dir_mark(const struct dir *d, const char *aside)
+{
+	char text[MARK_MAX];
+	int fd = openat(d->fd, MARK_NAME, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR), len;
+	struct stat st;
+	bool ok;
+
+	if (fd == -1)
+		return false;
+	if (fstat(fd, &st) == -1)
+		st.st_size = 0;
+	len = snprintf(text, sizeof(text), "%s%s%s", st.st_size == 0 ? MARK_HEAD : "", aside, aside[0] != '\0' ? "\n" : "");
+	ok = (len == 0 || write(fd, text, (size_t)len) == len) && fdatasync(fd) == 0;
+	return close(fd) == 0 && fsync(d->fd) == 0 && ok;
+}
+
+bool
+dir_mark_aside(const struct dir *d, unsigned i, char *out, size_t cap)
+{
+	char text[MARK_MAX], *line, *rest = text;
+
+	(void)mark_read(d, text);
+	(void)strsep(&rest, "\n"); /* the head */
+	while ((line = strsep(&rest, "\n")) != NULL && rest != NULL) {
+		if (i-- == 0) {
+			(void)snprintf(out, cap, "%s", line);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+dir_unmark(const struct dir *d, const char *aside)
+{
+	char to[300];
+
+	(void)snprintf(to, sizeof(to), "%s/" MARK_NAME, aside);
+	if (aside[0] == '\0' ? unlinkat(d->fd, MARK_NAME, 0) == -1 : renameat(d->fd, MARK_NAME, d->fd, to) == -1)
+		return errno == ENOENT;
+	return fsync(d->fd) == 0;
 }

@@ -37,6 +37,17 @@ uint64_t dir_free(const struct dir *d); /* UINT64_MAX: cannot be told */
 /* The number in the name of a log file; 0: it is none. */
 uint32_t dir_log_number(const char *name);
 
+/* The mark of damage: a file that says that pages of the environment were found damaged, and the names of the directories that the
+ * ladder has set tables aside in since. */
+enum dir_mark { DIR_SOUND, DIR_DAMAGED, DIR_MOVED };
+enum dir_mark dir_marked(const struct dir *d);
+/* Marks d, if it is not; adds aside to the names unless it is "".  False: could not, see errno. */
+bool dir_mark(const struct dir *d, const char *aside);
+/* The i-th name; false: there are no more. */
+bool dir_mark_aside(const struct dir *d, unsigned i, char *out, size_t cap);
+/* Moves the mark into the directory aside, or, with "", away. */
+bool dir_unmark(const struct dir *d, const char *aside);
+
 /* The ballast: is it there (or none wanted); give it up (false: there was none); make it, if that leaves keep_free. */
 bool dir_ballast(const struct dir *d);
 bool dir_ballast_drop(struct dir *d);

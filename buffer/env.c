@@ -23,9 +23,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "buffer/base.h"
 #include "buffer/dir.h"
 #include "buffer/env.h"
 #include "buffer/hooks.h"
+#include "buffer/key.h"
+
+#define BASE_STEP (4u << 20) /* bytes of the base copied between two groups of commits: some tens of milliseconds */
+#define DRAINED_LOGS 2	     /* log files kept when nothing waits; each step further costs a copy of the tables */
 
 #define PAGE_BYTES 4096 /* what a disk most likely writes whole; with checksums a torn page is found (facts.md) */
 #define ERRORS_PER_SECOND 5 /* one full disk made libdb say 15,000 lines */
@@ -42,8 +47,13 @@
 struct env {
 	DB_ENV *db;
 	struct dir dir;
-	uint32_t checkpoint_bytes;
+	char *home;	     /* the directory by its full name; libdb opens files by path for ever, and the process may chdir */
+	bool encrypted;
+	uint32_t checkpoint_bytes, log_file_bytes;
+	uint64_t max_log_bytes, min_free;
 	uint32_t oldest_log; /* number of the oldest log file that may be there */
+	struct base base;    /* the copy under way */
+	uint32_t base_again; /* after a copy failed: not before the log has come to this file */
 	bool dead;	     /* DB_RUNRECOVERY was seen */
 	bool lag;	     /* something committed may not be on stable storage */
 	/* reports */
@@ -179,9 +189,9 @@ at_least(uint32_t v, uint32_t min)
 static int
 db_open(struct env *e, const struct store_options *opt)
 {
-	uint32_t log_file = at_least(opt->log_file_bytes, LOG_FILE_MIN);
+	uint32_t log_file = e->log_file_bytes;
 	uint32_t log_buffer = log_file / 4 < LOG_BUFFER_MAX ? log_file / 4 : LOG_BUFFER_MAX;
-	char *home;
+	char phrase[KEY_PHRASE_LEN + 1];
 	DB_ENV *db;
 	int ret;
 
@@ -195,12 +205,73 @@ db_open(struct env *e, const struct store_options *opt)
 	    (ret = db->set_lg_max(db, log_file)) != 0 || (ret = db->set_lg_bsize(db, log_buffer)) != 0 ||
 	    (ret = db->set_lg_filemode(db, S_IRUSR | S_IWUSR)) != 0 || (ret = db->log_set_config(db, DB_LOG_DSYNC, 1)) != 0)
 		return ret;
-	if ((home = realpath(e->dir.path, NULL)) == NULL) /* libdb opens files by path for ever; the process may chdir */
-		return errno;
-	ret = db->open(db, home, DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL | DB_INIT_LOG | DB_INIT_TXN | DB_RECOVER,
-		       S_IRUSR | S_IWUSR);
-	free(home);
-	return ret;
+	if (opt->key != NULL) {
+		key_phrase(opt->key, phrase);
+		ret = db->set_encrypt(db, phrase, DB_ENCRYPT_AES);
+		explicit_bzero(phrase, sizeof(phrase));
+		if (ret != 0)
+			return ret;
+	}
+	return db->open(db, e->home,
+			DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL | DB_INIT_LOG | DB_INIT_TXN |
+				(opt->rebuild ? DB_RECOVER_FATAL : DB_RECOVER),
+			S_IRUSR | S_IWUSR);
+}
+
+/* Opens it; when recovery finds no space, gives the ballast up and tries once more. */
+static enum store_err
+db_open_with_room(struct env *e, const struct store_options *opt, char *why, size_t why_len)
+{
+	enum store_err err = STORE_OK;
+	int ret;
+
+	for (int attempt = 0; attempt < 2; attempt++) {
+		hooks_forget();
+		e->first_error[0] = '\0';
+		if ((ret = db_open(e, opt)) == 0)
+			return STORE_OK;
+		err = env_error(e, ret);
+		if (err == STORE_IO && env_full())
+			err = STORE_NOSPACE; /* libdb gave up, but we know why */
+		(void)snprintf(why, why_len, "cannot recover %s: %s%s%s", e->dir.path,
+			       err == STORE_NOSPACE ? "disk full" : db_strerror(ret), e->first_error[0] != '\0' ? ": " : "",
+			       e->first_error);
+		if (err != STORE_NOSPACE || attempt > 0 || !dir_ballast_drop(&e->dir))
+			return err;
+		env_report(e, "disk full: the ballast is given up for recovery");
+		if (e->db != NULL)
+			(void)e->db->close(e->db, 0);
+		e->db = NULL;
+		e->dead = false;
+	}
+	return err;
+}
+
+/* The directory is ours and in order: opens the environment. */
+static enum store_err
+env_recover(struct env *e, const struct store_options *opt, char *why, size_t why_len)
+{
+	enum store_err err;
+
+	if (!opt->rebuild && dir_marked(&e->dir) == DIR_MOVED) {
+		(void)snprintf(why, why_len, "a recovery of %s was interrupted, its tables are in %s/aside-*", e->dir.path, e->dir.path);
+		return STORE_CORRUPT;
+	}
+	err = key_check(&e->dir, opt->key, why, why_len);
+	if (err == STORE_NOSPACE && dir_ballast_drop(&e->dir))
+		err = key_check(&e->dir, opt->key, why, why_len);
+	if (err != STORE_OK)
+		return err;
+	if ((e->home = realpath(e->dir.path, NULL)) == NULL) {
+		(void)snprintf(why, why_len, "cannot find %s: %s", e->dir.path, strerror(errno));
+		return STORE_IO;
+	}
+	if ((err = db_open_with_room(e, opt, why, why_len)) != STORE_OK)
+		return err;
+	if (base_clean(&e->dir, e->home) != 0 || dir_each(&e->dir, oldest_log_cb, &e->oldest_log) != 0)
+		e->oldest_log = 1; /* only costs a copy */
+	dir_ballast_make(&e->dir, e->min_free);
+	return STORE_OK;
 }
 
 enum store_err
@@ -208,7 +279,6 @@ env_open(const struct store_options *opt, struct env **out, char *why, size_t wh
 {
 	struct env *e = calloc(1, sizeof(*e));
 	enum store_err err = STORE_NOMEM;
-	int ret;
 
 	*out = NULL;
 	(void)snprintf(why, why_len, "%s", "out of memory");
@@ -217,21 +287,18 @@ env_open(const struct store_options *opt, struct env **out, char *why, size_t wh
 	e->dir = (struct dir){ .fd = -1, .lock_fd = -1, .ballast_bytes = opt->ballast_bytes };
 	e->on_error = opt->on_error;
 	e->on_error_arg = opt->on_error_arg;
+	e->encrypted = opt->key != NULL;
+	e->log_file_bytes = at_least(opt->log_file_bytes, LOG_FILE_MIN);
+	e->max_log_bytes = opt->max_log_bytes;
+	e->min_free = opt->min_free;
 	e->checkpoint_bytes = at_least(opt->checkpoint_bytes, CHECKPOINT_MIN);
 	if ((e->dir.path = strdup(opt->dir)) == NULL)
 		goto fail;
 	if ((err = dir_open(&e->dir, why, why_len)) != STORE_OK || (err = dir_lock(&e->dir, why, why_len)) != STORE_OK ||
 	    (err = dir_settle(&e->dir, why, why_len)) != STORE_OK)
 		goto fail;
-	hooks_forget();
-	if ((ret = db_open(e, opt)) != 0) {
-		err = env_error(e, ret);
-		(void)snprintf(why, why_len, "cannot recover %s: %s%s%s", e->dir.path, db_strerror(ret),
-			       e->first_error[0] != '\0' ? ": " : "", e->first_error);
+	if ((err = env_recover(e, opt, why, why_len)) != STORE_OK)
 		goto fail;
-	}
-	if (dir_each(&e->dir, oldest_log_cb, &e->oldest_log) != 0)
-		e->oldest_log = 1; /* only costs a checkpoint */
 	(void)snprintf(why, why_len, "%s", "");
 	*out = e;
 	return STORE_OK;
@@ -245,8 +312,10 @@ env_close(struct env *e)
 {
 	if (e == NULL)
 		return;
+	base_abandon(&e->base);
 	if (e->db != NULL)
 		(void)e->db->close(e->db, 0);
+	free(e->home);
 	dir_close(&e->dir);
 	free(e);
 }
@@ -273,7 +342,8 @@ env_table(struct env *e, const char *name, DB **out)
 	(void)snprintf(file, sizeof(file), "%s.db", name);
 	if ((ret = db_create(&db, e->db, 0)) != 0)
 		return env_error(e, ret);
-	if ((ret = db->set_pagesize(db, PAGE_BYTES)) == 0 && (ret = db->set_flags(db, DB_CHKSUM)) == 0)
+	if ((ret = db->set_pagesize(db, PAGE_BYTES)) == 0 && (ret = db->set_flags(db, DB_CHKSUM)) == 0 &&
+	    (!e->encrypted || (ret = db->set_flags(db, DB_ENCRYPT)) == 0))
 		ret = db->open(db, NULL, file, NULL, DB_BTREE, DB_CREATE | DB_AUTO_COMMIT, S_IRUSR | S_IWUSR);
 	if (ret != 0)
 		(void)db->close(db, 0);
@@ -315,17 +385,38 @@ env_abort(struct env *e, DB_TXN *txn)
 
 /* ---- log and checkpoints ---- */
 
-/* Removes the log files that a checkpoint just made superfluous, and makes sure they do not come back. */
-static int
-remove_logs(struct env *e, uint32_t newest)
+/* Has the log grown to where it should be cut? */
+static bool
+log_is_long(const struct env *e, uint32_t newest, bool drained)
 {
-	int ret = e->db->log_archive(e->db, NULL, DB_ARCH_REMOVE);
+	uint64_t bytes = (uint64_t)(newest - e->oldest_log) * e->log_file_bytes, limit = e->max_log_bytes, tables;
 
-	if (ret == 0 && hooks_io.fsync(e->dir.fd) == -1)
-		ret = errno;
-	if (ret == 0)
-		e->oldest_log = newest;
-	return ret;
+	if (drained)
+		limit = DRAINED_LOGS * (uint64_t)e->log_file_bytes;
+	if (newest < e->base_again || limit == 0 || bytes < limit)
+		return false;
+	/* Copying the tables for less log than they have bytes would write more than it saves, and a disk without room for the copy
+	 * keeps its log. */
+	tables = base_table_bytes(&e->dir);
+	return bytes >= tables && dir_free(&e->dir) / 2 > tables;
+}
+
+/* Goes on with the copy of the tables; when it is done, the log before it goes.  A copy that fails is tried again a log file later:
+ * until then the log is longer, no more. */
+static void
+base_go_on(struct env *e, uint32_t newest)
+{
+	char text[160];
+	bool done;
+	int err = base_step(&e->base, BASE_STEP, &done);
+
+	if (err == 0 && done && (err = base_clean(&e->dir, e->home)) == 0)
+		e->oldest_log = e->base.first_log;
+	if (err == 0)
+		return;
+	e->base_again = newest + 1;
+	(void)snprintf(text, sizeof(text), "cannot copy the tables to shorten the log: %s", strerror(err));
+	env_report(e, text);
 }
 
 enum store_err
@@ -334,7 +425,7 @@ env_checkpoint(struct env *e, bool force, bool drained)
 	DB_LOG_STAT *st;
 	uint64_t since;
 	uint32_t newest;
-	bool remove;
+	bool shorten;
 	int ret;
 
 	if ((ret = e->db->log_stat(e->db, &st, 0)) != 0)
@@ -342,13 +433,35 @@ env_checkpoint(struct env *e, bool force, bool drained)
 	since = ((uint64_t)st->st_wc_mbytes << 20) + st->st_wc_bytes;
 	newest = st->st_cur_file;
 	free(st);
-	remove = drained && newest > e->oldest_log;
-	if (!force && !remove && since < e->checkpoint_bytes)
-		return STORE_OK;
-	ret = e->db->txn_checkpoint(e->db, 0, 0, remove ? DB_FORCE : 0);
-	if (ret == 0)
+	shorten = !e->base.active && log_is_long(e, newest, drained);
+	if (force || shorten || since >= e->checkpoint_bytes) {
+		if ((ret = e->db->txn_checkpoint(e->db, 0, 0, shorten ? DB_FORCE : 0)) != 0)
+			return env_error(e, ret);
 		e->lag = false;
-	if (ret == 0 && remove)
-		ret = remove_logs(e, newest);
-	return env_error(e, ret);
+	}
+	if (shorten && base_begin(&e->base, &e->dir, e->home, newest) != 0)
+		e->base_again = newest + 1;
+	if (e->base.active)
+		base_go_on(e, newest);
+	dir_ballast_make(&e->dir, e->min_free);
+	return STORE_OK;
+}
+
+void
+env_set_min_free(struct env *e, uint64_t min_free)
+{
+	e->min_free = min_free;
+}
+
+void
+env_mark_damaged(struct env *e)
+{
+	dir_mark(&e->dir, "");
+}
+
+void
+env_give_ballast(struct env *e)
+{
+	if (dir_ballast_drop(&e->dir))
+		env_report(e, "disk full: the ballast is given up, no new records are taken until there is room");
 }

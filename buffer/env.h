@@ -44,8 +44,9 @@ bool env_full(void);
 /* Has Berkeley DB given up (DB_RUNRECOVERY)?  Then nothing but env_close is of use. */
 bool env_dead(const struct env *e);
 
-/* Checkpoints if forced or if checkpoint_bytes of log were written since the last one.  drained: nothing in the tables may need
- * the old log any more; then log files before the newest are removed.  No transaction may be open. */
+/* Checkpoints if forced or if checkpoint_bytes of log were written since the last one; bounds the log, to max_log_bytes or, with
+ * nothing waiting (drained), to a few files, by copying the tables a piece a call (base.h); makes the ballast if it is missing and there
+ * is room.  No transaction may be open. */
 STORE_MUSTCHECK enum store_err env_checkpoint(struct env *e, bool force, bool drained);
 
 /* Bytes of disk that the directory's files take, and its logs of them. */
@@ -53,6 +54,14 @@ STORE_MUSTCHECK enum store_err env_disk_bytes(const struct env *e, uint64_t *out
 
 /* Bytes that the file system has left for this user; UINT64_MAX if that cannot be told. */
 uint64_t env_disk_free(const struct env *e);
+
+void env_set_min_free(struct env *e, uint64_t min_free);
+
+/* Leaves word that pages are damaged: the next start begins with a look at all of them (ladder.h). */
+void env_mark_damaged(struct env *e);
+
+/* The disk is full: gives the ballast up. */
+void env_give_ballast(struct env *e);
 
 /* Is the ballast in its place, or none wanted? */
 bool env_ballast(const struct env *e);

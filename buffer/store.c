@@ -75,8 +75,13 @@ store_fail(struct store *s, enum store_err err)
 {
 	if (err == STORE_OK || err == STORE_NOTFOUND)
 		return err;
-	if (env_dead(s->env) || (s->txn != NULL && (err == STORE_IO || err == STORE_CORRUPT)))
+	if (err == STORE_NOSPACE)
+		env_give_ballast(s->env);
+	if (env_dead(s->env) || (s->txn != NULL && (err == STORE_IO || err == STORE_CORRUPT))) {
+		if (s->latched == STORE_OK && err == STORE_CORRUPT)
+			env_mark_damaged(s->env);
 		s->latched = err;
+	}
 	if (s->txn != NULL && s->txn_err == STORE_OK)
 		s->txn_err = err;
 	return err;
@@ -103,8 +108,8 @@ store_has_room(const struct store *s, const struct tally_row *row, uint32_t len)
 	if (passes(s->txn_bytes, len, s->max_bytes) || passes(row->bytes, len, s->max_bytes_per_file))
 		return false;
 	/* A page and the log of it: twice the bytes. */
-	return s->min_free == 0 || s->disk_free == UINT64_MAX ||
-	       (env_ballast(s->env) && s->disk_free >= s->min_free + 2 * (added + len));
+	return env_ballast(s->env) &&
+	       (s->min_free == 0 || s->disk_free == UINT64_MAX || s->disk_free >= s->min_free + 2 * (added + len));
 }
 
 void
@@ -113,6 +118,8 @@ store_set_bounds(struct store *s, uint64_t max_bytes, uint64_t max_bytes_per_fil
 	s->max_bytes = max_bytes;
 	s->max_bytes_per_file = max_bytes_per_file;
 	s->min_free = min_free;
+	if (s->env != NULL)
+		env_set_min_free(s->env, min_free);
 }
 
 uint8_t *
@@ -133,13 +140,13 @@ store_scratch(struct store *s, size_t len)
 
 /* ---- open and close ---- */
 
+/* One of the store's own values, in a transaction of its own. */
 static enum store_err
-write_format(struct store *s)
+write_own(struct store *s, const char *key, size_t key_len, uint64_t val)
 {
 	enum store_err err = store_begin(s);
 
-	if (err == STORE_OK &&
-	    (err = store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT)) == STORE_OK)
+	if (err == STORE_OK && (err = store_own_put(s, key, key_len, val)) == STORE_OK)
 		return store_commit(s, true);
 	store_abort(s);
 	return err;
@@ -157,7 +164,7 @@ check_format(struct store *s, char *why, size_t why_len)
 			(void)snprintf(why, why_len, "%s", "the buffer has records but its meta table names no format");
 			return STORE_CORRUPT;
 		}
-		return write_format(s);
+		return write_own(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT);
 	}
 	if (err == STORE_OK && (format == 0 || format > STORE_FORMAT)) {
 		(void)snprintf(why, why_len, "the buffer has format %llu, this program knows up to %d", (unsigned long long)format,
@@ -166,7 +173,7 @@ check_format(struct store *s, char *why, size_t why_len)
 	}
 	/* Format 2 added runs to what format 1 had, so the old records stay as they are; who knows format 1 only must not open it. */
 	if (err == STORE_OK && format < STORE_FORMAT)
-		return write_format(s);
+		return write_own(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT);
 	return err;
 }
 
@@ -186,14 +193,26 @@ open_tables(struct store *s, char *why, size_t why_len)
 {
 	static const char *const names[] = { "files", "names", "changesets", "tokens" };
 	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens };
+	const size_t ntable = sizeof(names) / sizeof(names[0]);
+	uint64_t made = 0;
 	enum store_err err;
 
 	if ((err = open_table(s, "meta", &s->meta, why, why_len)) != STORE_OK || (err = check_format(s, why, why_len)) != STORE_OK)
 		return err;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	err = store_own_get(s, STORE_KEY_TABLES, sizeof(STORE_KEY_TABLES) - 1, &made);
+	if (err != STORE_OK && err != STORE_NOTFOUND)
+		return err;
+	for (size_t i = 0; i < ntable; i++) {
+		/* A table that is gone is not quietly made anew. */
+		if (i < made && !env_table_exists(s->env, names[i])) {
+			(void)snprintf(why, why_len, "the table %s.db is missing", names[i]);
+			return STORE_CORRUPT;
+		}
 		if ((err = open_table(s, names[i], tables[i], why, why_len)) != STORE_OK)
 			return err;
 	}
+	if (made < ntable && (err = write_own(s, STORE_KEY_TABLES, sizeof(STORE_KEY_TABLES) - 1, ntable)) != STORE_OK)
+		return err;
 	err = store_own_get(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, &s->next_id);
 	if (err == STORE_NOTFOUND)
 		s->next_id = 1;
@@ -380,6 +399,8 @@ store_checkpoint(struct store *s, bool force)
 	if (s->held)
 		return STORE_OK;
 	err = env_checkpoint(s->env, force, s->tally.n == 0 && !s->damaged);
+	if (err == STORE_NOSPACE)
+		env_give_ballast(s->env);
 	if (err == STORE_IO || err == STORE_CORRUPT)
 		s->latched = err;
 	return err;

@@ -46,6 +46,7 @@ struct store_options {
 	uint64_t min_free;	    /* appends leave this much of the disk free; 0 = no bound */
 	uint64_t ballast_bytes;	    /* kept allocated in a file that is given up when recovery or a commit finds no space; 0 = none */
 	uint64_t max_log_bytes;	    /* of log kept while there is a backlog (FORMAT, "The base"); 0 = no bound */
+	bool rebuild;		    /* recover from all logs (DB_RECOVER_FATAL): for the ladder (ladder.h) only */
 	const uint8_t *key;	    /* STORE_KEY_BYTES random bytes: the buffer is encrypted.  NULL: it is not.  Copied */
 	uint32_t cache_bytes;	    /* Berkeley DB cache */
 	uint32_t log_file_bytes;    /* size of one log file */

@@ -18,6 +18,7 @@
 /* Keys of the store's own values in the meta table begin with a NUL byte; a caller's may not. */
 #define STORE_KEY_FORMAT "\0format"
 #define STORE_KEY_NEXT_ID "\0next-id"
+#define STORE_KEY_TABLES "\0tables"
 
 #define STORE_CHANGESET_KEY 16 /* bytes of a key in changesets: file id, client version */
 
