@@ -249,6 +249,8 @@ merge(struct store_file *f, const struct store_file *in)
 	raise(&f->final_client_version, &f->final_server_version, in->final_client_version, in->final_server_version);
 	raise(&f->held_client_version, &f->held_server_version, in->held_client_version, in->held_server_version);
 	raise(&f->held_client_version, &f->held_server_version, f->upstream_client_version, f->upstream_server_version);
+	if (in->offered_client_version > f->offered_client_version)
+		f->offered_client_version = in->offered_client_version;
 	if (in->locked_server_version > f->locked_server_version)
 		f->locked_server_version = in->locked_server_version;
 	if (in->download_server_version > f->download_server_version) {
@@ -276,7 +278,8 @@ admin_import_end(struct admin_op *op)
 	    (err = store_begin(op->s)) != STORE_OK)
 		return err;
 	was = (enum store_file_state)f.state_code;
-	moved = in.ack == STORE_ACK_RELAY && in.backlog_records > 0 && f.upstream_client_version > in.upstream_client_version;
+	moved = in.ack == STORE_ACK_RELAY && in.backlog_records > 0 && f.upstream_client_version > in.upstream_client_version &&
+		f.upstream_client_version > in.offered_client_version;
 	merge(&f, &in);
 	if (conflict)
 		admin_set_state(&f, STORE_FILE_CONFLICT, 0, "the import has other bytes under a client_version that is held here");

@@ -444,6 +444,8 @@ file_take_back(struct file *f)
 {
 	if (f->state != STORE_FILE_EXPORTED || f->upstream.client_version < f->stored.client_version || file_owes(f))
 		return;
+	if (f->stored.client_version > f->offered)
+		f->offered = f->stored.client_version; /* by whoever imported it */
 	file_set_state(f, STORE_FILE_OK, 0, "");
 	f->aside = false;
 	file_acked(f, f->upstream);

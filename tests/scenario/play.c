@@ -16,6 +16,8 @@
  *
  *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions hold (text.h)
  *	NAME ! COMMAND [-> COND...]	the answer must be "fail"
+ *					of a daemon, running or not: a command of holdfastctl, "relay buffer list -> files==1"; exit
+ *					status 0 or 1 is "ok", and the fields are those of its JSON, the last object's first
  *	until MS NAME COMMAND -> COND...	again and again, until they hold
  *	let VAR VALUE			$VAR in later lines
  *	let VAR FIELD of NAME COMMAND	a field of the answer

@@ -18,6 +18,7 @@
 #include "tests/peer/cert.h"
 
 #include "tests/scenario/config.h"
+#include "tests/scenario/ctl.h"
 #include "tests/scenario/fail.h"
 #include "tests/scenario/stage.h"
 #include "tests/scenario/volume.h"
@@ -223,6 +224,8 @@ answer_ms(const char *command)
 	return ANSWER_MS;
 }
 
+static bool ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX]);
+
 bool
 stage_ask(struct member *m, const char *command, char answer[TEXT_MAX])
 {
@@ -230,7 +233,7 @@ stage_ask(struct member *m, const char *command, char answer[TEXT_MAX])
 	int got;
 
 	if (m->kind == HOLDFAST)
-		fail("%s is a daemon, it takes no commands", m->proc.name);
+		return ask_daemon(m, command, answer);
 	if (!proc_alive(&m->proc))
 		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
 	if (!proc_say(&m->proc, command))
@@ -354,6 +357,22 @@ static void
 state_folder(const struct member *m, char path[TEXT_MAX])
 {
 	snprintf(path, TEXT_MAX, "%.300s/%s.%s", st.dir, m->proc.name, m->has_volume ? "volume/state" : "state");
+}
+
+/* A daemon is asked through holdfastctl, which lies beside it. */
+static bool
+ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX])
+{
+	char path[PATH_MAX + 8], state[TEXT_MAX];
+	bool ok;
+
+	find_program(m, path);
+	strcat(path, "ctl");
+	state_folder(m, state);
+	ok = ctl_ask(path, state, command, answer);
+	if (st.opt.verbose)
+		printf("  %s: %s\n  %s\n", m->proc.name, command, answer);
+	return ok;
 }
 
 static void
