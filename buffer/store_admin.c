@@ -178,8 +178,8 @@ store_compact(struct store *s, struct store_compaction *c, uint32_t max_pages)
 {
 	DB *const tables[] = { s->changesets, s->files, s->names, s->tokens, s->meta };
 	DB_COMPACT data = { .compact_pages = max_pages };
-	uint8_t k[KEY_LEN];
-	DBT start = store_dbt(k, sizeof(k)), end = { 0 };
+	uint8_t k[KEY_LEN], e[KEY_LEN];
+	DBT start = store_dbt(k, sizeof(k)), end = { .data = e, .ulen = sizeof(e), .flags = DB_DBT_USERMEM };
 	enum store_err err = store_may_read(s);
 	DB *db;
 	int ret;
@@ -196,12 +196,12 @@ store_compact(struct store *s, struct store_compaction *c, uint32_t max_pages)
 			  c->table == 0 ? &end : NULL);
 	c->pages_freed += data.compact_pages_truncated;
 	/* The end of the table, or nothing was left to do. */
-	if (ret == 0 && (c->table != 0 || end.size != KEY_LEN || memcmp(end.data, k, KEY_LEN) <= 0)) {
+	if (ret == 0 && (c->table != 0 || end.size != KEY_LEN || memcmp(e, k, KEY_LEN) <= 0)) {
 		c->table++;
 		c->id = c->version = 0;
 	} else if (ret == 0) {
-		c->id = be_get64(end.data);
-		c->version = be_get64((uint8_t *)end.data + 8);
+		c->id = be_get64(e);
+		c->version = be_get64(e + 8);
 	}
 	c->done = c->table == sizeof(tables) / sizeof(tables[0]);
 	if (ret == 0 && c->done)

@@ -15,7 +15,9 @@
 #include "relay/ctl/ctl.h"
 #include "relay/word.h"
 
-static bool json_output; /* for ctl_die, which knows no struct ctl */
+/* For ctl_die, which knows no struct ctl. */
+static bool json_output;
+static struct source *open_source; /* closed before the program ends, whatever happens: it may be the store */
 
 static void
 usage(FILE *out)
@@ -40,6 +42,7 @@ void
 ctl_die(int status, const char *fmt, ...)
 {
 	struct json j = { 0 };
+	struct source *source;
 	char text[1024];
 	va_list ap;
 
@@ -47,6 +50,9 @@ ctl_die(int status, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "holdfastctl: %s\n", text);
+	source = open_source;
+	open_source = NULL; /* what fails in closing it comes here again */
+	source_close(source);
 	if (json_output) {
 		json_begin(&j);
 		json_str(&j, "error", text);
@@ -167,9 +173,11 @@ run(struct ctl *c, ctl_command *command)
 	c->src = source_open(c->opt, &status, why, sizeof(why));
 	if (c->src == NULL)
 		ctl_die(status, "%s", why);
+	open_source = c->src;
 	json_begin(&c->end);
 	json_bool(&c->end, "live", source_is_live(c->src));
 	command(c);
+	open_source = NULL;
 	source_close(c->src);
 	json_str(&c->end, "status", "ok");
 	json_u64(&c->end, "exit", (uint64_t)c->status);
