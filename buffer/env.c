@@ -10,9 +10,9 @@
  *     written through it, so all files are synced before recovery builds on them.
  *   - Regions are private memory (DB_PRIVATE): nothing stale to join, and an flock keeps other processes out.
  *   - No lock subsystem: one thread, and reads inside a transaction use it.  So a transaction's size costs no memory.
- *   - When the write that starts a new log file finds no space, libdb 5.3 reports the commit as done though nothing was written
- *     (__log_flush_commit takes "another file" for "a later file").  env_commit sees that a write failed and flushes again; if that
- *     fails too, the caller gets the error, while the transaction stands in memory and a later durable commit makes it so. */
+ *   - When a new log file cannot be begun (no space, no descriptor, no memory), libdb 5.3 reports the commit as done though nothing
+ *     was written (__log_flush_commit takes "another file" for "a later file").  So env_commit flushes after every durable commit;
+ *     if that fails, the caller gets the error, while the transaction stands in memory and a later durable commit makes it so. */
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -55,7 +55,6 @@ struct env {
 	struct base base;    /* the copy under way */
 	uint32_t base_again; /* after a copy failed: not before the log has come to this file */
 	bool dead;	     /* DB_RUNRECOVERY was seen */
-	bool lag;	     /* something committed may not be on stable storage */
 	/* reports */
 	void (*on_error)(void *arg, const char *text);
 	void *on_error_arg;
@@ -361,17 +360,15 @@ env_begin(struct env *e, DB_TXN **out)
 enum store_err
 env_commit(struct env *e, DB_TXN *txn, bool durable, bool *kept)
 {
-	unsigned failures = hooks_failures();
 	int ret = txn->commit(txn, durable ? DB_TXN_SYNC : DB_TXN_NOSYNC);
 
 	*kept = ret == 0;
 	if (ret != 0)
 		return env_error(e, ret);
-	if (!durable || hooks_failures() != failures)
-		e->lag = true;
-	/* Also when this transaction wrote nothing: then its commit did not flush what went before. */
-	if (durable && e->lag && (ret = e->db->log_flush(e->db, NULL)) == 0)
-		e->lag = false;
+	/* Always: this transaction may have written nothing, and then its commit did not flush what went before; and a commit is
+	 * not to be believed (see above).  It costs nothing when all is flushed. */
+	if (durable)
+		ret = e->db->log_flush(e->db, NULL);
 	if (ret == 0)
 		hooks_forget();
 	return env_error(e, ret);
@@ -434,11 +431,9 @@ env_checkpoint(struct env *e, bool force, bool drained)
 	newest = st->st_cur_file;
 	free(st);
 	shorten = !e->base.active && log_is_long(e, newest, drained);
-	if (force || shorten || since >= e->checkpoint_bytes) {
-		if ((ret = e->db->txn_checkpoint(e->db, 0, 0, shorten ? DB_FORCE : 0)) != 0)
-			return env_error(e, ret);
-		e->lag = false;
-	}
+	if ((force || shorten || since >= e->checkpoint_bytes) &&
+	    (ret = e->db->txn_checkpoint(e->db, 0, 0, shorten ? DB_FORCE : 0)) != 0)
+		return env_error(e, ret);
 	if (shorten && base_begin(&e->base, &e->dir, e->home, newest) != 0)
 		e->base_again = newest + 1;
 	if (e->base.active)

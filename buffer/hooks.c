@@ -29,7 +29,6 @@ struct hooks_io hooks_io = { open, write, fdatasync, rename };
 int (*hooks_unlink)(const char *path) = unlink;
 
 static void (*fatal_cb)(const char *text);
-static _Atomic unsigned failures;
 static _Atomic int last_error;
 
 static _Noreturn void
@@ -48,7 +47,6 @@ static void
 note(int err)
 {
 	atomic_store(&last_error, err);
-	atomic_fetch_add(&failures, 1);
 	errno = err;
 }
 
@@ -66,6 +64,17 @@ open_retry(const char *path, int flags, int mode)
 	do
 		fd = hooks_io.open(path, flags | O_CLOEXEC, mode);
 	while (fd == -1 && errno == EINTR);
+	return fd;
+}
+
+/* As open_retry; a failure other than an answer is remembered. */
+static int
+open_noted(const char *path, int flags, int mode)
+{
+	int fd = open_retry(path, flags, mode);
+
+	if (fd == -1 && errno != ENOENT && errno != EEXIST)
+		note(errno);
 	return fd;
 }
 
@@ -100,20 +109,17 @@ hook_open(const char *path, int flags, ...)
 	va_list ap;
 
 	if ((flags & O_CREAT) == 0)
-		return open_retry(path, flags, 0);
+		return open_noted(path, flags, 0);
 	va_start(ap, flags);
 	mode = va_arg(ap, int);
 	va_end(ap);
 	if ((flags & O_EXCL) == 0) {
-		fd = open_retry(path, flags & ~O_CREAT, 0);
+		fd = open_noted(path, flags & ~O_CREAT, 0);
 		if (fd != -1 || errno != ENOENT)
 			return fd;
 	}
-	if ((fd = open_retry(path, flags, mode)) == -1) {
-		if (errno != EEXIST)
-			note(errno);
+	if ((fd = open_noted(path, flags, mode)) == -1)
 		return -1;
-	}
 	err = fchmod(fd, S_IRUSR | S_IWUSR) == -1 ? errno : sync_parent(path);
 	if (err == 0)
 		return fd;
@@ -205,12 +211,6 @@ hooks_install(void (*on_fatal)(const char *text))
 
 	fatal_cb = on_fatal;
 	(void)pthread_once(&once, install);
-}
-
-unsigned
-hooks_failures(void)
-{
-	return atomic_load(&failures);
 }
 
 int

@@ -19,9 +19,6 @@ extern int (*hooks_unlink)(const char *path); /* used by the store itself; libdb
 /* To be called before db_env_create.  on_fatal (may be NULL) is called before the process is aborted; the last one given counts. */
 void hooks_install(void (*on_fatal)(const char *text));
 
-/* Count of failed calls so far: compare two values to see whether one failed between. */
-unsigned hooks_failures(void);
-
 /* The error number of the last failed call since hooks_forget; 0 = none failed. */
 int hooks_last_error(void);
 void hooks_forget(void);
