@@ -16,6 +16,7 @@ struct walker {
 	const struct walk_plan *plan;
 	struct store *s;
 	uint64_t seed, serial; /* of the transaction that is open, or was last */
+	uint64_t kept;	       /* of the last that stands */
 };
 
 uint64_t
@@ -56,6 +57,17 @@ say(const struct walker *w, enum walk_said said, uint64_t n, uint64_t value)
 	struct walk_report r = { said, (uint32_t)n, w->serial, value };
 
 	w->plan->say(&r);
+}
+
+static const struct walk_plan *walking; /* on_fatal has no argument */
+
+static void
+say_fatal(const char *text)
+{
+	const struct walk_report r = { .said = WALK_FATAL };
+
+	(void)text;
+	walking->say(&r);
 }
 
 static enum store_err
@@ -165,13 +177,20 @@ fill(struct walker *w, uint64_t lot, bool *durable)
 	return err;
 }
 
+/* What stands in memory is on stable storage. */
+static void
+say_durable(const struct walker *w)
+{
+	struct walk_report r = { .said = WALK_DURABLE, .serial = w->kept };
+
+	w->plan->say(&r);
+}
+
 /* Was the transaction that failed undone?  A latched store cannot tell. */
 static void
 find_out(struct walker *w)
 {
-	uint64_t serial;
-
-	if (serial_read(w->s, &serial) == STORE_OK && serial != w->serial)
+	if (serial_read(w->s, &w->kept) == STORE_OK && w->kept != w->serial)
 		say(w, WALK_VOID, 0, 0);
 }
 
@@ -192,10 +211,13 @@ step_transaction(struct walker *w, uint64_t lot)
 		err = store_commit(w->s, durable);
 	else
 		store_abort(w->s);
-	if (err != STORE_OK)
+	if (err != STORE_OK) {
 		find_out(w);
-	else if (durable)
-		say(w, WALK_DURABLE, 0, 0);
+		return err;
+	}
+	w->kept = w->serial;
+	if (durable)
+		say_durable(w);
 	return err;
 }
 
@@ -206,7 +228,7 @@ step_checkpoint(struct walker *w)
 	enum store_err err = store_checkpoint(w->s, force);
 
 	if (err == STORE_OK && force)
-		say(w, WALK_DURABLE, 0, 0);
+		say_durable(w);
 	return err;
 }
 
@@ -216,10 +238,14 @@ walk(const struct walk_plan *plan)
 	struct walker w = { .plan = plan, .seed = plan->seed };
 	struct store_options opt = walk_options(plan->dir);
 	char why[400];
-	enum store_err err = store_open(&opt, &w.s, why, sizeof(why));
+	enum store_err err;
 
+	walking = plan;
+	opt.on_fatal = say_fatal;
+	err = store_open(&opt, &w.s, why, sizeof(why));
 	if (err == STORE_OK)
 		err = serial_read(w.s, &w.serial);
+	w.kept = w.serial;
 	if (err != STORE_OK) {
 		say(&w, WALK_ERROR, err, 0);
 		return;
@@ -231,12 +257,12 @@ walk(const struct walk_plan *plan)
 		err = lot < 100 ? step_transaction(&w, lot) : step_checkpoint(&w);
 		if (err != STORE_OK)
 			say(&w, WALK_ERROR, err, 0);
-		if (err == STORE_IO || err == STORE_CORRUPT)
-			return; /* latched: the process should stop */
+		if (err == STORE_IO || err == STORE_CORRUPT || err == STORE_NOMEM)
+			return; /* latched, or libdb has no memory and cannot be relied on: the process should stop */
 	}
 	if (plan->close) {
 		store_close(w.s);
-		say(&w, WALK_DURABLE, 0, 0);
+		say_durable(&w);
 	}
 }
 

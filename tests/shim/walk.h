@@ -45,8 +45,8 @@ struct walk_plan {
 	void (*say)(const struct walk_report *r);
 };
 
-/* Opens the store and walks.  Steps that fail for want of space or memory are followed by others; when the store is latched, or cannot
- * be opened, the walk ends.  The store is not closed then. */
+/* Opens the store and walks.  Steps that fail for want of space are followed by others; when the store is latched, memory is out, or
+ * it cannot be opened, the walk ends.  The store is not closed then. */
 void walk(const struct walk_plan *plan);
 
 /* Options of a small store: many checkpoints and log files in little time. */
