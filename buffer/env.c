@@ -330,6 +330,16 @@ env_table_exists(const struct env *e, const char *name)
 	return faccessat(e->dir.fd, file, F_OK, 0) == 0;
 }
 
+uint64_t
+env_table_bytes(const struct env *e, const char *name)
+{
+	char file[64];
+	struct stat st;
+
+	(void)snprintf(file, sizeof(file), "%s.db", name);
+	return fstatat(e->dir.fd, file, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 enum store_err
 env_table(struct env *e, const char *name, DB **out)
 {
@@ -440,6 +450,12 @@ env_checkpoint(struct env *e, bool force, bool drained)
 		base_go_on(e, newest);
 	dir_ballast_make(&e->dir, e->min_free);
 	return STORE_OK;
+}
+
+bool
+env_busy(const struct env *e)
+{
+	return e->base.active;
 }
 
 void

@@ -49,6 +49,12 @@ bool env_dead(const struct env *e);
  * is room.  No transaction may be open. */
 STORE_MUSTCHECK enum store_err env_checkpoint(struct env *e, bool force, bool drained);
 
+/* Is a copy of the tables under way, so that env_checkpoint should be called again soon? */
+bool env_busy(const struct env *e);
+
+/* Bytes of the file of a table; 0 if there is none. */
+uint64_t env_table_bytes(const struct env *e, const char *name);
+
 /* Bytes of disk that the directory's files take, and its logs of them. */
 STORE_MUSTCHECK enum store_err env_disk_bytes(const struct env *e, uint64_t *out, uint64_t *logs);
 

@@ -150,8 +150,9 @@ look_at_all(struct store *s)
 	uint64_t id = 0, n = 0, bad;
 	enum store_err err = store_names_check(s, ignore_bad, NULL);
 
-	if (err == STORE_OK && (err = store_each(s, STORE_META, pass_value, &n)) == STORE_OK)
-		err = store_each(s, STORE_TOKENS, pass_value, &n);
+	if (err == STORE_OK && (err = store_each(s, STORE_META, pass_value, &n)) == STORE_OK &&
+	    (err = store_each(s, STORE_TOKENS, pass_value, &n)) == STORE_OK)
+		err = store_each(s, STORE_IDENTS, pass_value, &n);
 	while (err == STORE_OK && (err = store_backlog_after(s, id, &id)) == STORE_OK) {
 		uint64_t after = 0;
 
@@ -165,6 +166,18 @@ look_at_all(struct store *s)
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
+/* An ident in a table that was made anew may have been given out since; none is given twice. */
+static enum store_err
+burn_idents(struct store *s)
+{
+	enum store_err err = store_begin(s);
+
+	if (err == STORE_OK && (err = store_clear(s, STORE_IDENTS)) == STORE_OK)
+		return store_commit(s, true);
+	store_abort(s);
+	return err;
+}
+
 static bool
 open_and_close(const struct store_options *opt, bool look, struct ladder_result *out)
 {
@@ -175,6 +188,8 @@ open_and_close(const struct store_options *opt, bool look, struct ladder_result 
 		return false;
 	if (look && (out->err = look_at_all(s)) != STORE_OK)
 		(void)snprintf(out->why, sizeof(out->why), "pages of the tables are damaged (%s)", store_strerror(out->err));
+	if (out->err == STORE_OK && opt->rebuild && (out->err = burn_idents(s)) != STORE_OK)
+		(void)snprintf(out->why, sizeof(out->why), "cannot empty the table of idents: %s", store_strerror(out->err));
 	store_close(s);
 	return out->err == STORE_OK;
 }

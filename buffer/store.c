@@ -191,8 +191,8 @@ open_table(struct store *s, const char *name, DB **out, char *why, size_t why_le
 static enum store_err
 open_tables(struct store *s, char *why, size_t why_len)
 {
-	static const char *const names[] = { "files", "names", "changesets", "tokens" };
-	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens };
+	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents" };
+	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents };
 	const size_t ntable = sizeof(names) / sizeof(names[0]);
 	uint64_t made = 0;
 	enum store_err err;
@@ -254,7 +254,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 void
 store_close(struct store *s)
 {
-	DB *tables[5];
+	DB *tables[6];
 	bool healthy;
 
 	if (s == NULL)
@@ -268,6 +268,7 @@ store_close(struct store *s)
 	tables[2] = s->changesets;
 	tables[3] = s->tokens;
 	tables[4] = s->meta;
+	tables[5] = s->idents;
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		if (tables[i] != NULL)
 			(void)tables[i]->close(tables[i], healthy ? 0 : DB_NOSYNC);
@@ -387,6 +388,39 @@ store_stat(struct store *s, struct store_stat *out)
 	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);
 }
 
+#define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */
+#define COMPACT_PAGES 256      /* a step: some tens of milliseconds at most */
+
+/* Most of the table is free pages: gives them back to the file system, a step a call.  Not again before it has grown well beyond
+ * what the last time left. */
+static enum store_err
+give_back(struct store *s)
+{
+	uint64_t bytes;
+	enum store_err err;
+
+	if (!s->compacting) {
+		bytes = env_table_bytes(s->env, "changesets");
+		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 || bytes < 2 * s->compacted_bytes)
+			return STORE_OK;
+		s->compaction = (struct store_compaction){ 0 };
+		s->compacting = true;
+	}
+	err = store_compact(s, &s->compaction, COMPACT_PAGES);
+	if (err != STORE_OK || s->compaction.done) {
+		s->compacting = false;
+		s->settle = true;
+		s->compacted_bytes = env_table_bytes(s->env, "changesets");
+	}
+	return err == STORE_NOSPACE ? STORE_OK : err; /* later */
+}
+
+bool
+store_busy(const struct store *s)
+{
+	return s->latched == STORE_OK && !s->held && (s->compacting || s->settle || env_busy(s->env));
+}
+
 enum store_err
 store_checkpoint(struct store *s, bool force)
 {
@@ -398,9 +432,14 @@ store_checkpoint(struct store *s, bool force)
 		return STORE_INVALID;
 	if (s->held)
 		return STORE_OK;
+	s->settle = false;
 	err = env_checkpoint(s->env, force, s->tally.n == 0 && !s->damaged);
+	if (err == STORE_OK && !force)
+		err = give_back(s);
 	if (err == STORE_NOSPACE)
 		env_give_ballast(s->env);
+	if (err == STORE_CORRUPT && s->latched == STORE_OK)
+		env_mark_damaged(s->env);
 	if (err == STORE_IO || err == STORE_CORRUPT)
 		s->latched = err;
 	return err;

@@ -2,7 +2,7 @@
  *
  *   files        one record per client file: identity, cursors, progress, state, backlog counters
  *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
- *   meta, tokens small named values
+ *   meta, tokens, idents  small named values
  *
  * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store may be used
  * by one thread at a time; a callback may read from the store but not write to it.  After STORE_IO or STORE_CORRUPT from a write
@@ -172,7 +172,7 @@ STORE_MUSTCHECK enum store_err store_read(struct store *s, uint64_t id, uint64_t
 
 /* ---- small values ---- */
 
-enum store_table { STORE_META, STORE_TOKENS }; /* keys in STORE_META that begin with a NUL byte are the store's own */
+enum store_table { STORE_META, STORE_TOKENS, STORE_IDENTS }; /* keys in STORE_META that begin with a NUL byte are the store's own */
 #define STORE_KEY_MAX 1400   /* bytes */
 #define STORE_VALUE_MAX 4096 /* bytes */
 
@@ -185,6 +185,9 @@ STORE_MUSTCHECK enum store_err store_del(struct store *s, enum store_table t, co
 STORE_MUSTCHECK enum store_err store_each(struct store *s, enum store_table t,
 					  bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
 					  void *arg);
+/* Removes every value of t, which may not be STORE_META.  Needs a transaction.  Whoever brings an older state of the buffer back (restore,
+ * import, salvage, rebuild) does so with STORE_IDENTS: an ident in it may have been given out since, and none is given twice. */
+STORE_MUSTCHECK enum store_err store_clear(struct store *s, enum store_table t);
 
 /* ---- totals ---- */
 
@@ -199,9 +202,10 @@ struct store_stat {
 };
 STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 
-/* Checkpoints if due by checkpoint_bytes, and removes log files that are no longer needed while the backlog is empty
- * (facts.md: kept until drained).  Call from time to time. */
+/* Checkpoints if due by checkpoint_bytes, bounds the log, gives back space after the backlog was drained, and makes the ballast anew:
+ * each a step a call.  Call from time to time; soon again, also without other work, while store_busy. */
 STORE_MUSTCHECK enum store_err store_checkpoint(struct store *s, bool force);
+bool store_busy(const struct store *s);
 
 /* ---- for the operator's tools (store_admin.c); small steps, so that commits need not wait ---- */
 

@@ -36,12 +36,16 @@ struct run {
 
 struct store {
 	struct env *env;
-	DB *files, *names, *changesets, *meta, *tokens;
+	DB *files, *names, *changesets, *meta, *tokens, *idents;
 	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
 	uint64_t disk_free;	/* when the transaction began */
 	enum store_err latched; /* STORE_OK: healthy */
 	unsigned walking;	/* depth of walks with a callback: no write may happen under them */
 	bool held;		/* store_hold: no checkpoint, no log removed */
+	bool compacting;	/* space is being given back, a step a checkpoint */
+	bool settle;		/* it has just been; the log may be shortened now */
+	struct store_compaction compaction;
+	uint64_t compacted_bytes; /* what changesets.db had after the last time */
 	bool damaged;		/* a file record could not be read: never take the backlog for empty */
 	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
 	size_t scratch_cap;

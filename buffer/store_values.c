@@ -1,4 +1,4 @@
-/* The tables `meta` and `tokens`: small named values, kept as the caller gives them, without a record head.
+/* The tables `meta`, `tokens` and `idents`: small named values, kept as the caller gives them, without a record head.
  *
  * The store's own few numbers live in `meta` too, under keys that begin with a NUL byte; callers can neither see nor touch them. */
 #include <string.h>
@@ -14,6 +14,8 @@ table(const struct store *s, enum store_table t)
 		return s->meta;
 	case STORE_TOKENS:
 		return s->tokens;
+	case STORE_IDENTS:
+		return s->idents;
 	}
 	return NULL;
 }
@@ -101,6 +103,20 @@ store_each(struct store *s, enum store_table t, bool (*each)(void *arg, const vo
 	s->walking--;
 	(void)c->close(c);
 	return ret == DB_NOTFOUND ? STORE_OK : store_db_error(s, ret);
+}
+
+enum store_err
+store_clear(struct store *s, enum store_table t)
+{
+	enum store_err err = store_may_write(s);
+	DB *db = table(s, t);
+	u_int32_t n;
+
+	if (err != STORE_OK)
+		return err;
+	if (db == NULL || t == STORE_META)
+		return STORE_INVALID;
+	return store_db_error(s, db->truncate(db, s->txn, &n, 0));
 }
 
 enum store_err

@@ -107,6 +107,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->offered = rec->offered_client_version;
 	f->downloaded = rec->downloaded;
 	f->on_disk = rec->backlog_records > 0;
+	f->backlog_bytes = rec->backlog_bytes;
 	f->aside = rec->state != STORE_FILE_OK && rec->state != STORE_FILE_REJECTED && rec->state != STORE_FILE_RESTORED;
 	/* ack sticks to the file until its backlog is drained (design section 5) */
 	f->ack = f->on_disk ? rec->ack : (relay->opt->ack == ACK_RELAY ? STORE_ACK_RELAY : STORE_ACK_UPSTREAM);
@@ -215,6 +216,7 @@ appended(void *arg, struct spool_op *op)
 	if (op->err == STORE_OK) {
 		u->durable = true;
 		f->on_disk = f->on_disk || u->nentry > 0;
+		f->backlog_bytes = op->file.backlog_bytes;
 		if (op->file.held_client_version > f->stored.client_version)
 			f->stored = (struct pair){ op->file.held_client_version, op->file.held_server_version };
 		if (op->file.shown_client_version > f->shown.client_version)
@@ -303,6 +305,7 @@ trimmed(void *arg, struct spool_op *op)
 			  (unsigned long long)op->upto, (unsigned long long)op->file.offered_client_version);
 	} else if (op->err == STORE_OK) {
 		f->trimmed = op->upto;
+		f->backlog_bytes = op->file.backlog_bytes;
 		STAT_ADD(f->relay, uploads_acked, op->nrecord);
 		if (op->upto >= f->stored.client_version && f->appending == 0)
 			f->on_disk = false;

@@ -56,6 +56,7 @@ struct file {
 	uint64_t trimmed;    /* client_version */
 	struct upload_list tail; /* not durable, oldest first */
 	size_t tail_bytes;
+	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
 	uint64_t linger_at;  /* clock_ms when the tail is to be posted; 0 = nothing lingers */
 	unsigned inflight;   /* operations at the spool */

@@ -24,6 +24,8 @@
 #include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
+#include "relay/notify.h"
+#include "relay/recover.h"
 #include "relay/relay.h"
 #include "relay/resolver.h"
 #include "relay/session.h"
@@ -31,9 +33,6 @@
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
-
-#define LOG_FILE_BYTES (4u << 20)   /* one Berkeley DB log file; the default of 10 MB is much for small flash */
-#define CHECKPOINT_BYTES (4u << 20) /* recovery replays at most about this much: well under a second (facts.md) */
 
 static void
 usage(FILE *out)
@@ -46,54 +45,6 @@ usage(FILE *out)
 }
 
 /* ---- the parts, in order ---- */
-
-static void
-store_error(void *arg, const char *text)
-{
-	struct log_line l;
-
-	(void)arg;
-	log_begin(&l, LOG_WARN, "store");
-	log_str(&l, "text", text);
-	log_end(&l);
-}
-
-static void
-store_fatal(const char *text)
-{
-	struct log_line l;
-
-	log_begin(&l, LOG_ERROR, "store_fatal");
-	log_str(&l, "text", text);
-	log_end(&l);
-}
-
-static struct store *
-open_store(const struct options *o)
-{
-	struct store_options so = { .dir = o->state_dir,
-		.max_bytes = o->buffer_max_bytes,
-		.cache_bytes = (uint32_t)o->buffer_cache_bytes,
-		.log_file_bytes = LOG_FILE_BYTES,
-		.checkpoint_bytes = CHECKPOINT_BYTES,
-		.on_error = store_error,
-		.on_fatal = store_fatal };
-	struct store *store;
-	char why[512];
-	enum store_err err = store_open(&so, &store, why, sizeof(why));
-
-	if (err != STORE_OK) {
-		struct log_line l;
-
-		log_begin(&l, LOG_ERROR, "store_open_failed");
-		log_str(&l, "dir", o->state_dir);
-		log_str(&l, "error", store_strerror(err));
-		log_str(&l, "reason", why);
-		log_end(&l);
-		exit(1);
-	}
-	return store;
-}
 
 static struct journal *
 open_journal(const struct options *o)
@@ -189,7 +140,7 @@ relay_open(struct relay *r)
 	if (r->base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	stream_init(r->base);
-	store = open_store(r->opt);
+	store = recover_open(r->opt, &r->recovery);
 	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
@@ -278,6 +229,18 @@ end_of_pass(struct relay *r)
 	return linger < 0 || (show >= 0 && show < linger) ? show : linger;
 }
 
+/* The loop is alive, or it would not come here; and so is the committer, or a commit would not have taken so little. */
+static void
+watchdog_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)fd;
+	(void)what;
+	if (spool_busy_ms(r->spool) < notify_watchdog_ms())
+		notify_send("WATCHDOG=1");
+}
+
 static void
 loop(struct relay *r)
 {
@@ -285,11 +248,17 @@ loop(struct relay *r)
 	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
 	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
 	struct event *wake = event_new(r->base, -1, 0, wake_cb, r);
+	struct event *watchdog = event_new(r->base, -1, EV_PERSIST, watchdog_cb, r);
 	struct timeval tv = from_ms(r->opt->status_interval_ms);
 
-	if (status == NULL || term == NULL || intr == NULL || wake == NULL)
+	if (status == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	event_add(status, &tv);
+	if (notify_watchdog_ms() > 0) {
+		tv = from_ms(notify_watchdog_ms() / 3);
+		event_add(watchdog, &tv);
+	}
+	notify_send("READY=1");
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	relay_status(r);
@@ -305,6 +274,8 @@ loop(struct relay *r)
 			event_add(wake, &tv);
 		}
 	}
+	notify_send("STOPPING=1");
+	event_free(watchdog);
 	event_free(wake);
 	event_free(intr);
 	event_free(term);

@@ -46,18 +46,53 @@ relay_after_ms(struct event *ev, uint64_t ms)
 	event_add(ev, &tv);
 }
 
-bool
-relay_room(const struct relay *relay, uint64_t n)
+static bool
+below_max(const struct relay *relay, uint64_t n)
 {
 	uint64_t max = relay->opt->buffer_max_bytes, used = spool_stat(relay->spool)->bytes + relay->tail_bytes;
 
 	return used <= max && n <= max - used;
 }
 
+/* Does the disk keep min_free and extra when n and what is on its way are written?  A byte of payload takes about two (its page and
+ * the log). */
+static bool
+disk_has(const struct relay *relay, uint64_t n, uint64_t extra)
+{
+	const struct store_stat *st = spool_stat(relay->spool);
+	uint64_t keep = relay->opt->buffer_min_free;
+
+	if (!st->ballast)
+		return false;
+	return keep == 0 || st->disk_free == UINT64_MAX || st->disk_free >= keep + extra + 2 * (n + relay->tail_bytes);
+}
+
+bool
+relay_room(const struct relay *relay, uint64_t n)
+{
+	return below_max(relay, n) && disk_has(relay, n, 0);
+}
+
+bool
+relay_room_for(const struct relay *relay, const struct file *f, uint64_t n)
+{
+	uint64_t max = relay->opt->buffer_max_file_bytes, used = f->backlog_bytes + f->tail_bytes;
+
+	return (max == 0 || (used <= max && n <= max - used)) && relay_room(relay, n);
+}
+
 bool
 relay_has_room(const struct relay *relay)
 {
-	return relay_room(relay, relay->opt->buffer_max_bytes / 10);
+	return below_max(relay, relay->opt->buffer_max_bytes / 10) && disk_has(relay, 0, relay->opt->buffer_min_free / 4);
+}
+
+const char *
+relay_buffer_word(const struct relay *relay)
+{
+	if (!disk_has(relay, 0, relay->opt->buffer_min_free / 4))
+		return "disk_full";
+	return relay_has_room(relay) ? "ok" : "full";
 }
 
 void
@@ -80,7 +115,8 @@ relay_status(struct relay *relay)
 	log_u64(&l, "backlog_files", st->files_with_backlog);
 	log_u64(&l, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
 	log_u64(&l, "unwritten_bytes", relay->tail_bytes);
-	log_str(&l, "buffer", relay_has_room(relay) ? "ok" : "full");
+	log_str(&l, "buffer", relay_buffer_word(relay));
+	log_str(&l, "recovery", relay->recovery);
 #define COUNTER(name, help) log_u64(&l, #name, relay->stats.name);
 #include "relay/stats.def"
 #undef COUNTER

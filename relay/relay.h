@@ -60,6 +60,7 @@ struct relay {
 	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */
 	uint64_t next_conn_id;
+	const char *recovery;	      /* how the buffer was recovered at the start; static */
 	struct stats stats;
 	bool stopping;
 };
@@ -72,11 +73,18 @@ void relay_wipe(char *secret);			 /* a NUL terminated secret: overwritten, then 
 /* Arms ev to fire once in ms milliseconds (again, if it was armed). */
 void relay_after_ms(struct event *ev, uint64_t ms);
 
-/* Whether n more payload bytes fit into the buffer (options: max_bytes); counts what is on its way to the disk. */
+/* Whether n more payload bytes fit into the buffer (options: max_bytes, min_free); counts what is on its way to the disk. */
 bool relay_room(const struct relay *relay, uint64_t n);
 
-/* Whether there is room again after it was full (with hysteresis: a tenth of max_bytes must be free). */
+/* The same and, for the client file f, max_bytes_per_file. */
+bool relay_room_for(const struct relay *relay, const struct file *f, uint64_t n);
+
+/* Whether there is room again after it was full (with hysteresis: a tenth of max_bytes must be free, and a quarter more of the
+ * disk than min_free). */
 bool relay_has_room(const struct relay *relay);
+
+/* What the buffer has room for, in a word: "ok", "full" (max_bytes), "disk_full" (min_free, or the ballast was given up). */
+const char *relay_buffer_word(const struct relay *relay);
 
 /* One status line (logfmt). */
 void relay_status(struct relay *relay);

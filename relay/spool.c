@@ -24,12 +24,14 @@
 #include "protocol/message.h"
 #include "protocol/zbody.h"
 
+#include "relay/clock.h"
 #include "relay/journal.h"
 #include "relay/log.h"
 #include "relay/spool.h"
 #include "relay/upload.h"
 
 #define JOURNAL_SYNC_S 1     /* design section 6 */
+#define IDLE_CHECK_S 5	     /* how soon room on the disk that others made, or took, is noticed */
 #define GROUP_BYTES (8u << 20) /* of payload in one transaction: bounds log and cache use of a group */
 
 STAILQ_HEAD(op_list, spool_op);
@@ -43,6 +45,7 @@ struct spool {
 	/* under lock */
 	struct op_list todo, finished;
 	bool stop;
+	uint64_t busy_since; /* clock_now_ms when the committer took up what it is doing; 0: it waits */
 	struct store_stat stat_shared;
 	/* the loop's */
 	int fd; /* eventfd: finished is not empty */
@@ -496,20 +499,25 @@ signal_loop(struct spool *sp)
 		;
 }
 
-/* Waits until something is posted; the journal is synced a second after it was written, at the latest. */
+/* Waits until something is posted, or it is time to look after the store without that.  The journal is synced a second after it was
+ * written, at the latest. */
 static void
 wait_for_work(struct spool *sp)
 {
+	bool dirty = journal_dirty(sp->journal);
 	struct timespec until;
 
-	if (!journal_dirty(sp->journal)) {
-		pthread_cond_wait(&sp->wake, &sp->lock);
+	if (store_busy(sp->store))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += dirty ? JOURNAL_SYNC_S : IDLE_CHECK_S;
+	while (STAILQ_EMPTY(&sp->todo) && !sp->stop) {
+		if (pthread_cond_timedwait(&sp->wake, &sp->lock, &until) != ETIMEDOUT)
+			continue;
+		if (dirty && !journal_sync(sp->journal))
+			log_fatal("journal_failed", "errno=%d", errno);
 		return;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += JOURNAL_SYNC_S;
-	if (pthread_cond_timedwait(&sp->wake, &sp->lock, &until) == ETIMEDOUT && !journal_sync(sp->journal))
-		log_fatal("journal_failed", "errno=%d", errno);
 }
 
 static void *
@@ -523,18 +531,20 @@ committer_main(void *arg)
 		struct store_stat st = { 0 };
 		enum store_err err;
 
-		while (STAILQ_EMPTY(&sp->todo) && !sp->stop)
+		sp->busy_since = 0;
+		if (STAILQ_EMPTY(&sp->todo) && !sp->stop)
 			wait_for_work(sp);
-		if (STAILQ_EMPTY(&sp->todo))
+		if (STAILQ_EMPTY(&sp->todo) && sp->stop)
 			break;
 		group_take(sp, &group);
+		sp->busy_since = clock_now_ms();
 		pthread_mutex_unlock(&sp->lock);
 
 		group_write(sp->store, &group);
 		group_read(sp->store, sp->journal, &group);
 		group_journal(sp->journal, &group);
 		err = store_checkpoint(sp->store, false);
-		if (err == STORE_OK)
+		if (err == STORE_OK || err == STORE_NOSPACE)
 			err = store_stat(sp->store, &st);
 
 		pthread_mutex_lock(&sp->lock);
@@ -769,4 +779,15 @@ const struct store_stat *
 spool_stat(const struct spool *sp)
 {
 	return &sp->stat;
+}
+
+uint64_t
+spool_busy_ms(struct spool *sp)
+{
+	uint64_t since;
+
+	pthread_mutex_lock(&sp->lock);
+	since = sp->busy_since;
+	pthread_mutex_unlock(&sp->lock);
+	return since != 0 ? clock_now_ms() - since : 0;
 }

@@ -107,6 +107,7 @@ void spool_get(struct spool *sp, enum store_table t, struct view key, spool_done
 void spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg); /* both with arg; sees every write posted before it */
 
 size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
+uint64_t spool_busy_ms(struct spool *sp); /* how long the committer has been at what it is doing; 0: it waits */
 const struct store_stat *spool_stat(const struct spool *sp); /* totals after the last group; lives as long as sp */
 
 #endif

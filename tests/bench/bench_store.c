@@ -279,6 +279,21 @@ fill(const char *path, unsigned n)
 	}
 }
 
+/* The same in a process that ends without closing it. */
+static void
+fill_and_crash(const char *path, unsigned n)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	if ((pid = fork()) == 0) {
+		fill(path, n);
+		_exit(0);
+	}
+	if (pid == -1 || waitpid(pid, NULL, 0) != pid)
+		err(1, "fork");
+}
+
 /* Fills a store in a process that ends without closing it; opens it after that and after a clean close, and reads it all. */
 static void
 bench_waiting(unsigned n)
@@ -288,16 +303,9 @@ bench_waiting(unsigned n)
 	struct store *s;
 	uint64_t bytes = 0;
 	double start, read_s, crash_s, open_s;
-	pid_t pid;
 
 	path_of(path, sizeof(path), "waiting");
-	fflush(stdout);
-	if ((pid = fork()) == 0) {
-		fill(path, n);
-		_exit(0);
-	}
-	if (pid == -1 || waitpid(pid, NULL, 0) != pid)
-		err(1, "fork");
+	fill_and_crash(path, n);
 	start = now();
 	s = store_at(path);
 	crash_s = now() - start;
@@ -314,6 +322,48 @@ bench_waiting(unsigned n)
 	printf("%llu records waiting: open %.1f ms, after a crash %.1f ms, read %.0f MB/s, disk %.2f bytes a byte of payload\n",
 	       (unsigned long long)st.records, open_s * 1e3, crash_s * 1e3, (double)bytes / read_s / 1e6,
 	       (double)st.disk_bytes / (double)st.bytes);
+	remove_dir(path);
+}
+
+/* The backlog of bench_waiting's kind is drained as upstream would acknowledge it; then the store is called until it has nothing to do. */
+static void
+bench_drain(unsigned n)
+{
+	char path[600];
+	struct store_stat st;
+	struct store *s;
+	double start, drain_s, longest = 0, step;
+	uint64_t disk;
+	unsigned steps = 0;
+
+	path_of(path, sizeof(path), "drain");
+	fill_and_crash(path, n);
+	s = store_at(path);
+	must(store_stat(s, &st), "stat");
+	disk = st.disk_bytes;
+	start = now();
+	for (uint64_t id = 1; id <= st.files; id++) {
+		for (uint64_t upto = 100; upto <= n; upto += 100) {
+			must(store_begin(s), "begin");
+			must(store_trim(s, id, upto), "trim");
+			must(store_commit(s, false), "commit");
+			if (upto > n / FILES + BATCH)
+				break;
+		}
+		must(store_checkpoint(s, false), "checkpoint");
+	}
+	drain_s = now() - start;
+	start = now();
+	while (steps++ == 0 || store_busy(s)) {
+		step = now();
+		must(store_checkpoint(s, false), "checkpoint");
+		step = now() - step;
+		longest = step > longest ? step : longest;
+	}
+	must(store_stat(s, &st), "stat");
+	printf("%u records drained in %.2f s; %.1f MB on disk given back down to %.1f MB in %.2f s, %u steps, longest %.0f ms\n", n,
+	       drain_s, (double)disk / 1e6, (double)st.disk_bytes / 1e6, now() - start, steps, longest * 1e3);
+	store_close(s);
 	remove_dir(path);
 }
 
@@ -337,6 +387,7 @@ main(void)
 	bench_waiting(1000);
 	if (records > 1000)
 		bench_waiting((unsigned)records);
+	bench_drain((unsigned)records);
 	path_of(path, sizeof(path), "raw");
 	(void)unlink(path);
 	(void)rmdir(root);
