@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/link.h"
@@ -129,8 +128,6 @@ session_end(struct session *s)
 	if (s->ended)
 		return;
 	s->ended = true;
-	if (s->absent != NULL)
-		absent_ended(s);
 	leave_conn(s);
 	session_leave_upstream(s);
 	registry_remove(s);
@@ -189,28 +186,6 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 		unbind_upstream(s);
 }
 
-static struct session *
-session_new(struct relay *relay, const char *endpoint, struct view path)
-{
-	struct session *s = relay_alloc(sizeof(*s));
-
-	s->relay = relay;
-	s->path = relay_strndup(path.ptr, path.len);
-	s->path_len = path.len;
-	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
-	STAILQ_INIT(&s->unacked);
-	relay->nsessions++;
-	return s;
-}
-
-static void
-take_token(struct session *s, struct view token)
-{
-	relay_wipe(s->token);
-	s->token = relay_strndup(token.ptr, token.len);
-	s->token_len = token.len;
-}
-
 void
 session_bind(struct conn *c, const struct message *m, struct view body)
 {
@@ -227,14 +202,21 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 		conn_protocol_error(c, ERR_BAD_SYNTAX, "Bad syntax in path (BIND)");
 		return;
 	}
-	s = session_new(relay, endpoint, (struct view){ body.ptr, path_len });
+	s = relay_alloc(sizeof(*s));
+	s->relay = relay;
 	s->conn = c;
 	s->client_ident = m->session_ident;
-	take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
+	s->path = relay_strndup(body.ptr, path_len);
+	s->path_len = path_len;
+	s->token_len = (size_t)m->bind.token_size;
+	s->token = relay_strndup(body.ptr + path_len, s->token_len);
+	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
 	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
 	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
+	STAILQ_INIT(&s->unacked);
 	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
+	relay->nsessions++;
 	if (conn_upstream(c) != NULL)
 		session_upstream_opened(s);
 }
@@ -256,7 +238,6 @@ session_client_gone(struct session *s, bool drain)
 {
 	bool drains = drain && session_drains(s);
 
-	absents_left(s);
 	leave_conn(s);
 	if (drains)
 		file_post(s->file);
@@ -339,7 +320,6 @@ static void
 session_open_file(struct session *s)
 {
 	registry_add(s);
-	absents_here(s);
 	s->opening = file_open(s->relay, s, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
 }
 
@@ -531,7 +511,9 @@ session_other(struct session *s, const struct message *m, struct view body)
 	struct message answer = { .type = MSG_S_TRANSACT, .session_ident = s->client_ident };
 
 	if (m->type == MSG_C_REFRESH) {
-		take_token(s, body);
+		relay_wipe(s->token);
+		s->token = relay_strndup(body.ptr, body.len);
+		s->token_len = body.len;
 	}
 	if (m->type == MSG_C_TRANSACT && (s->upside != UPSIDE_LIVE || file_waiting(s->file))) {
 		answer.s_transact.status = 2; /* rejected: try again later */
