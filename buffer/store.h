@@ -236,7 +236,9 @@ struct store_packed {
 /* Takes the record at the beginning of buf apart and checks its CRC.  STORE_NOTFOUND: out->len bytes are needed (0: not known yet). */
 STORE_MUSTCHECK enum store_err store_unpack(const uint8_t *buf, size_t len, struct store_packed *out);
 
-/* Gives space of deleted records back to the file system, at most max_pages pages a call; begin with *c all zero, go on until done. */
+/* Gives space of deleted records back to the file system; begin with *c all zero, go on until done.  A call moves at most max_pages pages
+ * together; but the last one on a table cuts off all free pages at its end at once (libdb knows no less): some 50 us each, so seconds
+ * after some hundred MiB. */
 struct store_compaction {
 	unsigned table;	      /* where it stands */
 	uint64_t id, version; /* in changesets: the key to go on from */
