@@ -1,6 +1,6 @@
-/* The recorder; see record.h.  It sees what goes through hooks_io, libdb's hooks for unlink and ftruncate, which the store leaves alone,
+/* The recorder; see record.h.  It sees what goes through hooks_io, hooks_unlink, libdb's hooks for unlink and ftruncate, which the store leaves alone,
  * and fsync and fdatasync, which stand here in place of the C library's: the store syncs by itself before it recovers.
- * What it does not see (the file `lock`) is in no picture that is made of it; test_power.c checks that the tables and logs are.
+ * What it does not see (the file lock) is in no picture that is made of it; test_power.c checks that the tables and logs are.
  *
  * A record in memory is a struct head and its data, padded.  Files are told apart by inode, as a name may be given twice. */
 #include <sys/mman.h>
@@ -196,11 +196,18 @@ shim_unlink(const char *path)
 
 	if (ret == 0 && name != NULL)
 		put_names(RECORD_UNLINK, 0, name, "");
-	return ret == -1 ? errno : 0; /* as libdb's own code wants it */
+	return ret;
+}
+
+/* libdb's hooks return an error number. */
+static int
+shim_db_unlink(const char *path)
+{
+	return shim_unlink(path) == -1 ? errno : 0;
 }
 
 static int
-shim_ftruncate(int fd, off_t len)
+shim_db_ftruncate(int fd, off_t len)
 {
 	int ret = ftruncate(fd, len);
 	uint32_t file;
@@ -247,8 +254,9 @@ record_start(const char *dir)
 		if (a == MAP_FAILED)
 			err(1, "mmap");
 		hooks_io = (struct hooks_io){ shim_open, shim_write, fdatasync, shim_rename };
-		(void)db_env_set_func_unlink(shim_unlink);
-		(void)db_env_set_func_ftruncate(shim_ftruncate);
+		hooks_unlink = shim_unlink;
+		(void)db_env_set_func_unlink(shim_db_unlink);
+		(void)db_env_set_func_ftruncate(shim_db_ftruncate);
 	}
 	if (realpath(dir, a->dir) == NULL || stat(dir, &st) == -1)
 		err(1, "%s", dir);

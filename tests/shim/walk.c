@@ -34,6 +34,7 @@ walk_options(const char *dir)
 	opt.log_file_bytes = 256u << 10;
 	opt.cache_bytes = 256u << 10;
 	opt.checkpoint_bytes = 128u << 10;
+	opt.max_log_bytes = 1u << 20;
 	return opt;
 }
 

@@ -49,7 +49,7 @@ struct walk_plan {
  * it cannot be opened, the walk ends.  The store is not closed then. */
 void walk(const struct walk_plan *plan);
 
-/* Options of a small store: many checkpoints and log files in little time. */
+/* Options of a small store: many checkpoints, log files and bases in little time. */
 struct store_options walk_options(const char *dir);
 
 struct walk_model {
