@@ -254,6 +254,8 @@ is_wanted(const char *name, bool logs)
 		return false;
 	if (logs)
 		return len == 14 && strncmp(name, "log.", 4) == 0 && strspn(name + 4, "0123456789") == 10;
+	if (strcmp(name, "key") == 0) /* the check value of an encrypted buffer: key.c */
+		return true;
 	return len > 3 && strcmp(name + len - 3, ".db") == 0 && strchr(name, '/') == NULL && name[0] != '.' && strncmp(name, "__db", 4) != 0;
 }
 

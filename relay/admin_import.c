@@ -103,7 +103,11 @@ admin_import_begin(struct admin_op *op)
 		return err;
 	if (strcmp(state, "imported") == 0)
 		return admin_no(op, "this export was imported here before");
-	return put_lease(op, lease, "importing");
+	/* Whoever imports may be a gateway that was set up anew from an older state: no reserved ident is given out twice. */
+	if ((err = store_begin(op->s)) != STORE_OK || (err = store_clear(op->s, STORE_IDENTS)) != STORE_OK ||
+	    (err = admin_lease_put(op->s, lease, "importing")) != STORE_OK)
+		return err;
+	return store_commit(op->s, true);
 }
 
 /* The lease in word 1, if it is being imported. */

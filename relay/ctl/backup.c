@@ -3,7 +3,8 @@
  * The order is Berkeley DB's: the tables' files, then the log (buffer/store_admin.c tells why an ordinary recovery is enough).  The
  * copy is a buffer like any other: put in the place of a lost one it starts where the backup was made.  What was replayed since
  * then is replayed again, which upstream skips; what devices uploaded since then comes again from those that were not told by the
- * relay.  Small values of the relay go with it; idents that were not given out must not, and there are none yet. */
+ * relay.  Small values of the relay go with it, but not the reserved idents: some will have been given out by the time that the copy is
+ * used, and none may be given twice. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,7 +61,7 @@ copy_kind(struct ctl *c, int dir, const char *kind, unsigned *files)
 	return bytes;
 }
 
-/* Opens the copy, which recovers it, and closes it. */
+/* Opens the copy, which recovers it, takes the reserved idents out, and closes it. */
 static void
 prove(struct ctl *c, const char *dir)
 {
@@ -71,8 +72,9 @@ prove(struct ctl *c, const char *dir)
 
 	if (s == NULL)
 		ctl_die(CTL_FAILED, "the copy does not open: %s", why);
-	if (store_stat(s, &st) != STORE_OK)
-		ctl_die(CTL_FAILED, "the copy cannot be read");
+	if (store_begin(s) != STORE_OK || store_clear(s, STORE_IDENTS) != STORE_OK || store_commit(s, true) != STORE_OK ||
+	    store_stat(s, &st) != STORE_OK)
+		ctl_die(CTL_FAILED, "the copy cannot be used");
 	store_close(s);
 	json_u64(&c->end, "records", st.records);
 	json_u64(&c->end, "bytes", st.bytes);

@@ -151,7 +151,7 @@ read_options(const char *config, const char *dir, struct options *o)
 		options_defaults(o);
 		free(o->state_dir);
 		o->state_dir = strdup(dir);
-		o->buffer_max_bytes = 0; /* not known, so not ours to enforce */
+		o->buffer_max_bytes = o->buffer_max_file_bytes = o->buffer_min_free = o->buffer_ballast = 0; /* not known: not ours to enforce */
 		if (o->state_dir == NULL)
 			ctl_die(CTL_FAILED, "out of memory");
 		return;

@@ -19,6 +19,7 @@
 #include "relay/control.h"
 #include "relay/ctl/source.h"
 #include "relay/options.h"
+#include "relay/recover.h"
 #include "relay/word.h"
 
 #define LINE_MAX_BYTES CONTROL_LINE_MAX
@@ -59,11 +60,32 @@ store_fatal(const char *text)
 	(void)n;
 }
 
+/* The key of the options, read as who called. */
+static bool
+read_key(const struct options *o, uint8_t key[STORE_KEY_BYTES], char *why, size_t why_len)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	bool switched = uid != getuid(), ok;
+
+	if (switched && (seteuid(getuid()) != 0 || setegid(getgid()) != 0))
+		ctl_die(CTL_FAILED, "cannot change to user %u: %s", (unsigned)getuid(), strerror(errno));
+	ok = recover_key(o->buffer_key_file, key, why, why_len);
+	if (switched && (setegid(gid) != 0 || seteuid(uid) != 0))
+		ctl_die(CTL_FAILED, "cannot change to user %u: %s", (unsigned)uid, strerror(errno));
+	return ok;
+}
+
 struct store *
 source_store(const struct options *o, const char *dir, int *status, char *why, size_t why_len)
 {
+	uint8_t key[STORE_KEY_BYTES];
 	struct store_options so = { .dir = dir,
 		.max_bytes = o->buffer_max_bytes,
+		.max_bytes_per_file = o->buffer_max_file_bytes,
+		.min_free = o->buffer_min_free,
+		.ballast_bytes = strcmp(dir, o->state_dir) == 0 ? o->buffer_ballast : 0,
+		.max_log_bytes = o->buffer_max_log_bytes,
 		.cache_bytes = (uint32_t)o->buffer_cache_bytes,
 		.log_file_bytes = 4u << 20,
 		.checkpoint_bytes = 4u << 20,
@@ -71,16 +93,23 @@ source_store(const struct options *o, const char *dir, int *status, char *why, s
 		.on_fatal = store_fatal };
 	struct store *s;
 	char text[512];
-	enum store_err err = store_open(&so, &s, text, sizeof(text));
+	enum store_err err;
 
+	*status = CTL_FAILED;
+	if (o->buffer_key_file[0] != '\0') {
+		if (!read_key(o, key, why, why_len))
+			return NULL;
+		so.key = key;
+	}
+	err = store_open(&so, &s, text, sizeof(text));
+	explicit_bzero(key, sizeof(key));
 	if (err == STORE_OK)
 		return s;
-	*status = CTL_FAILED;
 	if (err == STORE_LOCKED)
 		snprintf(why, why_len, "%s, which does not answer on its control socket", text);
 	else
-		snprintf(why, why_len, "cannot open the buffer in %s: %s%s%s", dir, store_strerror(err), text[0] != '\0' ? ": " : "",
-			 text);
+		snprintf(why, why_len, "cannot open the buffer in %s: %s%s%s%s", dir, store_strerror(err), text[0] != '\0' ? ": " : "", text,
+			 err == STORE_CORRUPT ? "; the daemon recovers it when it starts" : "");
 	return NULL;
 }
 

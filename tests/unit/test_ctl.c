@@ -485,3 +485,41 @@ TEST(large_record)
 	CHECK_U64(ctl("-d %s buffer import %s", b, stick), 0);
 	CHECK_U64(get(b, 1).backlog_bytes, len);
 }
+
+/* The configuration names the key; without it the tool says what is missing, and a copy stays encrypted. */
+TEST(encrypted)
+{
+	const char *top = harness_tmpdir(), *dir = sub(top, "s"), *key_path = sub(top, "k"), *ini = sub(top, "c.ini"), *copy = sub(top, "copy");
+	uint8_t key[STORE_KEY_BYTES];
+	struct store_options opt = kit_options(dir);
+	struct store_file f = kit_file(1);
+	struct store *s;
+	char why[512];
+	FILE *file;
+
+	memset(key, 0x5a, sizeof(key));
+	opt.key = key;
+	file = fopen(key_path, "w");
+	CHECK(file != NULL && fwrite(key, sizeof(key), 1, file) == 1 && fclose(file) == 0 && chmod(key_path, 0600) == 0);
+	file = fopen(ini, "w");
+	CHECK(file != NULL);
+	fprintf(file, "[holdfast]\nstate_dir = %s\n[upstream]\nurl = ws://h:1\n[buffer]\nkey_file = %s\nballast = 0\n", dir, key_path);
+	fclose(file);
+	CHECK_U64(store_open(&opt, &s, why, sizeof(why)), STORE_OK);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_put(s, &f), STORE_OK);
+	CHECK_U64(store_put(s, STORE_IDENTS, "k", 1, "v", 1), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	store_close(s);
+	CHECK_U64(ctl("-c %s --json buffer stat", ini), 0);
+	CHECK(said("\"files\":1,"));
+	CHECK_U64(ctl("-d %s buffer stat", dir), 2);
+	CHECK(said("is encrypted"));
+	CHECK_U64(ctl("-c %s buffer backup %s", ini, copy), 0);
+	CHECK_U64(ctl("-d %s buffer stat", copy), 2);
+	CHECK(said("is encrypted"));
+	opt.dir = copy;
+	CHECK_U64(store_open(&opt, &s, why, sizeof(why)), STORE_OK);
+	CHECK_U64(store_get(s, STORE_IDENTS, "k", 1, why, &(size_t){ sizeof(why) }), STORE_NOTFOUND); /* burnt */
+	store_close(s);
+}
