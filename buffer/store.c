@@ -421,6 +421,12 @@ store_busy(const struct store *s)
 	return s->latched == STORE_OK && !s->held && (s->compacting || s->settle || env_busy(s->env));
 }
 
+void
+store_give_ballast(struct store *s)
+{
+	env_give_ballast(s->env);
+}
+
 enum store_err
 store_checkpoint(struct store *s, bool force)
 {

@@ -207,6 +207,9 @@ STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *ou
 STORE_MUSTCHECK enum store_err store_checkpoint(struct store *s, bool force);
 bool store_busy(const struct store *s);
 
+/* The disk is full, as somebody else found out: gives the ballast up.  No record is taken until it could be made again. */
+void store_give_ballast(struct store *s);
+
 /* ---- for the operator's tools (store_admin.c); small steps, so that commits need not wait ---- */
 
 /* The file with the least id above id; STORE_NOTFOUND: there is none.  A record that cannot be used: STORE_CORRUPT or STORE_VERSION,

@@ -149,15 +149,23 @@ write_all(int fd, const uint8_t *p, size_t n)
 	return true;
 }
 
+/* A full disk is no failure of the journal: what was written of the record is taken back, and the caller makes room. */
 static bool
 append(struct journal *j, const struct promise *p)
 {
 	uint8_t out[RECORD_LEN];
+	off_t end;
 
 	if (j->failed)
 		return false;
 	encode(p, out);
+	end = lseek(j->fd, 0, SEEK_END);
 	j->failed = !write_all(j->fd, out, sizeof(out));
+	if (j->failed && (errno == ENOSPC || errno == EDQUOT) && end >= 0 && ftruncate(j->fd, end) == 0) {
+		j->failed = false;
+		errno = ENOSPC;
+		return false;
+	}
 	j->dirty = true;
 	j->written++;
 	return !j->failed;
@@ -286,8 +294,10 @@ journal_note(struct journal *j, const struct store_file *f)
 	old = lookup(j, p.id);
 	if (old != NULL && old->client_version >= p.client_version)
 		return !j->failed;
+	if (!append(j, &p))
+		return false;
 	remember(j, &p);
-	return append(j, &p);
+	return true;
 }
 
 bool

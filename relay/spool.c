@@ -459,18 +459,32 @@ group_read(struct store *store, const struct journal *journal, struct op_list *g
 	}
 }
 
+/* What is not in the journal is not acknowledged.  On a full disk the ballast makes room for it, once. */
+static enum store_err
+note_shown(struct store *store, struct journal *journal, const struct store_file *f)
+{
+	if (journal_note(journal, f))
+		return STORE_OK;
+	if (errno != ENOSPC)
+		return STORE_IO;
+	store_give_ballast(store);
+	if (journal_note(journal, f))
+		return STORE_OK;
+	return errno == ENOSPC ? STORE_NOSPACE : STORE_IO;
+}
+
 /* What is durable now and will be acknowledged is noted outside the environment as well, before the loop hears of it; a promise that upstream
  * has taken over is forgotten. */
 static void
-group_journal(struct journal *journal, const struct op_list *group)
+group_journal(struct store *store, struct journal *journal, const struct op_list *group)
 {
 	struct spool_op *op;
 
 	STAILQ_FOREACH (op, group, link) {
 		if (op->err != STORE_OK)
 			continue;
-		if (op->kind == SPOOL_APPEND && op->show && !journal_note(journal, &op->file))
-			op->err = STORE_IO;
+		if (op->kind == SPOOL_APPEND && op->show)
+			op->err = note_shown(store, journal, &op->file);
 		if (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version)
 			journal_forget(journal, &op->file);
 	}
@@ -542,7 +556,7 @@ committer_main(void *arg)
 
 		group_write(sp->store, &group);
 		group_read(sp->store, sp->journal, &group);
-		group_journal(sp->journal, &group);
+		group_journal(sp->store, sp->journal, &group);
 		err = store_checkpoint(sp->store, false);
 		if (err == STORE_OK || err == STORE_NOSPACE)
 			err = store_stat(sp->store, &st);
