@@ -1,12 +1,13 @@
 /* scenario - plays scenario files: programs wired together, what is said to them, what must be seen (play.c has the language).
  *
- * usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [-j N] FILE.scn...
+ * usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [--seeds N] [-j N] FILE.scn...
  *
  *	--bin DIR	where holdfast is, and upstream, linkproxy and client, there or in DIR/obj/tests/ (default:
  *			HOLDFAST_BIN, else as built beside this program)
  *	--keep		leave the directory of each scenario, with all logs, and say where it is
  *	--verbose	show every command and answer
  *	--seed N	of the scenarios' random numbers (default: from the clock; a scenario that fails shows it)
+ *	--seeds N	play each file N times, with this seed and those that follow it; each is shown
  *	-j N		scenarios at a time (default 2)
  *
  * Environment: TEST_FILTER plays only the files whose name contains it; RUN_SLOWER multiplies all time limits.
@@ -36,12 +37,12 @@ struct job {
 	pid_t pid; /* 0: free */
 	const char *file;
 	FILE *output;
-	uint64_t started_ms;
+	uint64_t started_ms, seed;
 };
 
 static struct {
 	struct stage_options stage;
-	uint64_t seed;
+	uint64_t seed, nseeds;
 	struct job job[JOBS_MAX];
 	unsigned njobs, passed, failed;
 } g;
@@ -49,7 +50,7 @@ static struct {
 static void
 usage(void)
 {
-	fputs("usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [-j N] FILE.scn...\n", stderr);
+	fputs("usage: scenario [--bin DIR] [--keep] [--verbose] [--seed N] [--seeds N] [-j N] FILE.scn...\n", stderr);
 	exit(2);
 }
 
@@ -67,7 +68,7 @@ name_of(const char *file, char name[64])
 
 /* In the child. */
 static _Noreturn void
-play_file(const char *file, FILE *output)
+play_file(const char *file, FILE *output, uint64_t seed)
 {
 	struct script s;
 
@@ -77,7 +78,7 @@ play_file(const char *file, FILE *output)
 	if (!script_read(&s, file))
 		fail("%s: %s", file, strerror(errno));
 	stage_open(&g.stage);
-	play(&s, file, g.seed);
+	play(&s, file, seed);
 	stage_close();
 	script_free(&s);
 	fflush(stdout);
@@ -85,9 +86,10 @@ play_file(const char *file, FILE *output)
 }
 
 static void
-begin(struct job *j, const char *file)
+begin(struct job *j, const char *file, uint64_t seed)
 {
 	j->file = file;
+	j->seed = seed;
 	j->started_ms = proc_now_ms();
 	j->output = tmpfile();
 	if (j->output == NULL) {
@@ -101,7 +103,7 @@ begin(struct job *j, const char *file)
 		exit(1);
 	}
 	if (j->pid == 0)
-		play_file(file, j->output);
+		play_file(file, j->output, seed);
 }
 
 /* Shows what a scenario that has ended said. */
@@ -109,16 +111,18 @@ static void
 end(struct job *j, int status)
 {
 	double s = (double)(proc_now_ms() - j->started_ms) / 1000;
-	char name[64], buf[4096];
+	char name[64], buf[4096], seed[40] = "";
 	size_t n;
 
+	if (status != 0 || g.nseeds > 1)
+		snprintf(seed, sizeof seed, ", --seed %llu", (unsigned long long)j->seed);
 	name_of(j->file, name);
 	if (status == 0) {
 		g.passed++;
-		printf("ok %s # %.1f s\n", name, s);
+		printf("ok %s # %.1f s%s\n", name, s, seed);
 	} else {
 		g.failed++;
-		printf("not ok %s # %.1f s, --seed %llu\n", name, s, (unsigned long long)g.seed);
+		printf("not ok %s # %.1f s%s\n", name, s, seed);
 		if (WIFSIGNALED(status))
 			printf("  the runner itself died of signal %d\n", WTERMSIG(status));
 	}
@@ -147,31 +151,34 @@ wait_one(void)
 	exit(1);
 }
 
+/* A job that is free, after a wait if need be. */
+static struct job *
+free_job(void)
+{
+	for (unsigned i = 0; i < g.njobs; i++) {
+		if (g.job[i].pid == 0)
+			return &g.job[i];
+	}
+	return wait_one();
+}
+
 static void
 play_all(char **files)
 {
 	const char *filter = getenv("TEST_FILTER");
-	unsigned running = 0;
 
 	for (; *files != NULL; files++) {
-		struct job *j = NULL;
 		char name[64];
 
 		if (filter != NULL && strstr(name_of(*files, name), filter) == NULL)
 			continue;
-		for (unsigned i = 0; i < g.njobs && j == NULL; i++) {
-			if (g.job[i].pid == 0)
-				j = &g.job[i];
-		}
-		if (j == NULL) {
-			j = wait_one();
-			running--;
-		}
-		begin(j, *files);
-		running++;
+		for (uint64_t i = 0; i < g.nseeds; i++)
+			begin(free_job(), *files, g.seed + i);
 	}
-	for (; running > 0; running--)
-		wait_one();
+	for (unsigned i = 0; i < g.njobs; i++) {
+		while (g.job[i].pid != 0)
+			(void)wait_one();
+	}
 }
 
 static uint64_t
@@ -189,7 +196,7 @@ parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "bin", 1, NULL, 'b' },  { "keep", 0, NULL, 'k' }, { "verbose", 0, NULL, 'v' },
-		{ "seed", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+		{ "seed", 1, NULL, 's' }, { "seeds", 1, NULL, 'n' }, { NULL, 0, NULL, 0 },
 	};
 	const char *slower = getenv("RUN_SLOWER");
 	int c;
@@ -198,6 +205,7 @@ parse_options(int argc, char **argv)
 	g.stage.self = argv[0];
 	g.stage.slower = slower == NULL ? 1 : (unsigned)number(slower);
 	g.seed = (uint64_t)time(NULL);
+	g.nseeds = 1;
 	g.njobs = 2;
 	while ((c = getopt_long(argc, argv, "j:", longs, NULL)) != -1) {
 		switch (c) {
@@ -205,6 +213,7 @@ parse_options(int argc, char **argv)
 		case 'k': g.stage.keep = true; break;
 		case 'v': g.stage.verbose = true; break;
 		case 's': g.seed = number(optarg); break;
+		case 'n': g.nseeds = number(optarg); break;
 		case 'j': g.njobs = (unsigned)number(optarg); break;
 		default: usage();
 		}

@@ -24,7 +24,7 @@
  *	rand VAR LOW HIGH		a number in LOW..HIGH from the scenario's seed
  *	calc VAR A +|-|*|/ B		whole numbers
  *	repeat N ... end		$i counts from 1 (in the innermost block)
- *	include FILE			the lines of FILE, which lies beside this one
+ *	include FILE			the lines of FILE, which lies beside this one; its name may hold variables, so that rand can choose
  *
  *	expect NAME /REGEX/ MS		a line of the log of NAME that was not read by an expect before; waits
  *	fresh NAME			what the log holds now is read
@@ -481,14 +481,22 @@ static const struct step {
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);
 
-static void
-play_line(const char *text)
+/* The line with the values of its variables. */
+static char *
+expand(const char *text, char line[TEXT_MAX])
 {
-	char line[TEXT_MAX], *rest = line, *first;
 	const char *unknown = script_expand(text, line);
 
 	if (unknown != NULL)
 		fail("no variable %s, or the line becomes too long", unknown);
+	return line;
+}
+
+static void
+play_line(const char *text)
+{
+	char line[TEXT_MAX], *rest = expand(text, line), *first;
+
 	first = need(&rest, "a word");
 	for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
 		if (strcmp(steps[i].name, first) == 0) {
@@ -534,15 +542,16 @@ play_block(const struct script *s, const char *file, unsigned from, unsigned to)
 {
 	for (unsigned at = from; at < to; at++) {
 		const char *text = s->line[at].text;
+		char line[TEXT_MAX];
 
 		fail_at(file, s->line[at].number, text);
 		if (strncmp(text, "repeat ", 7) == 0) {
 			unsigned end = script_end(s, at);
 
-			play_repeat(s, file, at + 1, end, text + 7);
+			play_repeat(s, file, at + 1, end, expand(text + 7, line));
 			at = end;
 		} else if (strncmp(text, "include ", 8) == 0) {
-			play_include(file, text + 8);
+			play_include(file, expand(text + 8, line));
 		} else {
 			play_line(text);
 		}
