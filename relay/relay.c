@@ -88,11 +88,11 @@ relay_has_room(const struct relay *relay)
 }
 
 const char *
-relay_buffer_word(const struct relay *relay)
+relay_full_by(const struct relay *relay)
 {
 	if (!disk_has(relay, 0, relay->opt->buffer_min_free / 4))
-		return "disk_full";
-	return relay_has_room(relay) ? "ok" : "full";
+		return "disk";
+	return relay_has_room(relay) ? NULL : "max_bytes";
 }
 
 void
@@ -115,7 +115,9 @@ relay_status(struct relay *relay)
 	log_u64(&l, "backlog_files", st->files_with_backlog);
 	log_u64(&l, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
 	log_u64(&l, "unwritten_bytes", relay->tail_bytes);
-	log_str(&l, "buffer", relay_buffer_word(relay));
+	log_str(&l, "buffer", relay_full_by(relay) == NULL ? "ok" : "full");
+	if (relay_full_by(relay) != NULL)
+		log_str(&l, "full_by", relay_full_by(relay));
 	log_str(&l, "recovery", relay->recovery);
 #define COUNTER(name, help) log_u64(&l, #name, relay->stats.name);
 #include "relay/stats.def"

@@ -83,8 +83,8 @@ bool relay_room_for(const struct relay *relay, const struct file *f, uint64_t n)
  * disk than min_free). */
 bool relay_has_room(const struct relay *relay);
 
-/* What the buffer has room for, in a word: "ok", "full" (max_bytes), "disk_full" (min_free, or the ballast was given up). */
-const char *relay_buffer_word(const struct relay *relay);
+/* Which bound has no room: "max_bytes", "disk" (min_free, or the ballast was given up), or NULL. */
+const char *relay_full_by(const struct relay *relay);
 
 /* One status line (logfmt). */
 void relay_status(struct relay *relay);
