@@ -4,13 +4,15 @@
  * The file that the environment variable BADDISK names holds one word, and is read before each call:
  *
  *	hold	log writes and syncs do not return, until the word is another one
- *	full	what needs new space fails with ENOSPC
+ *	full	what needs new blocks fails with ENOSPC, and statvfs says that none is free; an empty file can be made
  *	other	calls go through
  *
  * hold makes the order of things visible: whatever the daemon says while its disk is held, it says without the disk. */
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,24 +55,6 @@ needs_space(int fd, size_t len)
 	return hole == -1 || hole < at + (off_t)len;
 }
 
-static int
-bad_open(const char *path, int flags, ...)
-{
-	int mode = 0;
-	va_list ap;
-
-	if (flags & O_CREAT) {
-		va_start(ap, flags);
-		mode = va_arg(ap, int);
-		va_end(ap);
-		if (told("full")) {
-			errno = ENOSPC;
-			return -1;
-		}
-	}
-	return open(path, flags, mode);
-}
-
 static ssize_t
 bad_write(int fd, const void *buf, size_t len)
 {
@@ -90,13 +74,26 @@ bad_fsync(int fd)
 	return fdatasync(fd);
 }
 
+/* In place of the C library's: the two fields that the store reads. */
+int
+fstatvfs(int fd, struct statvfs *out)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == -1)
+		return -1;
+	memset(out, 0, sizeof(*out));
+	out->f_frsize = (unsigned long)fs.f_bsize;
+	out->f_bavail = control != NULL && told("full") ? 0 : fs.f_bavail;
+	return 0;
+}
+
 __attribute__((constructor)) static void
 install(void)
 {
 	control = getenv("BADDISK");
 	if (control == NULL)
 		return;
-	hooks_io.open = bad_open;
 	hooks_io.write = bad_write;
 	hooks_io.fsync = bad_fsync;
 }
