@@ -442,16 +442,17 @@ file_owes(const struct file *f)
 	return f->aside && f->shown.client_version > f->upstream.client_version;
 }
 
-void
+bool
 file_take_back(struct file *f)
 {
 	if (f->state != STORE_FILE_EXPORTED || f->upstream.client_version < f->stored.client_version || file_owes(f))
-		return;
+		return false;
 	if (f->stored.client_version > f->offered)
 		f->offered = f->stored.client_version; /* by whoever imported it */
 	file_set_state(f, STORE_FILE_OK, 0, "");
 	f->aside = false;
 	file_acked(f, f->upstream);
+	return true;
 }
 
 int64_t

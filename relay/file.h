@@ -106,8 +106,8 @@ bool file_waiting(const struct file *f);
 /* Set aside while upstream lacks what the relay acknowledged: nothing of the client's may overtake that (I3), not even its progress. */
 bool file_owes(const struct file *f);
 
-/* An exported file whose backlog upstream has acknowledged, from wherever it came, is an ordinary one again. */
-void file_take_back(struct file *f);
+/* An exported file whose backlog upstream has acknowledged, from wherever it came, is an ordinary one again: then true. */
+bool file_take_back(struct file *f);
 
 /* The lingering tails that are due; returns ms until the next is due, or -1. */
 int64_t file_linger_pass(struct relay *relay, uint64_t now_ms);

@@ -103,7 +103,8 @@ session_download(struct session *s, const struct message *m, bool passed)
 	file_acked(f, acked);
 	if (s->upside == UPSIDE_IDENTED && file_offer(f))
 		s->upside = UPSIDE_REPLAY;
-	file_take_back(f);
+	if (file_take_back(f))
+		s->no_replay = false;
 	replay_kick(s);
 	if (s->refused && s->file == f)
 		session_room(s);
