@@ -2,11 +2,13 @@
  *
  * After each rung: what may not be lost is there, every file's backlog is in order and its bytes right, and what was damaged is still to
  * be found in an aside directory. */
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -509,4 +511,88 @@ TEST(encrypted_hides)
 		CHECK_U64(on_disk(opt.dir, "bearer secret"), i == 0);
 		CHECK(!on_disk(opt.dir, "0123456789abcdef"));
 	}
+}
+
+/* ---- a full disk ---- */
+
+/* Fills the file system of dir to the last byte. */
+static void
+fill_disk(const char *dir)
+{
+	static const char zeros[4096];
+	int fd = open_in(dir, "../filler", O_WRONLY | O_CREAT);
+	size_t len = sizeof(zeros);
+
+	CHECK(fd != -1);
+	for (; len > 0; len /= 2) {
+		while (write(fd, zeros, len) > 0)
+			;
+	}
+	CHECK(close(fd) == 0);
+}
+
+/* On a disk that is 100 % full, after a kill: the ballast goes, recovery works, nothing is taken until there is room, and then all goes on. */
+static void
+start_on_full_disk(const char *volume)
+{
+	char dir[600], filler[600], why[400] = "";
+	struct store_options opt = options(dir);
+	struct store_record r = kit_record(data, 0, NVERSIONS + 1, 100);
+	struct ladder_result res;
+	struct store_stat st;
+	struct store_file f = kit_file(0);
+	struct store *s;
+	bool added;
+
+	snprintf(dir, sizeof(dir), "%s/buffer", volume);
+	snprintf(filler, sizeof(filler), "%s/filler", volume);
+	opt.ballast_bytes = 2u << 20;
+	opt.min_free = 64u << 10;
+	filled(&opt);
+	fill_disk(dir);
+	ladder_try(&opt, LADDER_NORMAL, &res);
+	CHECK_U64(res.err, STORE_OK);
+	CHECK_U64(store_open(&opt, &s, why, sizeof(why)), STORE_OK);
+	fill_disk(dir); /* whatever the ballast has left */
+	CHECK_U64(store_checkpoint(s, false), STORE_OK);
+	CHECK_U64(store_file_find(s, f.endpoint, f.path, f.file_ident, f.file_ident_salt, &f), STORE_OK);
+	CHECK_U64(f.backlog_records, NVERSIONS);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_append(s, f.id, &r, &added), STORE_FULL);
+	store_abort(s);
+	CHECK(unlink(filler) == 0);
+	CHECK_U64(store_checkpoint(s, false), STORE_OK);
+	CHECK_U64(store_stat(s, &st), STORE_OK);
+	CHECK(st.ballast && st.disk_free > opt.min_free);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_append(s, f.id, &r, &added), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	store_close(s);
+	/* Without ballast a new buffer cannot even be begun, and what is said is what is wrong. */
+	opt.ballast_bytes = 0;
+	fill_disk(dir);
+	snprintf(dir, sizeof(dir), "%s/another", volume);
+	ladder_try(&opt, LADDER_NORMAL, &res);
+	CHECK_U64(res.err, STORE_NOSPACE);
+}
+
+TEST(full_disk)
+{
+	const char *volume = harness_tmpdir();
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	if ((pid = fork()) == 0) { /* its mounts are its own */
+		if (unshare(CLONE_NEWNS) == -1 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1 ||
+		    mount("none", volume, "tmpfs", 0, "size=12M,mode=0700") == -1)
+			_exit(77);
+		start_on_full_disk(volume);
+		fflush(stdout);
+		_exit(harness_failed());
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		SKIP("no tmpfs can be mounted here");
+	CHECK_U64(WEXITSTATUS(status), 0);
 }
