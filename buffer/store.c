@@ -191,8 +191,8 @@ open_table(struct store *s, const char *name, DB **out, char *why, size_t why_le
 static enum store_err
 open_tables(struct store *s, char *why, size_t why_len)
 {
-	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents" };
-	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents };
+	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents", "states" };
+	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents, &s->states };
 	const size_t ntable = sizeof(names) / sizeof(names[0]);
 	uint64_t made = 0;
 	enum store_err err;
@@ -254,7 +254,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 void
 store_close(struct store *s)
 {
-	DB *tables[6];
+	DB *tables[7];
 	bool healthy;
 
 	if (s == NULL)
@@ -269,6 +269,7 @@ store_close(struct store *s)
 	tables[3] = s->tokens;
 	tables[4] = s->meta;
 	tables[5] = s->idents;
+	tables[6] = s->states;
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		if (tables[i] != NULL)
 			(void)tables[i]->close(tables[i], healthy ? 0 : DB_NOSYNC);

@@ -2,7 +2,7 @@
  *
  *   files        one record per client file: identity, cursors, progress, state, backlog counters
  *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
- *   meta, tokens, idents  small named values
+ *   meta, tokens, idents, states  small named values
  *
  * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store may be used
  * by one thread at a time; a callback may read from the store but not write to it.  After STORE_IO or STORE_CORRUPT from a write
@@ -172,7 +172,7 @@ STORE_MUSTCHECK enum store_err store_read(struct store *s, uint64_t id, uint64_t
 
 /* ---- small values ---- */
 
-enum store_table { STORE_META, STORE_TOKENS, STORE_IDENTS }; /* keys in STORE_META that begin with a NUL byte are the store's own */
+enum store_table { STORE_META, STORE_TOKENS, STORE_IDENTS, STORE_STATES }; /* keys in STORE_META that begin with a NUL byte are the store's own */
 #define STORE_KEY_MAX 1400   /* bytes */
 #define STORE_VALUE_MAX 4096 /* bytes */
 

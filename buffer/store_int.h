@@ -36,7 +36,7 @@ struct run {
 
 struct store {
 	struct env *env;
-	DB *files, *names, *changesets, *meta, *tokens, *idents;
+	DB *files, *names, *changesets, *meta, *tokens, *idents, *states;
 	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
 	uint64_t disk_free;	/* when the transaction began */
 	enum store_err latched; /* STORE_OK: healthy */

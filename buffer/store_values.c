@@ -1,4 +1,4 @@
-/* The tables `meta`, `tokens` and `idents`: small named values, kept as the caller gives them, without a record head.
+/* The tables `meta`, `tokens`, `idents` and `states`: small named values, kept as the caller gives them, without a record head.
  *
  * The store's own few numbers live in `meta` too, under keys that begin with a NUL byte; callers can neither see nor touch them. */
 #include <string.h>
@@ -16,6 +16,8 @@ table(const struct store *s, enum store_table t)
 		return s->tokens;
 	case STORE_IDENTS:
 		return s->idents;
+	case STORE_STATES:
+		return s->states;
 	}
 	return NULL;
 }

@@ -15,6 +15,7 @@
 #include "relay/conn_impl.h"
 #include "relay/listener.h"
 #include "relay/log.h"
+#include "relay/request.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/stream.h"
@@ -180,13 +181,17 @@ check_outbuf(struct conn *c)
 		upstream_pause(c->upstream, true);
 }
 
+static size_t
+own_queue(const struct conn *c)
+{
+	return stream_queued(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
+}
+
 /* A client that asks (PING, MARK) and does not read the answers is not read either. */
 static void
 own_queue_check(struct conn *c)
 {
-	size_t waiting = stream_queued(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
-
-	if (waiting > c->relay->opt->out_high)
+	if (own_queue(c) > c->relay->opt->out_high)
 		stream_suspend(c->stream, SUSPEND_OWN);
 }
 
@@ -204,6 +209,12 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 		wire_message(c->after, WS_SERVER, m, body);
 	}
 	own_queue_check(c);
+}
+
+bool
+conn_is_full(const struct conn *c)
+{
+	return own_queue(c) > c->relay->opt->out_high;
 }
 
 void
@@ -498,6 +509,20 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static void
+on_drained(struct conn *c)
+{
+	struct session *s, *next;
+
+	stream_resume(c->stream, SUSPEND_OWN);
+	if (c->upstream != NULL)
+		upstream_pause(c->upstream, false);
+	for (s = TAILQ_FIRST(&c->sessions); s != NULL && c->state == CONN_OPEN; s = next) {
+		next = TAILQ_NEXT(s, in_conn);
+		request_go_on(s);
+	}
+}
+
 static size_t
 stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len)
 {
@@ -511,9 +536,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 			return conn_request(c, buf, len);
 		return c->state == CONN_OPEN ? on_frames(c, buf, len) : 0;
 	case STREAM_DRAINED:
-		stream_resume(st, SUSPEND_OWN);
-		if (c->upstream != NULL)
-			upstream_pause(c->upstream, false);
+		on_drained(c);
 		return 0;
 	case STREAM_EOF:
 	case STREAM_ERROR:

@@ -36,6 +36,9 @@ void conn_link_changed(struct conn *c);
 /* Sends a message to the client (between streamed ones: it waits for the end of a message under way). */
 void conn_send(struct conn *c, const struct message *m, struct view body);
 
+/* What was sent to the client and not yet taken is above the high water mark. */
+bool conn_is_full(const struct conn *c);
+
 /* A message whose body is streamed: begin, any number of pieces that add up to body_len, end. */
 void conn_stream_begin(struct conn *c, const struct message *m, uint64_t body_len);
 void conn_stream_data(struct conn *c, struct view data);

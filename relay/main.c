@@ -30,6 +30,7 @@
 #include "relay/resolver.h"
 #include "relay/session.h"
 #include "relay/spool.h"
+#include "relay/statecache.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
@@ -145,6 +146,7 @@ relay_open(struct relay *r)
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
+	r->statecache = statecache_new(r);
 	r->link = link_new(r);
 	open_control(r);
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
@@ -173,6 +175,7 @@ relay_close(struct relay *r)
 		end_of_pass(r); /* what the sessions posted on their way out is committed */
 	end_of_pass(r);
 	spool_free(r->spool);
+	statecache_free(r->statecache);
 	resolver_free(r->resolver);
 	stream_fini();
 	event_base_free(r->base);

@@ -17,6 +17,7 @@
 struct event;
 struct event_base;
 struct spool;
+struct statecache;
 struct resolver;
 struct link;
 struct listener;
@@ -46,6 +47,7 @@ struct relay {
 	struct spool *spool;
 	struct resolver *resolver;
 	struct link *link;
+	struct statecache *statecache;
 	struct listener *listener;
 	struct control *control; /* NULL: none */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */

@@ -16,6 +16,7 @@
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/replay.h"
+#include "relay/request.h"
 #include "relay/spool.h"
 #include "relay/upstream.h"
 
@@ -142,6 +143,7 @@ become_live(struct session *s)
 		send_upload(s, &o);
 	s->upside = UPSIDE_LIVE;
 	session_room(s);
+	request_kick(s);
 }
 
 static bool

@@ -14,6 +14,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/replay.h"
+#include "relay/request.h"
 #include "relay/session.h"
 #include "relay/upstream.h"
 
@@ -113,6 +114,7 @@ static void
 leave_conn(struct session *s)
 {
 	session_stop_opening(s);
+	request_forget(s);
 	if (s->conn != NULL)
 		TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
 	s->conn = NULL;
@@ -184,6 +186,8 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 	s->no_replay = true;
 	if (s->state == SESSION_GHOST)
 		unbind_upstream(s);
+	else
+		request_kick(s);
 }
 
 void
@@ -215,6 +219,7 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	s->is_subserver = m->bind.is_subserver != 0;
 	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
 	STAILQ_INIT(&s->unacked);
+	TAILQ_INIT(&s->requests);
 	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
 	relay->nsessions++;
 	if (conn_upstream(c) != NULL)
@@ -497,6 +502,7 @@ session_unbind(struct session *s)
 	}
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && (s->file == NULL || !file_waiting(s->file))) {
 		s->state = SESSION_UNBINDING; /* upstream's own UNBOUND will be passed on */
+		request_forget(s);
 		unbind_upstream(s);
 		return;
 	}
@@ -504,25 +510,27 @@ session_unbind(struct session *s)
 	session_client_gone(s, true);
 }
 
-/* REFRESH, TRANSACT and the messages that only upstream can answer. */
+/* The token is for whoever binds the file next, upstream now or the relay later. */
 static void
-session_other(struct session *s, const struct message *m, struct view body)
+session_refresh(struct session *s, const struct message *m, struct view body)
 {
-	struct message answer = { .type = MSG_S_TRANSACT, .session_ident = s->client_ident };
-
-	if (m->type == MSG_C_REFRESH) {
-		relay_wipe(s->token);
-		s->token = relay_strndup(body.ptr, body.len);
-		s->token_len = body.len;
-	}
-	if (m->type == MSG_C_TRANSACT && (s->upside != UPSIDE_LIVE || file_waiting(s->file))) {
-		answer.s_transact.status = 2; /* rejected: try again later */
-		conn_send(s->conn, &answer, (struct view){ NULL, 0 });
-	} else if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING) {
+	relay_wipe(s->token);
+	s->token = relay_strndup(body.ptr, body.len);
+	s->token_len = body.len;
+	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
 		forward(s, m, body);
-	} else if (m->type != MSG_C_REFRESH && m->type != MSG_C_JSON_ERROR) {
-		s->debt = true;
-	}
+}
+
+/* The client could not integrate a DOWNLOAD. */
+static void
+session_json_error(struct session *s, const struct message *m, struct view body)
+{
+	STAT_INC(s->relay, client_errors);
+	log_event(LOG_WARN, "client_error", "conn=%llu session=%llu file_ident=%llu code=%llu", (unsigned long long)conn_id(s->conn),
+		  (unsigned long long)s->client_ident, (unsigned long long)s->ident.file_ident,
+		  (unsigned long long)m->json_error.error_code);
+	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
+		forward(s, m, body);
 }
 
 /* UPLOAD, MARK, TRANSACT and QUERY need an identified session; the others only a bound one. */
@@ -559,8 +567,14 @@ session_client_message(struct session *s, const struct message *m, struct view b
 	case MSG_C_MARK:
 		session_mark(s, m);
 		break;
+	case MSG_C_REFRESH:
+		session_refresh(s, m, body);
+		break;
+	case MSG_C_JSON_ERROR:
+		session_json_error(s, m, body);
+		break;
 	default:
-		session_other(s, m, body);
+		request_take(s, m, body);
 		break;
 	}
 }
@@ -576,10 +590,6 @@ session_upstream_opened(struct session *s)
 
 	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back)
 		return;
-	if (s->debt) {
-		conn_close(s->conn, "a message that only upstream can answer came while the link was down");
-		return;
-	}
 	s->upstream = conn_upstream(s->conn);
 	s->upstream_ident = upstream_enter(s->upstream, s);
 	s->upside = UPSIDE_BOUND;
@@ -596,6 +606,8 @@ session_upstream_opened(struct session *s)
 	free(body);
 	if (s->state == SESSION_READY)
 		session_identify(s, true);
+	else
+		request_kick(s);
 }
 
 void
@@ -619,6 +631,7 @@ session_identify(struct session *s, bool by_relay)
 		mark.c_mark.request_ident = s->mark;
 		upstream_send(s->upstream, &mark, (struct view){ NULL, 0 });
 	}
+	request_kick(s);
 }
 
 /* ack = relay: what is durable here may be acknowledged, whatever the link does. */
@@ -636,6 +649,8 @@ owe_show(struct session *s)
 void
 session_upstream_lost(struct session *s)
 {
+	const char *why = request_upstream_lost(s);
+
 	session_leave_upstream(s);
 	switch (s->state) {
 	case SESSION_UNBINDING:
@@ -652,22 +667,26 @@ session_upstream_lost(struct session *s)
 			return;
 		}
 		owe_show(s);
-		offline_mark(s);
-		return;
+		break;
 	case SESSION_WAIT_IDENT:
 	case SESSION_BOUND:
 	case SESSION_OPENING:
 	case SESSION_ERROR:
-		return;
+		break;
 	}
-	PANIC("session state");
+	if (why != NULL)
+		conn_close(s->conn, why);
+	else
+		session_link_down(s);
 }
 
 void
 session_link_down(struct session *s)
 {
-	if (s->conn != NULL)
-		offline_mark(s);
+	if (s->conn == NULL)
+		return;
+	offline_mark(s);
+	request_kick(s);
 }
 
 void

@@ -32,7 +32,10 @@
 #include "relay/file.h"
 #include "relay/relay.h"
 
+struct request;
 struct spool_op;
+
+TAILQ_HEAD(request_list, request);
 
 enum session_state {
 	SESSION_WAIT_IDENT,
@@ -85,13 +88,14 @@ struct session {
 	bool clean;	   /* a DOWNLOAD came in this upstream session */
 	bool refused;	   /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
 	size_t refused_len;/* bytes of that UPLOAD: it is uploaded again when so much fits */
-	bool debt;	   /* a message was held that only upstream can answer */
 	bool held_back;	   /* a reset error is held back (on_reset): not bound upstream again, uploads are stored */
 	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
 	bool may_show;	   /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
 	bool on_to_show;
 	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
 	bool ended;	   /* unhooked; freed at the end of the pass */
+	struct request_list requests; /* not answered yet (request.h) */
+	size_t nrequests, request_bytes;
 	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
 	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
 	/* this upstream session */
@@ -142,6 +146,8 @@ enum session_route {
 	ROUTE_DROP,
 };
 enum session_route session_upstream_head(struct session *s, struct message *m);
+/* A piece of the body of a message that is streamed. */
+void session_upstream_data(struct session *s, const struct message *m, struct view data);
 /* That message is complete.  m: as it came.  body: of a collected one.  passed: its last byte was queued to the client. */
 void session_upstream_end(struct session *s, const struct message *m, struct view body, bool passed);
 

@@ -12,7 +12,9 @@
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/replay.h"
+#include "relay/request.h"
 #include "relay/session.h"
+#include "relay/statecache.h"
 #include "relay/upstream.h"
 
 static uint64_t
@@ -53,9 +55,20 @@ session_upstream_head(struct session *s, struct message *m)
 			return ROUTE_DROP;
 		raise_upload_pair(s, &m->download);
 		return ROUTE_STREAM;
+	case MSG_S_STATE:
+		if (there)
+			request_answer(s, m);
+		return there ? ROUTE_STREAM : ROUTE_DROP;
 	default:
 		return there ? ROUTE_STREAM : ROUTE_DROP;
 	}
+}
+
+void
+session_upstream_data(struct session *s, const struct message *m, struct view data)
+{
+	if (m->type == MSG_S_STATE)
+		request_answer_data(s, data);
 }
 
 /* ---- DOWNLOAD ---- */
@@ -94,6 +107,8 @@ session_download(struct session *s, const struct message *m, bool passed)
 		f->cursors = (struct cursors){ d->download_server_version, d->download_client_version, d->latest_server_version,
 			d->latest_server_version_salt };
 		f->downloaded = true;
+		statecache_latest(s->relay->statecache, s->endpoint, s->path, d->latest_server_version,
+				  d->latest_server_version_salt);
 		STAT_INC(s->relay, downloads);
 	}
 	s->reached = max_u64(s->reached, d->download_server_version);
@@ -200,6 +215,7 @@ session_error(struct session *s, const struct message *m, struct view body)
 {
 	uint64_t code = m->type == MSG_S_ERROR ? m->error.error_code : m->json_error.error_code;
 	bool clean = s->clean, by_relay = s->by_relay, hold;
+	const char *lost;
 	struct log_line l;
 
 	STAT_INC(s->relay, upstream_errors);
@@ -216,6 +232,7 @@ session_error(struct session *s, const struct message *m, struct view body)
 		return;
 	}
 	hold = hold_back(s, code);
+	lost = request_upstream_lost(s);
 	answer_error(s);
 	if (s->file != NULL && rejects(code, clean) && (clean || !by_relay)) {
 		char text[STORE_TEXT_MAX];
@@ -227,6 +244,10 @@ session_error(struct session *s, const struct message *m, struct view body)
 		session_end(s);
 	} else if (hold) {
 		s->held_back = true;
+		if (lost != NULL)
+			conn_close(s->conn, lost);
+		else
+			request_kick(s);
 	} else if (by_relay && !clean) { /* not the answer to anything the client did: its own IDENT will tell */
 		conn_close(s->conn, "upstream refused to resume the session");
 	} else if (s->state == SESSION_UNBINDING) { /* the client's UNBIND crossed it: that was its last word */
@@ -234,6 +255,7 @@ session_error(struct session *s, const struct message *m, struct view body)
 		session_end(s);
 	} else {
 		session_stop_opening(s);
+		request_forget(s);
 		s->state = SESSION_ERROR;
 		pass(s, m, body);
 	}
@@ -302,6 +324,7 @@ session_upstream_end(struct session *s, const struct message *m, struct view bod
 		session_got_ident(s, m);
 		break;
 	default:
+		request_answer_end(s, m);
 		break;
 	}
 }

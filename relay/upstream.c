@@ -427,9 +427,11 @@ message_data(struct upstream *u, struct view data)
 	in->left -= data.len;
 	if (data.len == 0)
 		return true;
-	if (in->to_client)
+	if (in->to_client) {
 		conn_stream_data(u->conn, data);
-	else if (in->route == ROUTE_COLLECT) {
+		if (in->session != NULL)
+			session_upstream_data(in->session, &in->m, data);
+	} else if (in->route == ROUTE_COLLECT) {
 		memcpy(in->body + in->body_len, data.ptr, data.len);
 		in->body_len += data.len;
 	}

@@ -153,6 +153,7 @@ add_device(struct commands *c, const char *name, size_t i)
 		return false;
 	}
 	s->write_size = number_of(c, "size", WRITE_SIZE);
+	s->subserver = has_word(c, "subserver");
 	world_add_session(c->world, s);
 	conn_add(world_conn(c->world, given_key != NULL ? key : NULL), s);
 	if (given_token != NULL)
@@ -309,6 +310,68 @@ do_amnesia(struct commands *c)
 	}
 }
 
+/* ---- questions ---- */
+
+static bool
+make_question(const struct commands *c, const struct session *s, struct message *m)
+{
+	const char *what = c->word[2], *formats = value_of(c, "formats", "0-100"), *dash = strchr(formats, '-');
+
+	memset(m, 0, sizeof *m);
+	if (strcmp(what, "transact") == 0) {
+		m->type = MSG_C_TRANSACT;
+		m->c_transact = (struct msg_c_transact){ client_file_newest(&s->dev.file) + 1, s->dev.file.cur.download_server,
+							 number_at(c, 3, 10) };
+	} else if (strcmp(what, "state") == 0) {
+		m->type = MSG_C_STATE_REQUEST;
+		m->state_request = (struct msg_state_request){ .partial_version = s->state_version, .partial_salt = s->state_salt,
+							       .offset = s->state_offset, .need_recent = has_word(c, "recent"),
+							       .min_file_format = strtoul(formats, NULL, 10),
+							       .max_file_format = dash != NULL ? strtoul(dash + 1, NULL, 10) : 0,
+							       .max_history_schema = 10 };
+	} else if (strcmp(what, "version") == 0) {
+		m->type = MSG_C_CLIENT_VERSION_REQUEST;
+		m->client_version_request = (struct msg_client_version_request){ number_at(c, 3, s->dev.file.ident),
+										 number_at(c, 4, s->dev.file.salt) };
+	} else if (strcmp(what, "alloc") == 0) {
+		m->type = MSG_C_ALLOC;
+	} else if (strcmp(what, "test") == 0 && c->nword > 3) {
+		m->type = MSG_C_TEST_COMMAND;
+		m->test_command = (struct msg_test_command){ s->answers + 1, strlen(c->word[3]) };
+	} else if (strcmp(what, "refresh") == 0 && c->nword > 3) {
+		m->type = MSG_C_REFRESH;
+		m->refresh.token_size = strlen(c->word[3]);
+	} else if (strcmp(what, "json-error") == 0) {
+		m->type = MSG_C_JSON_ERROR;
+		m->json_error = (struct msg_json_error){ number_at(c, 3, 100), 2 };
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void
+do_ask(struct commands *c)
+{
+	static const uint8_t changeset[65536];
+	struct message m;
+
+	for (size_t i = 0; i < c->nmatch; i++) {
+		struct session *s = c->match[i];
+		size_t len;
+
+		if (!make_question(c, s, &m) || (len = (size_t)msg_body_len(&m)) > sizeof changeset) {
+			say(c, "fail ask what?");
+			return;
+		}
+		if (!conn_is_open(s->conn) || !s->rules.bound || s->rules.unbind_sent) {
+			say(c, "fail %s is not bound", s->dev.name);
+			return;
+		}
+		session_ask(s, &m, m.type == MSG_C_TRANSACT ? (const void *)changeset : m.type == MSG_C_JSON_ERROR ? "{}" : c->word[3], len);
+	}
+}
+
 /* ---- reports ---- */
 
 static void
@@ -427,7 +490,7 @@ static const struct {
 	{ "acked", 3, true, do_acked },		{ "received", 3, true, do_received },
 	{ "transcript", 3, true, do_transcript }, { "violations", 1, false, do_violations },
 	{ "versions", 2, false, do_versions },	{ "bad", 3, true, do_bad },
-	{ "quit", 1, false, do_quit },
+	{ "ask", 3, true, do_ask },		{ "quit", 1, false, do_quit },
 };
 
 static void

@@ -5,7 +5,7 @@
  *
  * NAME is a device, or a pattern for several ("dev*", "*"). Commands:
  *
- *	device NAME path=/P [conn=C] [token=T] [size=BYTES]	a device; its state is taken up from --state when it has one. Devices
+ *	device NAME path=/P [conn=C] [token=T] [size=BYTES] [subserver]	a device; its state is taken up from --state when it has one. Devices
  *		with equal conn=C share a connection. size: text in each local write that names no size.
  *	fleet PREFIX N path=/P [conn=C] [token=T] [size=BYTES]	devices PREFIX0 ... PREFIX(N-1); %d in a value becomes the number
  *	connect NAME		connect and bind; from now on it reconnects by itself
@@ -30,9 +30,16 @@
  *		DOWNLOADs that the server only sent, use stall and cut.
  *	amnesia NAME		forget everything: a first-time client. Only while it is not bound.
  *	status NAME		state=W ident=N client_version=N uploaded=CV/SV download=SV/CV latest=SV writes=N acked=N received=N
- *		marks=ANSWERED/ASKED reconnects=N error=CODE last_close=CODE [in-message] WORDS; for several: totals
+ *		marks=ANSWERED/ASKED reconnects=N error=CODE answers=N answer=A partial=BYTES last_close=CODE [in-message] WORDS; for several: totals
  *	acked NAME FILE [all]	write "CLIENT_VERSION LEN CRC32" of each acknowledged (all: each own) changeset, in order
  *	received NAME FILE	write "SERVER_VERSION ORIGIN_FILE_IDENT CRC32 LEN" of each changeset received, in order
+ *	ask NAME WHAT ...	a question, as clients of older versions have them; status shows answers=COUNT answer=KIND:VALUE
+ *		transact SIZE		a changeset of SIZE bytes		-> transact:STATUS
+ *		state [recent] [formats=MIN-MAX]	the state file, from where the last answer ended	-> state:VERSION:CRC32
+ *		version [IDENT SALT]	CLIENT_VERSION_REQUEST, for itself	-> version:CLIENT_VERSION
+ *		alloc			(a device made with subserver)		-> alloc:IDENT
+ *		test TEXT		TEST_COMMAND				-> test:TEXT
+ *		refresh TOKEN, json-error CODE	REFRESH, JSON_ERROR: no answer
  *	transcript NAME FILE|off	from now on: each message as "> HEAD LEN CRC32" or "< HEAD LEN CRC32" with S as session ident,
  *		without PING and PONG, LOG_MESSAGE by name only. With a pattern for NAME, FILE is a folder in these three.
  *	violations		"ok N TEXT; TEXT": rules the server broke. Each ended its connection.

@@ -4,10 +4,13 @@
  * The idea: session_pump looks at what is known and sends what is due next, in the real client's order: BIND, IDENT, MARK,
  * UPLOAD. Everything that happens (connected, message received, local write, command) changes the state and then pumps. What a
  * DOWNLOAD brings is in the device's journal before anything is sent that depends on it. */
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event.h>
+#include <zlib.h>
 
 #include "tests/client/conn.h"
 #include "tests/client/session.h"
@@ -126,6 +129,7 @@ send_bind(struct session *s)
 	m = message_of(s, MSG_C_BIND);
 	m.bind.path_size = strlen(s->dev.path);
 	m.bind.need_client_file_ident = need_ident;
+	m.bind.is_subserver = s->subserver;
 	client_rules_bind(&s->rules, need_ident);
 	session_reset(s);
 	conn_send(s->conn, s, &m, s->dev.path, strlen(s->dev.path));
@@ -212,6 +216,7 @@ clear_protocol_state(struct session *s)
 {
 	s->rules.bound = s->rules.ident_sent = s->rules.unbind_sent = s->rules.unbound = s->rules.failed = false;
 	s->rules.mark_sent = s->rules.mark_received;
+	memset(s->rules.asked, 0, sizeof s->rules.asked);
 }
 
 void
@@ -329,6 +334,32 @@ receive_download(struct session *s, const struct message *m, struct view entries
 		s->cursor = (struct client_cursor){ p.upload_client, p.upload_server };
 }
 
+__attribute__((format(printf, 2, 3))) static void
+note_answer(struct session *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	s->answers++;
+	va_start(ap, fmt);
+	vsnprintf(s->answer, sizeof s->answer, fmt, ap);
+	va_end(ap);
+}
+
+static void
+receive_state(struct session *s, const struct msg_state *m, struct view body)
+{
+	if (m->begin_offset == 0)
+		s->state_crc = 0;
+	s->state_version = m->server_version;
+	s->state_salt = m->server_version_salt;
+	s->state_offset = m->end_offset;
+	s->state_crc = (uint32_t)crc32_z(s->state_crc, body.ptr, body.len);
+	if (m->end_offset == m->max_offset) {
+		note_answer(s, "state:%" PRIu64 ":%08" PRIx32, m->server_version, s->state_crc);
+		s->state_version = s->state_salt = s->state_offset = 0; /* the next question is for a whole one */
+	}
+}
+
 /* Carries out an accepted message. */
 static void
 carry_out(struct session *s, const struct message *m, struct view body)
@@ -347,6 +378,21 @@ carry_out(struct session *s, const struct message *m, struct view body)
 		break;
 	case MSG_S_UNBOUND:
 		conn_release(s->conn);
+		break;
+	case MSG_S_TRANSACT:
+		note_answer(s, "transact:%" PRIu64, m->s_transact.status);
+		break;
+	case MSG_S_CLIENT_VERSION:
+		note_answer(s, "version:%" PRIu64, m->client_version.client_version);
+		break;
+	case MSG_S_ALLOC:
+		note_answer(s, "alloc:%" PRIu64, m->s_alloc.file_ident);
+		break;
+	case MSG_S_TEST_COMMAND:
+		note_answer(s, "test:%.*s", (int)body.len, (const char *)body.ptr);
+		break;
+	case MSG_S_STATE:
+		receive_state(s, &m->state, body);
 		break;
 	case MSG_S_ERROR:
 	case MSG_S_JSON_ERROR:
@@ -387,6 +433,16 @@ session_mark(struct session *s)
 {
 	s->mark_target++;
 	session_pump(s);
+}
+
+void
+session_ask(struct session *s, struct message *m, const void *body, size_t len)
+{
+	m->session_ident = s->ident;
+	s->rules.asked[m->type]++;
+	if (m->type == MSG_C_STATE_REQUEST)
+		s->rules.state_next = m->state_request.offset;
+	conn_send(s->conn, s, m, body, len);
 }
 
 void

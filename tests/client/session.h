@@ -36,6 +36,7 @@ struct session {
 	uint64_t mark_awaited;	/* the one that the wait command looks for */
 	bool wanted;		/* the device wants to be bound */
 	bool hold_uploads;
+	bool subserver;
 	bool suspended;		/* after a session error; bound again by resume or by command */
 	bool over;		/* unbound by command: the next bind is a new session, which shares nothing with this one */
 	bool established;	/* told of the connection it is on */
@@ -44,6 +45,11 @@ struct session {
 	char error_text[160];
 	uint64_t reconnects;
 	size_t write_size;	/* bytes of text in a write that names no size */
+	/* answers to `ask` */
+	uint64_t answers;
+	char answer[48];	/* of the newest */
+	uint64_t state_version, state_salt, state_offset; /* how much of a state file it has */
+	uint32_t state_crc;
 	/* background writes */
 	double auto_rate, auto_credit; /* per second; writes due */
 	uint64_t auto_left;
@@ -71,6 +77,8 @@ bool session_says_try_again(const struct message *m, struct view body);
 void session_bind(struct session *s, bool same_ident);
 void session_unbind(struct session *s);
 void session_mark(struct session *s);
+/* Sends m, which needs only its own fields, and its body: a question, REFRESH, JSON_ERROR. */
+void session_ask(struct session *s, struct message *m, const void *body, size_t len);
 void session_write(struct session *s, enum device_write kind, uint64_t n, size_t size);
 /* The device's progress was changed behind the session's back (backdate, amnesia): the next bind starts from it. */
 void session_reset(struct session *s);

@@ -83,6 +83,43 @@ client_rules_bind(struct client_rules *r, bool need_ident)
 	r->asked_ident = need_ident;
 	r->ident_sent = r->unbind_sent = r->failed = r->unbound = false;
 	r->mark_sent = r->mark_received;
+	memset(r->asked, 0, sizeof r->asked);
+	r->state_next = 0;
+}
+
+/* The question that an answer of this type belongs to; MSG_NTYPES: it is no answer. */
+static enum msg_type
+question_of(enum msg_type answer)
+{
+	switch (answer) {
+	case MSG_S_TRANSACT:
+		return MSG_C_TRANSACT;
+	case MSG_S_STATE:
+		return MSG_C_STATE_REQUEST;
+	case MSG_S_CLIENT_VERSION:
+		return MSG_C_CLIENT_VERSION_REQUEST;
+	case MSG_S_ALLOC:
+		return MSG_C_ALLOC;
+	case MSG_S_TEST_COMMAND:
+		return MSG_C_TEST_COMMAND;
+	default:
+		return MSG_NTYPES;
+	}
+}
+
+/* An answer must have been asked for; STATEs follow on each other, or begin anew. */
+static enum rules_verdict
+check_answer(const struct client_rules *r, const struct message *m, char *why)
+{
+	const struct msg_state *st = &m->state;
+
+	if (r->asked[question_of(m->type)] == 0)
+		return broken(why, "C9: %s was not asked for", msg_name(m->type));
+	if (m->type == MSG_S_STATE && ((st->begin_offset != 0 && st->begin_offset != r->state_next) || st->end_offset <= st->begin_offset ||
+				       st->end_offset > st->max_offset))
+		return broken(why, "C9: STATE %" PRIu64 " - %" PRIu64 " of %" PRIu64 " after %" PRIu64, st->begin_offset, st->end_offset,
+			      st->max_offset, r->state_next);
+	return RULES_OK;
 }
 
 static enum rules_verdict
@@ -198,6 +235,8 @@ client_rules_check(const struct client_rules *r, const struct message *m, struct
 		return RULES_IGNORE;
 	if (m->type == MSG_S_IDENT)
 		return check_ident(r, m, why);
+	if (question_of(m->type) != MSG_NTYPES)
+		return check_answer(r, m, why);
 	if (!r->ident_sent)
 		return broken(why, "C8: %s before the client's IDENT", msg_name(m->type));
 	switch (m->type) {
@@ -210,8 +249,8 @@ client_rules_check(const struct client_rules *r, const struct message *m, struct
 		return RULES_OK;
 	case MSG_S_QUERY_ERROR: /* parsed on FLX connections only */
 		return RULES_OK;
-	default: /* transact, state, alloc ... : a modern client asks for none of them */
-		return broken(why, "C9: %s was not asked for", msg_name(m->type));
+	default:
+		return broken(why, "C9: %s is not expected", msg_name(m->type));
 	}
 }
 
@@ -239,6 +278,17 @@ client_rules_apply(struct client_rules *r, const struct message *m)
 		break;
 	case MSG_S_JSON_ERROR:
 		r->failed = !client_rules_survives(m->json_error.error_code);
+		break;
+	case MSG_S_STATE:
+		r->state_next = m->state.end_offset;
+		if (m->state.end_offset == m->state.max_offset)
+			r->asked[MSG_C_STATE_REQUEST] = 0;
+		break;
+	case MSG_S_TRANSACT:
+	case MSG_S_CLIENT_VERSION:
+	case MSG_S_ALLOC:
+	case MSG_S_TEST_COMMAND:
+		r->asked[question_of(m->type)]--;
 		break;
 	default:
 		break;

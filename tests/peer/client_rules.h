@@ -26,6 +26,8 @@ struct client_rules {
 	bool failed;  /* a session ERROR came that ends the session */
 	bool unbound; /* UNBOUND came */
 	uint64_t mark_sent, mark_received; /* newest request_idents */
+	unsigned asked[MSG_NTYPES];	   /* questions sent and not answered, by their type (TRANSACT, STATE_REQUEST ...) */
+	uint64_t state_next;		   /* offset at which the next STATE of this answer may begin */
 	/* of the file */
 	uint64_t file_ident;	    /* 0: not known yet */
 	uint64_t newest;	    /* the newest client version in existence */

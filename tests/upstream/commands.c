@@ -13,6 +13,7 @@
 
 #include "tests/upstream/commands.h"
 #include "tests/upstream/conn.h"
+#include "tests/upstream/session.h"
 
 /* ---- words and answers ---- */
 
@@ -76,8 +77,9 @@ cmd_status(struct server *srv, char **args)
 
 	(void)args;
 	reply_ok("conns=%" PRIu64 " sessions=%" PRIu64 " files=%" PRIu64 " changesets=%" PRIu64 " bytes=%" PRIu64 " errors=%" PRIu64
-		 " paths=%" PRIu64 " uploads=%" PRIu64 " superseded=%" PRIu64,
-		 srv->nconns, srv->nsessions, h->nfiles, h->nchanges, h->nbytes, srv->nerrors, h->npaths, srv->nuploads, srv->nsuperseded);
+		 " paths=%" PRIu64 " uploads=%" PRIu64 " superseded=%" PRIu64 " transacts=%" PRIu64 " refreshes=%" PRIu64 " client_errors=%" PRIu64,
+		 srv->nconns, srv->nsessions, h->nfiles, h->nchanges, h->nbytes, srv->nerrors, h->npaths, srv->nuploads, srv->nsuperseded,
+		 srv->ntransacts, srv->nrefreshes, srv->nclient_errors);
 }
 
 static void
@@ -359,6 +361,12 @@ cmd_cut_upload(struct server *srv, char **args)
 }
 
 static void
+cmd_stop_state(struct server *srv, char **args)
+{
+	set_cut(args, &srv->orders.stop_state);
+}
+
+static void
 cmd_cut_after_upload(struct server *srv, char **args)
 {
 	srv->orders.cut_after_upload = strcmp(word(args), "off") != 0;
@@ -487,6 +495,64 @@ cmd_inject(struct server *srv, char **args)
 }
 
 static void
+cmd_state(struct server *srv, char **args)
+{
+	struct path *p = history_path(&srv->history, view_of(word(args)), true);
+	uint64_t n, size;
+	uint32_t crc = 0;
+	uint8_t *buf;
+
+	if (!number(word(args), &n) || !number(word(args), &size) || n == 0 || size == 0 || size > 16u << 20 ||
+	    (buf = malloc((size_t)size)) == NULL) {
+		reply_fail("usage: state PATH N SIZE");
+		return;
+	}
+	p->state_segments = n;
+	p->state_size = size;
+	p->state_version = p->nchanges;
+	for (uint64_t i = 0; i < n; i++) {
+		session_state_segment(p, i, buf);
+		crc = (uint32_t)crc32(crc, buf, (uInt)size);
+	}
+	free(buf);
+	reply_ok("crc=%08" PRIx32 " version=%" PRIu64, crc, p->state_version);
+}
+
+static void
+cmd_transact(struct server *srv, char **args)
+{
+	uint64_t n;
+
+	if (!number(word(args), &n) || n < 1 || n > 3) {
+		reply_fail("usage: transact 1|2|3");
+		return;
+	}
+	srv->orders.transact_status = (unsigned)n;
+	reply_done();
+}
+
+static void
+cmd_say(struct server *srv, char **args)
+{
+	char *hex = word(args);
+	size_t len = strlen(hex) / 2;
+	uint8_t raw[1024];
+	struct conn *c;
+	unsigned byte;
+
+	for (size_t i = 0; i < len; i++) {
+		if (len > sizeof raw || sscanf(hex + 2 * i, "%2x", &byte) != 1) {
+			reply_fail("not hexadecimal");
+			return;
+		}
+		raw[i] = (uint8_t)byte;
+	}
+	for (c = srv->conns; c != NULL; c = c->next)
+		conn_say(c, raw, len);
+	reply_done();
+}
+
+static void
 cmd_log_message(struct server *srv, char **args)
 {
 	struct conn *c;
@@ -532,6 +598,10 @@ static const struct {
 	{ "cut-download", cmd_cut_download },
 	{ "cut-upload", cmd_cut_upload },
 	{ "cut-after-upload", cmd_cut_after_upload },
+	{ "stop-state", cmd_stop_state },
+	{ "state", cmd_state },
+	{ "transact", cmd_transact },
+	{ "say", cmd_say },
 	{ "limit", cmd_limit },
 	{ "reset", cmd_reset },
 	{ "save", cmd_save },

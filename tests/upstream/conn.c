@@ -132,6 +132,13 @@ conn_send(struct conn *c, const struct message *m, const void *body, size_t len,
 }
 
 void
+conn_say(struct conn *c, const void *buf, size_t len)
+{
+	if (!c->closing)
+		wsio_send(c->w, buf, len, NULL, 0);
+}
+
+void
 conn_log(struct conn *c, uint64_t session_ident, const char *level, const char *text)
 {
 	struct message m = { .type = MSG_S_LOG_MESSAGE, .flavour = MSG_PBS, .session_ident = session_ident };

@@ -34,6 +34,9 @@ void conn_accept(struct server *srv, int fd);
 /* Sends m with its body.  cut: only this many bytes of the message, then RST; ORDERS_NO_CUT: all. */
 void conn_send(struct conn *c, const struct message *m, const void *body, size_t len, size_t cut);
 
+/* Sends bytes that need not be a message. */
+void conn_say(struct conn *c, const void *buf, size_t len);
+
 /* Sends a LOG_MESSAGE, if the protocol version has it.  session_ident 0: about the connection, then with its request id. */
 void conn_log(struct conn *c, uint64_t session_ident, const char *level, const char *text);
 

@@ -48,6 +48,8 @@ struct path {
 	struct session *sessions; /* identified ones; linked by session.c */
 	bool dirty;		  /* on the server's list of paths whose sessions are to be told of new versions */
 	struct path *next_dirty;
+	uint64_t state_segments, state_size; /* its state file in STATEs of this many bytes; 0: it has none */
+	uint64_t state_version;
 	struct file *injector;	  /* the file that `inject` writes as, NULL before */
 	struct path *next;	  /* in its hash chain */
 	struct path *next_all;	  /* in the order of creation */

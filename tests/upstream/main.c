@@ -12,7 +12,7 @@
  * --stay is given.  --dump FILE: each integrated changeset as it comes, in the format of `dump`.
  *
  * Questions
- *	status			ok conns= sessions= files= changesets= bytes= errors= paths= uploads= superseded=
+ *	status			ok conns= sessions= files= changesets= bytes= errors= paths= uploads= superseded= transacts= refreshes= client_errors=
  *				(errors: ERRORs sent, ordered or not; superseded: connections killed by S2)
  *	violations [forget]	ok 0 | ok N text; text...	each protocol error that it had to send without an order, S8 included
  *	paths			ok PATH...
@@ -42,6 +42,11 @@
  *	cut-download N|off	the next DOWNLOAD with entries, after N bytes of the message
  *	cut-upload N|off	when N bytes of an UPLOAD have come, which is then not integrated (shorter ones pass)
  *	cut-after-upload [off]	right after the next UPLOAD with new entries was integrated, before any answer
+ *	stop-state N|off		the next answer to STATE_REQUEST ends after N STATEs
+ * Older messages
+ *	state PATH N SIZE	ok crc= version=; PATH has a state file of N STATEs of SIZE bytes each, of its newest version
+ *	transact STATUS		answer TRANSACT with this (default 3: not supported); nothing is integrated
+ *	say HEX			these bytes as one message on each connection
  * State
  *	reset			forget everything, cut every connection: as if restarted empty
  *	save FILE, load FILE	go back in time: cuts every connection; versions made after load have new salts

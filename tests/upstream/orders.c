@@ -13,7 +13,8 @@ void
 orders_init(struct orders *o)
 {
 	memset(o, 0, sizeof *o);
-	o->cut_download = o->cut_upload = ORDERS_NO_CUT;
+	o->cut_download = o->cut_upload = o->stop_state = ORDERS_NO_CUT;
+	o->transact_status = 3;
 }
 
 void

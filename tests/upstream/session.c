@@ -515,6 +515,46 @@ on_alloc(struct session *s)
 	send_simple(s, (struct message){ .type = MSG_S_ALLOC, .s_alloc = { f->ident } }, NULL, 0);
 }
 
+void
+session_state_segment(const struct path *p, uint64_t n, uint8_t *buf)
+{
+	uint64_t seed = (p->state_version + 1) * 2654435761 + n;
+
+	for (size_t i = 0; i < p->state_size; i++, seed = seed * 6364136223846793005 + 1442695040888963407)
+		buf[i] = (uint8_t)(seed >> 56);
+}
+
+/* From where the client stands, if it has the beginning of this very file; else from its beginning. */
+static void
+on_state_request(struct session *s, const struct msg_state_request *m)
+{
+	const struct path *p = s->path;
+	struct orders *o = &s->conn->srv->orders;
+	uint64_t salt = history_version_salt(p, p->state_version), n = 0;
+	uint8_t *buf;
+
+	server_event(s->conn->srv, "state_request %" PRIu64 " %" PRIu64 " offset=%" PRIu64, s->conn->id, s->ident, m->offset);
+	if (p->state_segments == 0) {
+		fail(s, UNSUPPORTED_FEATURE, "no state file here");
+		return;
+	}
+	if (m->partial_version == p->state_version && m->partial_salt == salt && m->offset % p->state_size == 0)
+		n = m->offset / p->state_size;
+	if ((buf = malloc((size_t)p->state_size)) == NULL)
+		abort();
+	for (size_t sent = 0; n < p->state_segments && !s->conn->closing; n++, sent++) {
+		if (sent == o->stop_state) {
+			o->stop_state = ORDERS_NO_CUT;
+			break;
+		}
+		session_state_segment(p, n, buf);
+		send_simple(s, (struct message){ .type = MSG_S_STATE, .state = { p->state_version, salt, n * p->state_size, (n + 1) * p->state_size,
+						 p->state_segments * p->state_size, p->state_size } },
+			    buf, (size_t)p->state_size);
+	}
+	free(buf);
+}
+
 /* Messages that are legal only after IDENT. */
 static void
 identified_message(struct session *s, const struct message *m, struct view body)
@@ -531,8 +571,11 @@ identified_message(struct session *s, const struct message *m, struct view body)
 		s->mark = m->c_mark.request_ident;
 		session_push(s);
 		break;
-	case MSG_C_TRANSACT: /* 3: not supported */
-		send_simple(s, (struct message){ .type = MSG_S_TRANSACT, .s_transact = { .status = 3 } }, NULL, 0);
+	case MSG_C_TRANSACT:
+		s->conn->srv->ntransacts++;
+		server_event(s->conn->srv, "transact %" PRIu64 " %" PRIu64 " size=%zu", s->conn->id, s->ident, body.len);
+		send_simple(s, (struct message){ .type = MSG_S_TRANSACT, .s_transact = { .status = s->conn->srv->orders.transact_status } },
+			    NULL, 0);
 		break;
 	default:
 		on_alloc(s);
@@ -551,13 +594,16 @@ bound_message(struct session *s, const struct message *m, struct view body)
 		on_client_version_request(s, &m->client_version_request);
 		break;
 	case MSG_C_REFRESH:
+		s->conn->srv->nrefreshes++;
+		server_event(s->conn->srv, "refresh %" PRIu64 " %" PRIu64 " size=%zu", s->conn->id, s->ident, body.len);
 		if (!orders_token_allowed(&s->conn->srv->orders, body))
 			fail(s, TOKEN_EXPIRED, "token is denied");
 		break;
 	case MSG_C_STATE_REQUEST:
-		fail(s, UNSUPPORTED_FEATURE, "no state files here");
+		on_state_request(s, &m->state_request);
 		break;
 	case MSG_C_JSON_ERROR:
+		s->conn->srv->nclient_errors++;
 		server_event(s->conn->srv, "json_error %" PRIu64 " %" PRIu64 " %" PRIu64, s->conn->id, s->ident, m->json_error.error_code);
 		break;
 	case MSG_C_TEST_COMMAND: /* says it back */

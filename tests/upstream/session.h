@@ -34,6 +34,9 @@ void session_message(struct conn *c, const struct message *m, struct view body);
 /* Sends what there is to send: DOWNLOADs, then MARK; an UNBOUND held back. */
 void session_push(struct session *s);
 
+/* Bytes of segment n of p's state file into buf (p->state_size of room). */
+void session_state_segment(const struct path *p, uint64_t n, uint8_t *buf);
+
 /* Ends all sessions of c without a word. */
 void session_end_all(struct conn *c);
 

@@ -1,0 +1,752 @@
+/* STATE sets on disk.
+ *
+ * On disk (table STORE_STATES):
+ *
+ *   'H' id(8)            head: what it answers and whether it is complete     one per set
+ *   'S' id(8) chunk(4)   piece of at most CHUNK bytes of its stream
+ *
+ *   stream of a set:  begin_offset(8) end_offset(8) size(8) body, for each STATE as it came; numbers big-endian
+ *
+ * Segments are kept as they came, because only the server knows how a body relates to its offsets; so a set can be served from any
+ * offset at which one of its segments begins.
+ *
+ * The head is written first, as incomplete, and again when the last segment is there: what a crash leaves behind is found by its
+ * head at the next start and removed.  All of it happens in the committer in small steps (spool_call), not synced: a lost set is only a
+ * set less.  In memory there is an index of heads. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/relay.h"
+#include "relay/spool.h"
+#include "relay/statecache.h"
+
+#define CHUNK 3840		   /* bytes: with its key and record head within one 4 KiB page */
+#define STEP_CHUNKS 64		   /* of one step: some milliseconds of the committer */
+#define SEGMENT_MAX (1u << 20)	   /* bytes of one STATE; a set with a longer one is not kept: serving holds one in memory */
+#define PENDING_MAX (8u << 20)	   /* bytes on their way to the disk; a set that comes faster is not kept */
+#define SET_COST 8192		   /* bytes counted for a set besides its stream, which bounds how many there are */
+#define PIECE_HEAD 24		   /* bytes before each body in the stream */
+#define HEAD_NUMBERS 9
+#define EMPTY_MAX (PENDING_MAX / CHUNK) /* chunks missing in a row (their commit failed) behind which there are no more */
+
+struct set {
+	TAILQ_ENTRY(set) link; /* least recently used first */
+	uint64_t id;
+	char *endpoint, *path;
+	uint64_t version, salt;	   /* as the STATEs said */
+	uint64_t latest_salt;	   /* of upstream, as the first DOWNLOAD after it said; 0 = not known */
+	uint64_t max_offset;
+	uint64_t limits[4];	   /* of the request: min and max file format, min and max history schema */
+	uint64_t bytes;		   /* of the stream */
+	bool complete;
+};
+
+TAILQ_HEAD(set_list, set);
+
+struct statecache {
+	struct relay *relay;
+	struct set_list sets;
+	uint64_t bytes, next_id, pending;
+	bool loaded;
+};
+
+struct state_writer {
+	struct statecache *cache;
+	char *endpoint, *path;
+	struct msg_state_request req;
+	uint64_t id; /* of the set; 0: not begun */
+	uint64_t next_offset;
+	uint32_t chunk;
+	bool given_up;
+	uint8_t *buf; /* STEP_CHUNKS * CHUNK */
+	size_t len;
+};
+
+struct state_reader {
+	struct statecache *cache;
+	uint64_t id, version, salt, max_offset, offset, bytes, read;
+	state_segment *segment; /* NULL: cancelled */
+	void *arg;
+	uint32_t chunk;
+	bool reading, over, busy;
+	uint8_t *buf;
+	size_t len, cap;
+};
+
+/* ---- steps: in the committer ---- */
+
+enum step_kind { STEP_LOAD, STEP_HEAD, STEP_PUT, STEP_DROP, STEP_READ };
+
+struct step {
+	enum step_kind kind;
+	struct statecache *cache;
+	struct state_reader *reader; /* READ */
+	uint64_t id;
+	uint32_t chunk, missing; /* missing: DROP, chunks in a row */
+	uint8_t *data;
+	size_t len;
+	struct set_list found; /* LOAD */
+	enum store_err err;
+	bool more; /* DROP, READ: there may be more */
+};
+
+static void
+put64(uint8_t *p, uint64_t v)
+{
+	for (int i = 7; i >= 0; i--, v >>= 8)
+		p[i] = (uint8_t)v;
+}
+
+static uint64_t
+get64(const uint8_t *p)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+static size_t
+chunk_key(uint8_t key[13], uint64_t id, uint32_t chunk)
+{
+	key[0] = 'S';
+	put64(key + 1, id);
+	for (unsigned i = 0; i < 4; i++)
+		key[9 + i] = (uint8_t)(chunk >> (24 - 8 * i));
+	return 13;
+}
+
+static size_t
+head_key(uint8_t key[9], uint64_t id)
+{
+	key[0] = 'H';
+	put64(key + 1, id);
+	return 9;
+}
+
+/* Head: numbers, then endpoint and path, each with its NUL. */
+static size_t
+format_head(const struct set *set, uint8_t *out)
+{
+	const uint64_t numbers[HEAD_NUMBERS] = { set->version, set->salt, set->latest_salt, set->limits[0], set->limits[1],
+		set->limits[2], set->limits[3], set->bytes, set->max_offset };
+	size_t len = 0, n;
+
+	for (size_t i = 0; i < HEAD_NUMBERS; i++, len += 8)
+		put64(out + len, numbers[i]);
+	out[len++] = set->complete;
+	n = strlen(set->endpoint) + 1;
+	memcpy(out + len, set->endpoint, n);
+	len += n;
+	n = strlen(set->path) + 1;
+	memcpy(out + len, set->path, n);
+	return len + n;
+}
+
+static void
+set_free(struct set *set)
+{
+	free(set->endpoint);
+	free(set->path);
+	free(set);
+}
+
+/* NULL: it is not a head. */
+static struct set *
+parse_head(const uint8_t *key, size_t key_len, const uint8_t *val, size_t len)
+{
+	const size_t text = HEAD_NUMBERS * 8 + 1;
+	const uint8_t *endpoint = val + text, *path;
+	struct set *set;
+
+	if (key_len != 9 || len < text + 2 || val[len - 1] != 0 || (path = memchr(endpoint, 0, len - text)) == val + len - 1)
+		return NULL;
+	path++;
+	set = relay_alloc(sizeof(*set));
+	set->id = get64(key + 1);
+	set->version = get64(val);
+	set->salt = get64(val + 8);
+	set->latest_salt = get64(val + 16);
+	for (size_t i = 0; i < 4; i++)
+		set->limits[i] = get64(val + 24 + 8 * i);
+	set->bytes = get64(val + 56);
+	set->max_offset = get64(val + 64);
+	set->complete = val[72] != 0;
+	set->endpoint = relay_strndup(endpoint, strlen((const char *)endpoint));
+	set->path = relay_strndup(path, strlen((const char *)path));
+	return set;
+}
+
+static bool
+found_head(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
+{
+	struct step *st = arg;
+	struct set *set;
+
+	if (*(const uint8_t *)key != 'H')
+		return false;
+	set = parse_head(key, key_len, val, val_len);
+	if (set != NULL)
+		TAILQ_INSERT_TAIL(&st->found, set, link);
+	return true;
+}
+
+static enum store_err
+put_chunks(struct step *st, struct store *store)
+{
+	uint8_t key[13];
+	enum store_err err = STORE_OK;
+
+	if (st->kind == STEP_HEAD)
+		return store_put(store, STORE_STATES, key, head_key(key, st->id), st->data, st->len);
+	for (size_t at = 0; at < st->len && err == STORE_OK; at += CHUNK) {
+		size_t n = st->len - at < CHUNK ? st->len - at : CHUNK;
+
+		err = store_put(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++), st->data + at, n);
+	}
+	return err;
+}
+
+/* The head goes last, so that a crash between two steps leaves something to be found. */
+static enum store_err
+drop_chunks(struct step *st, struct store *store)
+{
+	uint8_t key[13];
+	enum store_err err = STORE_OK;
+
+	for (unsigned n = 0; n < STEP_CHUNKS && (err == STORE_OK || err == STORE_NOTFOUND); n++) {
+		err = store_del(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++));
+		st->missing = err == STORE_NOTFOUND ? st->missing + 1 : 0;
+	}
+	st->more = st->missing < EMPTY_MAX;
+	if (err == STORE_NOTFOUND && !st->more)
+		err = store_del(store, STORE_STATES, key, head_key(key, st->id));
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
+static enum store_err
+read_chunks(struct step *st, struct store *store)
+{
+	uint8_t key[13];
+	enum store_err err = STORE_OK;
+
+	st->data = relay_alloc(STEP_CHUNKS * CHUNK);
+	for (unsigned n = 0; n < STEP_CHUNKS; n++) {
+		size_t len = CHUNK;
+
+		err = store_get(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++), st->data + st->len, &len);
+		if (err != STORE_OK)
+			break;
+		st->len += len;
+	}
+	st->more = err == STORE_OK;
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
+static void
+step_run(void *arg, struct store *store)
+{
+	struct step *st = arg;
+
+	if (st->kind == STEP_LOAD) {
+		st->err = store_each(store, STORE_STATES, found_head, st);
+		return;
+	}
+	if (st->kind == STEP_READ) {
+		st->err = read_chunks(st, store);
+		return;
+	}
+	st->err = store_begin(store);
+	if (st->err != STORE_OK)
+		return;
+	st->err = st->kind == STEP_DROP ? drop_chunks(st, store) : put_chunks(st, store);
+	if (st->err == STORE_OK)
+		st->err = store_commit(store, false);
+	else
+		store_abort(store);
+}
+
+/* ---- the index ---- */
+
+static void step_done(void *arg, struct spool_op *op);
+
+static struct step *
+step_new(struct statecache *c, enum step_kind kind, uint64_t id)
+{
+	struct step *st = relay_alloc(sizeof(*st));
+
+	st->kind = kind;
+	st->cache = c;
+	st->id = id;
+	TAILQ_INIT(&st->found);
+	return st;
+}
+
+static void
+step_post(struct step *st)
+{
+	st->cache->pending += st->len;
+	spool_call(st->cache->relay->spool, step_run, step_done, st);
+}
+
+static void
+step_free(struct step *st)
+{
+	free(st->data);
+	free(st);
+}
+
+static void
+write_head(struct statecache *c, const struct set *set)
+{
+	struct step *st = step_new(c, STEP_HEAD, set->id);
+
+	st->data = relay_alloc(HEAD_NUMBERS * 8 + 1 + strlen(set->endpoint) + strlen(set->path) + 2);
+	st->len = format_head(set, st->data);
+	step_post(st);
+}
+
+static void
+drop(struct statecache *c, struct set *set)
+{
+	TAILQ_REMOVE(&c->sets, set, link);
+	c->bytes -= set->bytes + SET_COST;
+	step_post(step_new(c, STEP_DROP, set->id));
+	set_free(set);
+}
+
+static struct set *
+find_id(const struct statecache *c, uint64_t id)
+{
+	struct set *set;
+
+	TAILQ_FOREACH (set, &c->sets, link)
+		if (set->id == id)
+			return set;
+	return NULL;
+}
+
+static struct set *
+find_complete(const struct statecache *c, const char *endpoint, const char *path)
+{
+	struct set *set;
+
+	TAILQ_FOREACH (set, &c->sets, link)
+		if (set->complete && strcmp(set->path, path) == 0 && strcmp(set->endpoint, endpoint) == 0)
+			return set;
+	return NULL;
+}
+
+/* Makes room for more bytes of set (NULL: a new one) by dropping complete ones.  False: there is none. */
+static bool
+make_room(struct statecache *c, const struct set *grows, uint64_t more)
+{
+	uint64_t max = c->relay->opt->state_cache_bytes;
+	struct set *set, *next;
+
+	for (set = TAILQ_FIRST(&c->sets); set != NULL && c->bytes + more > max; set = next) {
+		next = TAILQ_NEXT(set, link);
+		if (set->complete && set != grows)
+			drop(c, set);
+	}
+	return c->bytes + more <= max;
+}
+
+static void
+loaded(struct statecache *c, struct step *st)
+{
+	struct set *set;
+
+	c->loaded = true;
+	while ((set = TAILQ_FIRST(&st->found)) != NULL) {
+		TAILQ_REMOVE(&st->found, set, link);
+		TAILQ_INSERT_TAIL(&c->sets, set, link);
+		c->bytes += set->bytes + SET_COST;
+		if (set->id >= c->next_id)
+			c->next_id = set->id + 1;
+		if (!set->complete)
+			drop(c, set);
+	}
+	(void)make_room(c, NULL, 0);
+}
+
+static void reader_got(struct state_reader *r, struct step *st);
+
+static void
+step_done(void *arg, struct spool_op *op)
+{
+	struct step *st = arg;
+	struct statecache *c = st->cache;
+	struct set *set;
+
+	(void)op;
+	c->pending -= st->kind == STEP_READ ? 0 : st->len;
+	if (st->kind != STEP_READ && (st->err == STORE_IO || st->err == STORE_CORRUPT))
+		log_fatal("store_failed", "reason=\"%s\"", store_strerror(st->err));
+	if (st->kind == STEP_LOAD) {
+		loaded(c, st);
+	} else if (st->kind == STEP_READ) {
+		reader_got(st->reader, st);
+	} else if (st->kind == STEP_DROP && st->err == STORE_OK && st->more) {
+		step_post(st);
+		return;
+	} else if (st->err != STORE_OK && (set = find_id(c, st->id)) != NULL) {
+		log_event(LOG_WARN, "state_not_kept", "reason=\"%s\"", store_strerror(st->err));
+		drop(c, set);
+	}
+	step_free(st);
+}
+
+struct statecache *
+statecache_new(struct relay *relay)
+{
+	struct statecache *c = relay_alloc(sizeof(*c));
+
+	c->relay = relay;
+	c->next_id = 1;
+	TAILQ_INIT(&c->sets);
+	step_post(step_new(c, STEP_LOAD, 0));
+	return c;
+}
+
+void
+statecache_free(struct statecache *c)
+{
+	struct set *set;
+
+	while ((set = TAILQ_FIRST(&c->sets)) != NULL) {
+		TAILQ_REMOVE(&c->sets, set, link);
+		set_free(set);
+	}
+	free(c);
+}
+
+void
+statecache_latest(struct statecache *c, const char *endpoint, const char *path, uint64_t version, uint64_t salt)
+{
+	struct set *set = TAILQ_EMPTY(&c->sets) ? NULL : find_complete(c, endpoint, path);
+
+	if (set == NULL)
+		return;
+	if (version < set->version || (version == set->version && salt != set->salt) ||
+	    (set->latest_salt != 0 && salt != set->latest_salt)) {
+		log_event(LOG_INFO, "state_dropped", "version=%llu latest=%llu", (unsigned long long)set->version,
+			  (unsigned long long)version);
+		drop(c, set);
+	} else if (set->latest_salt == 0) {
+		set->latest_salt = salt;
+		write_head(c, set);
+	}
+}
+
+/* ---- collecting ---- */
+
+struct state_writer *
+statecache_collect(struct statecache *c, const char *endpoint, const char *path, const struct msg_state_request *req)
+{
+	struct state_writer *w = relay_alloc(sizeof(*w));
+
+	w->cache = c;
+	w->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	w->path = relay_strndup(path, strlen(path));
+	w->req = *req;
+	return w;
+}
+
+/* The set that w writes; NULL: there is none, or it was dropped meanwhile (a failed commit). */
+static struct set *
+writing(struct state_writer *w)
+{
+	return w->given_up || w->id == 0 ? NULL : find_id(w->cache, w->id);
+}
+
+static void
+give_up(struct state_writer *w)
+{
+	struct set *set = writing(w);
+
+	if (set != NULL)
+		drop(w->cache, set);
+	w->given_up = true;
+}
+
+static void
+flush(struct state_writer *w)
+{
+	struct step *st;
+
+	if (w->len == 0)
+		return;
+	st = step_new(w->cache, STEP_PUT, w->id);
+	st->chunk = w->chunk;
+	st->data = relay_alloc(w->len);
+	memcpy(st->data, w->buf, w->len);
+	st->len = w->len;
+	w->chunk += STEP_CHUNKS;
+	w->len = 0;
+	step_post(st);
+}
+
+static void
+add(struct state_writer *w, struct set *set, const uint8_t *p, size_t len)
+{
+	if (!make_room(w->cache, set, len) || w->cache->pending > PENDING_MAX) {
+		give_up(w);
+		return;
+	}
+	set->bytes += len;
+	w->cache->bytes += len;
+	while (len > 0) {
+		size_t room = STEP_CHUNKS * CHUNK - w->len, n = len < room ? len : room;
+
+		memcpy(w->buf + w->len, p, n);
+		w->len += n;
+		p += n;
+		len -= n;
+		if (w->len == STEP_CHUNKS * CHUNK)
+			flush(w);
+	}
+}
+
+static void
+begin_set(struct state_writer *w, const struct msg_state *m)
+{
+	struct statecache *c = w->cache;
+	const struct msg_state_request *q = &w->req;
+	struct set *set;
+
+	if (!c->loaded || m->begin_offset != 0 || spool_stat(c->relay->spool)->disk_free / 4 < m->max_offset ||
+	    !make_room(c, NULL, SET_COST)) {
+		w->given_up = true;
+		return;
+	}
+	set = relay_alloc(sizeof(*set));
+	set->id = c->next_id++;
+	set->endpoint = relay_strndup(w->endpoint, strlen(w->endpoint));
+	set->path = relay_strndup(w->path, strlen(w->path));
+	set->version = m->server_version;
+	set->salt = m->server_version_salt;
+	memcpy(set->limits,
+	       (const uint64_t[4]){ q->min_file_format, q->max_file_format, q->min_history_schema, q->max_history_schema },
+	       sizeof(set->limits));
+	TAILQ_INSERT_TAIL(&c->sets, set, link);
+	c->bytes += SET_COST;
+	set->max_offset = m->max_offset;
+	w->id = set->id;
+	w->buf = relay_alloc(STEP_CHUNKS * CHUNK);
+	write_head(c, set);
+}
+
+void
+statecache_segment(struct state_writer *w, const struct msg_state *m)
+{
+	struct set *old = find_complete(w->cache, w->endpoint, w->path);
+	uint8_t head[PIECE_HEAD];
+	struct set *set;
+
+	if (old != NULL && old->salt != m->server_version_salt)
+		drop(w->cache, old);
+	if (w->id == 0 && !w->given_up)
+		begin_set(w, m);
+	set = writing(w);
+	if (set == NULL)
+		return;
+	if (set->version != m->server_version || set->salt != m->server_version_salt || set->max_offset != m->max_offset ||
+	    w->next_offset != m->begin_offset || m->end_offset > m->max_offset || m->size > SEGMENT_MAX) {
+		give_up(w);
+		return;
+	}
+	w->next_offset = m->end_offset;
+	put64(head, m->begin_offset);
+	put64(head + 8, m->end_offset);
+	put64(head + 16, m->size);
+	add(w, set, head, sizeof(head));
+}
+
+void
+statecache_data(struct state_writer *w, struct view data)
+{
+	struct set *set = writing(w);
+
+	if (set != NULL)
+		add(w, set, data.ptr, data.len);
+}
+
+void
+statecache_segment_end(struct state_writer *w)
+{
+	struct set *set = writing(w), *old;
+
+	if (set == NULL || w->next_offset != set->max_offset)
+		return;
+	flush(w);
+	old = find_complete(w->cache, w->endpoint, w->path);
+	set->complete = true;
+	write_head(w->cache, set);
+	if (old != NULL)
+		drop(w->cache, old);
+	log_event(LOG_INFO, "state_kept", "version=%llu bytes=%llu", (unsigned long long)set->version, (unsigned long long)set->bytes);
+	w->given_up = true; /* nothing more belongs to it */
+}
+
+void
+statecache_abandon(struct state_writer *w)
+{
+	if (w == NULL)
+		return;
+	give_up(w);
+	free(w->buf);
+	free(w->endpoint);
+	free(w->path);
+	free(w);
+}
+
+/* ---- serving ---- */
+
+/* The set was made for a client with its own limits; whoever takes at least as much can read it. */
+static bool
+may_answer(const struct set *set, const struct msg_state_request *q)
+{
+	bool resumes = q->partial_version == set->version && q->partial_salt == set->salt;
+
+	return q->need_recent == 0 && (q->offset == 0 || resumes) && q->min_file_format <= set->limits[0] &&
+	       q->max_file_format >= set->limits[1] && q->min_history_schema <= set->limits[2] &&
+	       q->max_history_schema >= set->limits[3];
+}
+
+static void
+read_more(struct state_reader *r)
+{
+	struct step *st = step_new(r->cache, STEP_READ, r->id);
+
+	st->reader = r;
+	st->chunk = r->chunk;
+	r->chunk += STEP_CHUNKS;
+	r->reading = true;
+	step_post(st);
+}
+
+struct state_reader *
+statecache_serve(struct statecache *c, const char *endpoint, const char *path, const struct msg_state_request *req,
+		 state_segment *segment, void *arg)
+{
+	struct set *set = find_complete(c, endpoint, path);
+	struct state_reader *r;
+
+	if (set == NULL || !may_answer(set, req))
+		return NULL;
+	TAILQ_REMOVE(&c->sets, set, link);
+	TAILQ_INSERT_TAIL(&c->sets, set, link);
+	r = relay_alloc(sizeof(*r));
+	*r = (struct state_reader){ .cache = c, .id = set->id, .version = set->version, .salt = set->salt,
+		.max_offset = set->max_offset, .offset = req->offset, .bytes = set->bytes, .segment = segment, .arg = arg };
+	read_more(r);
+	return r;
+}
+
+static void
+reader_free(struct state_reader *r)
+{
+	free(r->buf);
+	free(r);
+}
+
+/* Hands out the segments that are whole.  False: one of them may not be (it is not what was written). */
+static bool
+hand_out(struct state_reader *r)
+{
+	size_t at = 0;
+	bool fast = true, sane = true;
+
+	while (fast && sane && r->segment != NULL && r->len - at >= PIECE_HEAD) {
+		const uint8_t *p = r->buf + at;
+		struct msg_state m = { .server_version = r->version, .server_version_salt = r->salt, .begin_offset = get64(p),
+			.end_offset = get64(p + 8), .max_offset = r->max_offset, .size = get64(p + 16) };
+
+		sane = m.size <= SEGMENT_MAX;
+		if (!sane || r->len - at - PIECE_HEAD < m.size)
+			break;
+		at += PIECE_HEAD + (size_t)m.size;
+		r->read += PIECE_HEAD + m.size;
+		if (m.begin_offset < r->offset)
+			continue;
+		sane = m.begin_offset == r->offset; /* the client's offset is where a segment begins */
+		r->offset = m.end_offset;
+		r->over = r->read == r->bytes;
+		if (sane)
+			fast = r->segment(r->arg, &m, (struct view){ p + PIECE_HEAD, (size_t)m.size });
+	}
+	if (at > 0)
+		memmove(r->buf, r->buf + at, r->len - at);
+	r->len -= at;
+	return sane && (r->over || r->read < r->bytes);
+}
+
+static void
+reader_failed(struct state_reader *r)
+{
+	r->over = true;
+	if (r->segment != NULL)
+		r->segment(r->arg, NULL, (struct view){ NULL, 0 });
+}
+
+/* Cancelling from inside a callback is usual: then it is freed here. */
+static void
+reader_end_busy(struct state_reader *r)
+{
+	r->busy = false;
+	if (r->segment == NULL && !r->reading)
+		reader_free(r);
+}
+
+void
+statecache_go_on(struct state_reader *r)
+{
+	if (r->reading || r->over || r->busy)
+		return;
+	r->busy = true;
+	if (!hand_out(r))
+		reader_failed(r);
+	else if (r->segment != NULL && !r->over && r->len < STEP_CHUNKS * CHUNK + SEGMENT_MAX)
+		read_more(r);
+	reader_end_busy(r);
+}
+
+static void
+reader_got(struct state_reader *r, struct step *st)
+{
+	r->reading = false;
+	if (r->segment == NULL) {
+		reader_free(r);
+		return;
+	}
+	if (st->err != STORE_OK || st->len == 0) { /* dropped meanwhile */
+		r->busy = true;
+		reader_failed(r);
+		reader_end_busy(r);
+		return;
+	}
+	if (r->cap < r->len + st->len) {
+		r->cap = r->len + st->len;
+		r->buf = realloc(r->buf, r->cap);
+		if (r->buf == NULL)
+			log_fatal("out_of_memory", "bytes=%zu", r->cap);
+	}
+	memcpy(r->buf + r->len, st->data, st->len);
+	r->len += st->len;
+	statecache_go_on(r);
+}
+
+void
+statecache_cancel(struct state_reader *r)
+{
+	if (r == NULL)
+		return;
+	r->segment = NULL;
+	if (!r->reading && !r->busy)
+		reader_free(r);
+}
