@@ -16,6 +16,9 @@
 #include "relay/session.h"
 #include "relay/spool.h"
 
+/* Versions offered ahead: after a crash so many may wrongly count as sent, which only blunts the recognition of a CONFLICT. */
+#define FILE_OFFER_AHEAD 1024
+
 struct file_opening {
 	struct relay *relay;
 	struct session *session;
@@ -104,7 +107,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->held = f->stored = (struct pair){ rec->held_client_version, rec->held_server_version };
 	f->final = (struct pair){ rec->final_client_version, rec->final_server_version };
 	f->locked_server_version = rec->locked_server_version;
-	f->offered = rec->offered_client_version;
+	f->offered = f->sent_max = rec->offered_client_version;
 	f->downloaded = rec->downloaded;
 	f->on_disk = rec->backlog_records > 0;
 	f->backlog_bytes = rec->backlog_bytes;
@@ -348,27 +351,59 @@ file_acked(struct file *f, struct pair p)
 }
 
 static void
+updated(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	if (op->err == STORE_OK)
+		f->id = op->file.id;
+	else
+		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
+	op_ended(f);
+}
+
+static void
 offered(void *arg, struct spool_op *op)
 {
 	struct file *f = arg;
 
-	if (op->err == STORE_OK && f->session != NULL)
-		session_offered(f->session);
+	f->offering = false;
+	if (op->err == STORE_OK) {
+		f->offered = op->file.offered_client_version;
+		if (f->session != NULL)
+			session_offered(f->session);
+	}
 	op_ended(f);
 }
 
 bool
-file_offer(struct file *f)
+file_offer(struct file *f, uint64_t client_version)
 {
 	struct store_file rec;
 
-	if (f->ack != STORE_ACK_RELAY || !file_waiting(f) || f->held.client_version <= f->offered)
+	if (f->ack != STORE_ACK_RELAY || client_version <= f->offered)
 		return true;
-	f->offered = f->held.client_version;
+	if (f->offering)
+		return false;
+	f->offering = true;
 	f->inflight++;
 	fill_record(f, &rec);
+	rec.offered_client_version = client_version + FILE_OFFER_AHEAD;
 	spool_update(f->relay->spool, &rec, offered, f);
 	return false;
+}
+
+void
+file_offer_end(struct file *f)
+{
+	struct store_file rec;
+
+	if (f->ack != STORE_ACK_RELAY || f->sent_max >= f->offered)
+		return;
+	f->offered = f->sent_max;
+	f->inflight++;
+	fill_record(f, &rec);
+	spool_update_exact(f->relay->spool, &rec, updated, f);
 }
 
 struct reading {
@@ -399,18 +434,6 @@ file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_serve
 	f->inflight++;
 	spool_read(f->relay->spool, f->id, after, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
 		   r);
-}
-
-static void
-updated(void *arg, struct spool_op *op)
-{
-	struct file *f = arg;
-
-	if (op->err == STORE_OK)
-		f->id = op->file.id;
-	else
-		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
-	op_ended(f);
 }
 
 void

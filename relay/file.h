@@ -44,7 +44,9 @@ struct file {
 	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
 	struct pair upstream, shown, held, stored, final;
 	uint64_t locked_server_version;
-	uint64_t offered; /* newest client_version that may ever have been sent upstream from here */
+	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
+	uint64_t sent_max; /* newest that was */
+	bool offering;
 	enum store_ack ack;
 	bool is_new;	     /* the store knew nothing of it when it was opened */
 	bool downloaded;     /* a DOWNLOAD was passed on to this client once */
@@ -91,8 +93,11 @@ void file_post(struct file *f);
 /* Upstream acknowledged up to p: forgets the tail up to it, trims the disk (I2). */
 void file_acked(struct file *f, struct pair p);
 
-/* Everything held may be sent from now on.  False: that must be made durable first (ack = relay), session_offered follows. */
-bool file_offer(struct file *f);
+/* Whether everything up to client_version may be sent.  False: that must be made durable first (ack = relay); it is on its way and
+ * session_offered follows.  Asked for ahead, so that a live client waits once in FILE_OFFER_AHEAD versions. */
+bool file_offer(struct file *f, uint64_t client_version);
+/* Nothing more will be sent for now: what was really sent is kept in place of what was offered. */
+void file_offer_end(struct file *f);
 
 /* Asks for the next batch to replay (spool_read); session_batch gets it, unless the session's generation is another by then. */
 void file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, unsigned generation);

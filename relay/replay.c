@@ -31,6 +31,14 @@ struct out_upload {
 };
 
 static void
+note_sent(struct session *s, struct pair progress)
+{
+	s->sent = progress;
+	if (progress.client_version > s->file->sent_max)
+		s->file->sent_max = progress.client_version;
+}
+
+static void
 send_upload(struct session *s, const struct out_upload *o)
 {
 	struct message m = { .type = MSG_C_UPLOAD, .session_ident = s->upstream_ident };
@@ -42,7 +50,7 @@ send_upload(struct session *s, const struct out_upload *o)
 		.progress_server_version = o->progress.server_version,
 		.locked_server_version = o->locked_server_version };
 	upstream_send(s->upstream, &m, o->body);
-	s->sent = o->progress;
+	note_sent(s, o->progress);
 }
 
 /* Only what the client itself stated may be locked (it never falls over the life of the file), within what this session reached. */
@@ -163,6 +171,12 @@ batch_bytes(const struct session *s)
 	return rate != 0 && rate * REPLAY_BATCH_S < max ? rate * REPLAY_BATCH_S : max;
 }
 
+static uint64_t
+max_version(struct pair a, struct pair b)
+{
+	return a.client_version > b.client_version ? a.client_version : b.client_version;
+}
+
 void
 replay_kick(struct session *s)
 {
@@ -171,6 +185,8 @@ replay_kick(struct session *s)
 
 	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay) {
 		if (upstream_queued(s->upstream) > opt->out_low || s->unacked_bytes >= opt->replay_window)
+			return;
+		if (!file_offer(s->file, max_version(s->file->held, s->file->final)))
 			return;
 		if (disk_next(s)) {
 			uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
@@ -239,7 +255,7 @@ replay_forward(struct session *s, const struct upload *u, const struct message *
 
 		copy.session_ident = s->upstream_ident;
 		upstream_send(s->upstream, &copy, body);
-		s->sent = o.progress;
+		note_sent(s, o.progress);
 		return;
 	}
 	o.body = upload_after(u, s->sent.client_version, &n);

@@ -88,8 +88,11 @@ static void session_open_file(struct session *s);
 void
 session_leave_upstream(struct session *s)
 {
-	if (s->upstream != NULL)
+	if (s->upstream != NULL) {
 		upstream_drop(s->upstream, s);
+		if (s->file != NULL)
+			file_offer_end(s->file);
+	}
 	s->upstream = NULL;
 	s->upstream_ident = 0;
 	s->upside = UPSIDE_NONE;
@@ -375,8 +378,10 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 /* LIVE, but upstream takes bytes more slowly than the client sends them: from here on by way of the disk, so that the client
  * can be read (its PINGs share the stream) while memory stays bounded (I6). */
 static bool
-still_live(struct session *s)
+still_live(struct session *s, const struct upload *u)
 {
+	if (s->upside == UPSIDE_LIVE && !file_offer(s->file, u->progress_client_version))
+		s->upside = UPSIDE_REPLAY;
 	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high) {
 		if (s->file->aside)
 			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
@@ -401,7 +406,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 		conn_protocol_error(s->conn, upload_error(err), proto_strerror(err));
 		return;
 	}
-	live = still_live(s);
+	live = still_live(s, u);
 	store = may_store(s, u, live, &refuse);
 	if (s->refused || (refuse && (u->nentry > 0 || file_owes(s->file)))) {
 		if (!s->refused)
@@ -416,8 +421,6 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	}
 	STAT_ADD(s->relay, uploads_in, u->nentry);
 	file_note_progress(s->file, u);
-	if (session_identified(s) && u->last.client_version > s->file->offered)
-		s->file->offered = u->last.client_version; /* it will be sent, and is stored with that knowledge */
 	again = u->first.client_version <= s->file->held.client_version;
 	if (store && u->nentry > 0)
 		file_take(s->file, upload_ref(u), !live || again || s->file->ack == STORE_ACK_RELAY);

@@ -116,7 +116,7 @@ session_download(struct session *s, const struct message *m, bool passed)
 		first_download(s, acked);
 	replay_acked(s, acked.client_version);
 	file_acked(f, acked);
-	if (s->upside == UPSIDE_IDENTED && file_offer(f))
+	if (s->upside == UPSIDE_IDENTED)
 		s->upside = UPSIDE_REPLAY;
 	if (file_take_back(f))
 		s->no_replay = false;
@@ -128,8 +128,6 @@ session_download(struct session *s, const struct message *m, bool passed)
 void
 session_offered(struct session *s)
 {
-	if (s->upside == UPSIDE_IDENTED && s->clean)
-		s->upside = UPSIDE_REPLAY;
 	replay_kick(s);
 }
 

@@ -181,7 +181,7 @@ record_keep_newer(struct spool_op *op, const struct store_file *cur)
 	}
 	if (cur->locked_server_version > f->locked_server_version)
 		f->locked_server_version = cur->locked_server_version;
-	if (cur->offered_client_version > f->offered_client_version)
+	if (!op->exact && cur->offered_client_version > f->offered_client_version)
 		f->offered_client_version = cur->offered_client_version;
 	f->downloaded |= cur->downloaded;
 }
@@ -717,6 +717,16 @@ spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, v
 	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
 
 	op->file = *rec;
+	op_post(sp, op);
+}
+
+void
+spool_update_exact(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
+
+	op->file = *rec;
+	op->exact = true;
 	op_post(sp, op);
 }
 

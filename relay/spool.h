@@ -58,6 +58,7 @@ struct spool_op {
 	uint64_t upto;		/* TRIM */
 	uint64_t max_bytes, max_server_version; /* READ */
 	int level;		/* READ: deflate level, 0 = plain */
+	bool exact;		/* UPDATE: offered_client_version may fall */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
@@ -90,6 +91,9 @@ void spool_append(struct spool *sp, const struct store_file *rec, struct upload 
 
 /* Writes rec (durably), but for its pairs held, shown and final.  rec->id 0 finds or creates. */
 void spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
+
+/* The same, and offered_client_version may fall: nothing above it was sent. */
+void spool_update_exact(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
 
 /* Removes the records of rec->id up to a client_version that upstream acknowledged (I2), and writes rec.  Not synced on its
  * own: a record that comes back is sent again and skipped (S5). */
