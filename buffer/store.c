@@ -392,8 +392,8 @@ store_stat(struct store *s, struct store_stat *out)
 #define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */
 #define COMPACT_PAGES 256      /* a step: some tens of milliseconds at most */
 
-/* Most of the table is free pages: gives them back to the file system, a step a call.  Not again before the table has grown to twice
- * what the last time left, or half of what it still held then is gone. */
+/* Most of the table is free pages: gives them back to the file system, a step a call.  Not again before it has grown well beyond
+ * what the last time left. */
 static enum store_err
 give_back(struct store *s)
 {
@@ -402,8 +402,7 @@ give_back(struct store *s)
 
 	if (!s->compacting) {
 		bytes = env_table_bytes(s->env, "changesets");
-		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 ||
-		    (bytes < 2 * s->compacted_bytes && s->tally.bytes >= s->compacted_live / 2))
+		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 || bytes < 2 * s->compacted_bytes)
 			return STORE_OK;
 		s->compaction = (struct store_compaction){ 0 };
 		s->compacting = true;
@@ -413,7 +412,6 @@ give_back(struct store *s)
 		s->compacting = false;
 		s->settle = true;
 		s->compacted_bytes = env_table_bytes(s->env, "changesets");
-		s->compacted_live = s->tally.bytes;
 	}
 	return err == STORE_NOSPACE ? STORE_OK : err; /* later */
 }

@@ -45,7 +45,7 @@ struct store {
 	bool compacting;	/* space is being given back, a step a checkpoint */
 	bool settle;		/* it has just been; the log may be shortened now */
 	struct store_compaction compaction;
-	uint64_t compacted_bytes, compacted_live; /* after the last time: the size of changesets.db, and the payload in it */
+	uint64_t compacted_bytes; /* what changesets.db had after the last time */
 	bool damaged;		/* a file record could not be read: never take the backlog for empty */
 	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
 	size_t scratch_cap;

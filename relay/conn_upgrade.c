@@ -224,7 +224,7 @@ schedule_retry(struct conn *c)
 	c->backoff_ms = c->backoff_ms == 0 ? o->backoff_min_ms : c->backoff_ms * 2;
 	if (c->backoff_ms > o->backoff_max_ms)
 		c->backoff_ms = o->backoff_max_ms;
-	relay_after_ms(c->retry, jitter(c->backoff_ms));
+	relay_after_ms(c->retry, link_held_ms(c->relay->link) + jitter(c->backoff_ms));
 }
 
 static void
@@ -345,7 +345,7 @@ link_came_back(struct conn *c)
 		return;
 	tls_random(&r, sizeof(r));
 	c->backoff_ms = 0;
-	relay_after_ms(c->retry, spread * r / UINT32_MAX);
+	relay_after_ms(c->retry, link_held_ms(c->relay->link) + spread * r / UINT32_MAX);
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */

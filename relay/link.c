@@ -30,6 +30,7 @@ struct link {
 	char *path;
 	unsigned fails;
 	uint64_t proved_at; /* clock_ms; 0 = never */
+	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
 	bool path_accepted; /* path is one that upstream accepted once */
 	struct upstream *probe;
 	struct event *timer; /* the next probe */
@@ -74,7 +75,9 @@ probe_now(struct link *l)
 		.flavour = MSG_PBS };
 
 	event_del(l->timer);
-	if (l->probe == NULL && !l->relay->stopping)
+	if (link_held_ms(l) > 0)
+		relay_after_ms(l->timer, link_held_ms(l));
+	else if (l->probe == NULL && !l->relay->stopping)
 		l->probe = upstream_open(l->relay, &req, &probe_ops, l, NULL);
 }
 
@@ -257,6 +260,19 @@ link_succeeded(struct link *l)
 	l->fails = 0;
 	l->proved_at = clock_ms();
 	set_state(l, LINK_UP, "");
+}
+
+void
+link_hold(struct link *l, uint64_t ms)
+{
+	if (clock_ms() + ms > l->held_until)
+		l->held_until = clock_ms() + ms;
+}
+
+uint64_t
+link_held_ms(const struct link *l)
+{
+	return l->held_until > clock_ms() ? l->held_until - clock_ms() : 0;
 }
 
 bool

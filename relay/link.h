@@ -45,6 +45,9 @@ void link_failed(struct link *l, enum link_evidence e, const char *why);
 void link_succeeded(struct link *l);
 /* Whether upstream has just proved itself (PONG, accepted upgrade), so that what comes over plain TCP may be taken as its own words. */
 bool link_proved(const struct link *l);
+/* Upstream named a delay: the relay connects to it again of its own accord only after so long. */
+void link_hold(struct link *l, uint64_t ms);
+uint64_t link_held_ms(const struct link *l); /* how long that still is */
 /* The request path that upstream last accepted (copied), for probes; kept in the store. */
 void link_set_path(struct link *l, const char *path);
 

@@ -4,7 +4,7 @@
  * acknowledged itself (design section 2).  A DOWNLOAD is streamed: its head decides before its body is here; cursors count as
  * passed on when the last byte was queued to the client.
  *
- * Errors are classified in errors_rejected() and session_error() after design section 8. */
+ * Errors are classified by verdict.h after design section 8; session_error() acts on it. */
 #include <string.h>
 
 #include "relay/clock.h"
@@ -16,6 +16,7 @@
 #include "relay/session.h"
 #include "relay/statecache.h"
 #include "relay/upstream.h"
+#include "relay/verdict.h"
 
 static uint64_t
 max_u64(uint64_t a, uint64_t b)
@@ -115,6 +116,8 @@ session_download(struct session *s, const struct message *m, bool passed)
 	if (first)
 		first_download(s, acked);
 	replay_acked(s, acked.client_version);
+	if (f->state == STORE_FILE_OK && f->state_code != 0 && acked.client_version > f->upstream.client_version)
+		file_set_state(f, STORE_FILE_OK, 0, ""); /* whatever it was, it goes on (judge_file) */
 	file_acked(f, acked);
 	if (s->upside == UPSIDE_IDENTED)
 		s->upside = UPSIDE_REPLAY;
@@ -132,53 +135,6 @@ session_offered(struct session *s)
 }
 
 /* ---- ERROR ---- */
-
-/* Codes that end a file's replay when the client's own IDENT is refused, and when an UPLOAD is (design section 8). */
-static bool
-rejects(uint64_t code, bool clean)
-{
-	static const uint16_t at_ident[] = { 208, 209, 210, 211, 217, 222, 223 };
-	static const uint16_t at_upload[] = { 209, 210, 212, 216, 225, 230 };
-	const uint16_t *v = clean ? at_upload : at_ident;
-	size_t n = clean ? sizeof(at_upload) / sizeof(at_upload[0]) : sizeof(at_ident) / sizeof(at_ident[0]);
-
-	for (size_t i = 0; i < n; i++)
-		if (v[i] == code)
-			return true;
-	return false;
-}
-
-static bool
-resets_client(uint64_t code)
-{
-	return code == 208 || code == 209 || code == 211 || code == 217 || code == 222;
-}
-
-/* Finds the string value of key in a flat JSON object, without unescaping; false if there is none. */
-static bool
-json_string_is(struct view json, const char *key, const char *value)
-{
-	char want[64];
-	int n = snprintf(want, sizeof(want), "\"%s\"", key);
-	const uint8_t *p = memmem(json.ptr, json.len, want, (size_t)n), *end = json.ptr + json.len;
-
-	if (p == NULL)
-		return false;
-	for (p += n; p < end && (*p == ' ' || *p == ':'); p++)
-		;
-	n = snprintf(want, sizeof(want), "\"%s\"", value);
-	return end - p >= n && memcmp(p, want, (size_t)n) == 0;
-}
-
-/* Messages that only inform: the session goes on. */
-static bool
-session_goes_on(const struct message *m, struct view body)
-{
-	uint64_t code = m->type == MSG_S_ERROR ? m->error.error_code : m->json_error.error_code;
-
-	return code == 231 || (m->type == MSG_S_JSON_ERROR &&
-			       (json_string_is(body, "action", "Warning") || json_string_is(body, "action", "MigrateSchema")));
-}
 
 static void
 pass(struct session *s, const struct message *m, struct view body)
@@ -202,42 +158,60 @@ answer_error(struct session *s)
 
 /* A client that resets recovers only what it believes not to be uploaded: what the relay alone acknowledged would be lost. */
 static bool
-hold_back(const struct session *s, uint64_t code)
+hold_back(const struct session *s, const struct verdict_error *e)
 {
-	return s->relay->opt->on_reset == ON_RESET_HOLD && s->file != NULL && resets_client(code) &&
+	return s->relay->opt->on_reset == ON_RESET_HOLD && s->file != NULL && verdict_resets_client(e) &&
 	       (file_waiting(s->file) || s->file->aside) && s->file->shown.client_version > s->file->upstream.client_version;
+}
+
+/* What an error means for the backlog.  An unknown one is noted in the record (state ok, its code and time), so that its patience outlives
+ * sessions and restarts; any progress takes the note away.  A clock that jumps only makes the state be REJECTED early: the backlog is kept,
+ * and the next session that upstream accepts ends it. */
+static void
+judge_file(struct file *f, const struct verdict_error *e, enum verdict v, struct view body)
+{
+	bool noted = f->state == STORE_FILE_OK && f->state_code == e->code;
+	char text[STORE_TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%.*s", (int)(body.len < 200 ? body.len : 200), (const char *)body.ptr);
+	if (v == VERDICT_UNKNOWN && noted && clock_wall_ms() - f->state_time_ms >= VERDICT_PATIENCE_MS)
+		v = VERDICT_REJECT;
+	if (v == VERDICT_REJECT)
+		file_set_state(f, STORE_FILE_REJECTED, (unsigned)e->code, text);
+	else if (v == VERDICT_UNKNOWN && f->state == STORE_FILE_OK && file_waiting(f))
+		file_set_state(f, STORE_FILE_OK, (unsigned)e->code, text);
 }
 
 static void
 session_error(struct session *s, const struct message *m, struct view body)
 {
-	uint64_t code = m->type == MSG_S_ERROR ? m->error.error_code : m->json_error.error_code;
 	bool clean = s->clean, by_relay = s->by_relay, hold;
 	const char *lost;
+	struct verdict_error e;
+	enum verdict v;
 	struct log_line l;
 
+	verdict_read(m, body, clean, &e);
+	v = verdict_of(&e);
 	STAT_INC(s->relay, upstream_errors);
 	log_begin(&l, LOG_WARN, "upstream_error");
 	log_u64(&l, "conn", s->conn != NULL ? conn_id(s->conn) : 0);
 	log_u64(&l, "session", s->client_ident);
-	log_u64(&l, "code", code);
+	log_u64(&l, "code", e.code);
+	log_str(&l, "verdict", verdict_name(v));
 	log_view(&l, "text", body);
 	log_end(&l);
 
-	if (session_goes_on(m, body)) {
+	if (v == VERDICT_GO_ON) {
 		if (s->conn != NULL)
 			pass(s, m, body);
 		return;
 	}
-	hold = hold_back(s, code);
+	hold = hold_back(s, &e);
 	lost = request_upstream_lost(s);
 	answer_error(s);
-	if (s->file != NULL && rejects(code, clean) && (clean || !by_relay)) {
-		char text[STORE_TEXT_MAX];
-
-		snprintf(text, sizeof(text), "%.*s", (int)(body.len < 200 ? body.len : 200), (const char *)body.ptr);
-		file_set_state(s->file, STORE_FILE_REJECTED, (unsigned)code, text);
-	}
+	if (s->file != NULL && (clean || !by_relay))
+		judge_file(s->file, &e, v, body);
 	if (s->conn == NULL) {
 		session_end(s);
 	} else if (hold) {

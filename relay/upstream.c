@@ -21,6 +21,7 @@
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
+#include "relay/verdict.h"
 #include "relay/wire.h"
 
 #define COLLECT_MAX 65536     /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
@@ -438,6 +439,27 @@ message_data(struct upstream *u, struct view data)
 	return u->state == UPSTREAM_OPEN;
 }
 
+/* Both sides are closed, the client comes back (design section 8); the delay that upstream names is for our own connections. */
+static void
+connection_error(struct upstream *u, const struct message *m, struct view body)
+{
+	struct verdict_error e;
+	struct log_line l;
+
+	verdict_read(m, body, false, &e);
+	log_begin(&l, LOG_WARN, "upstream_error");
+	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
+	log_u64(&l, "code", e.code);
+	log_str(&l, "verdict", verdict_name(verdict_of(&e)));
+	log_u64(&l, "delay_ms", e.delay_ms);
+	log_view(&l, "text", body);
+	log_end(&l);
+	STAT_INC(u->relay, upstream_errors);
+	if (u->relay->link != NULL)
+		link_hold(u->relay->link, e.delay_ms);
+	lost(u, LINK_GARBLED, "upstream ended the connection with an error");
+}
+
 static bool
 message_end(struct upstream *u)
 {
@@ -461,7 +483,7 @@ message_end(struct upstream *u)
 	if (in->session != NULL)
 		session_upstream_end(in->session, &m, body, passed);
 	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
-		lost(u, LINK_GARBLED, "upstream ended the connection with an error");
+		connection_error(u, &m, body);
 	free(owned);
 	return u->state == UPSTREAM_OPEN;
 }

@@ -158,38 +158,3 @@ TEST(log_files)
 	CHECK_U64(st.bytes, 0);
 	store_close(s);
 }
-
-/* After a drain the tables' space is given back, the log is short, and a rebuild would still be complete: there is a base. */
-TEST(space_given_back)
-{
-	const char *dir = harness_tmpdir();
-	struct store *s = kit_open(dir);
-	struct store_file f = { 0 };
-	struct store_stat full, drained;
-	unsigned calls = 0;
-
-	CHECK(s != NULL);
-	for (int i = 0; i < 100; i++) {
-		add_hundred(s, &f);
-		CHECK_U64(store_checkpoint(s, false), STORE_OK);
-	}
-	CHECK_U64(store_stat(s, &full), STORE_OK);
-	CHECK(full.disk_bytes > 20u << 20);
-	for (uint64_t upto = 500; upto <= f.held_client_version; upto += 500) {
-		CHECK_U64(store_begin(s), STORE_OK);
-		CHECK_U64(store_trim(s, f.id, upto), STORE_OK);
-		CHECK_U64(store_commit(s, false), STORE_OK);
-		CHECK_U64(store_checkpoint(s, false), STORE_OK);
-	}
-	while (store_busy(s) && calls++ < 1000)
-		CHECK_U64(store_checkpoint(s, false), STORE_OK);
-	CHECK(!store_busy(s));
-	CHECK_U64(store_stat(s, &drained), STORE_OK);
-	CHECK_U64(drained.records, 0);
-	CHECK(drained.disk_bytes < 8u << 20);
-	CHECK(drained.log_bytes < 4u << 20);
-	CHECK(mode_of(dir, "base") == 0600);
-	store_close(s);
-	CHECK((s = kit_open(dir)) != NULL);
-	store_close(s);
-}
