@@ -44,7 +44,7 @@ static struct {
 	struct stage_options stage;
 	uint64_t seed, nseeds;
 	struct job job[JOBS_MAX];
-	unsigned njobs, passed, failed;
+	unsigned njobs, passed, failed, skipped;
 } g;
 
 static void
@@ -120,6 +120,9 @@ end(struct job *j, int status)
 	if (status == 0) {
 		g.passed++;
 		printf("ok %s # %.1f s%s\n", name, s, seed);
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == STAGE_SKIPPED) {
+		g.skipped++;
+		printf("skip %s # ", name);
 	} else {
 		g.failed++;
 		printf("not ok %s # %.1f s%s\n", name, s, seed);
@@ -242,6 +245,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	set_sanitizers();
 	play_all(argv + optind);
-	printf("%u passed, %u failed\n", g.passed, g.failed);
+	printf("%u passed, %u failed", g.passed, g.failed);
+	printf(g.skipped > 0 ? ", %u skipped\n" : "\n", g.skipped);
 	return g.failed != 0;
 }

@@ -10,7 +10,8 @@
  *	kill NAME			kill -9
  *	restart NAME			stop and start
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
- *	disk NAME small MIB		a daemon has its state on a disk of this size; before its first start
+ *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
+ *					baddisk stands in; real: the scenario is skipped
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
  *					an order (ok) before its first start as well
  *
@@ -237,12 +238,15 @@ do_disk(char *rest)
 	struct member *m = stage_find(need(&rest, "a name"));
 	const char *order = need(&rest, "an order");
 	uint64_t mib = 0;
+	bool real = false;
 
-	if (strcmp(order, "small") == 0)
+	if (strcmp(order, "small") == 0) {
 		mib = need_number(&rest, "MiB");
-	else if (strcmp(order, "hold") != 0 && strcmp(order, "full") != 0 && strcmp(order, "ok") != 0)
+		real = text_word(&rest) != NULL;
+	} else if (strcmp(order, "hold") != 0 && strcmp(order, "full") != 0 && strcmp(order, "ok") != 0) {
 		fail("no such order for a disk: %s", order);
-	stage_disk(m, order, mib);
+	}
+	stage_disk(m, order, mib, real);
 }
 
 static void
@@ -514,8 +518,10 @@ play_include(const char *file, const char *name)
 	const char *slash = strrchr(file, '/');
 	char path[TEXT_MAX];
 	struct script s;
+	int len = snprintf(path, sizeof path, "%.*s%s", slash == NULL ? 0 : (int)(slash - file) + 1, file, name);
 
-	snprintf(path, sizeof path, "%.*s%s", slash == NULL ? 0 : (int)(slash - file) + 1, file, name);
+	if (len < 0 || len >= (int)sizeof path)
+		fail("%s: the name is too long", name);
 	if (!stage_read(&s, path))
 		fail("%s: %s", path, strerror(errno));
 	play_block(&s, path, 0, s.n);

@@ -485,7 +485,7 @@ order_bad_disk(struct member *m, const char *order)
 }
 
 void
-stage_disk(struct member *m, const char *order, uint64_t mib)
+stage_disk(struct member *m, const char *order, uint64_t mib, bool real)
 {
 	char dir[TEXT_MAX];
 
@@ -498,7 +498,11 @@ stage_disk(struct member *m, const char *order, uint64_t mib)
 		m->has_volume = volume_mount(dir, mib);
 		if (m->has_volume)
 			return;
-		printf("  no tmpfs for %s (%s): baddisk stands in\n", m->proc.name, strerror(errno));
+		printf("  no tmpfs for %s (%s)%s\n", m->proc.name, strerror(errno), real ? "" : ": baddisk stands in");
+		if (real) {
+			stage_close();
+			exit(STAGE_SKIPPED);
+		}
 		order = "ok";
 	}
 	if (m->has_volume && (strcmp(order, "full") == 0 || strcmp(order, "ok") == 0))

@@ -27,6 +27,8 @@ struct member {
 	char args[TEXT_MAX];   /* further arguments */
 };
 
+#define STAGE_SKIPPED 77 /* exit status of a scenario that this system cannot play */
+
 struct stage_options {
 	const char *bin;  /* folder of the programs, NULL: beside this one */
 	const char *self; /* argv[0] */
@@ -55,8 +57,8 @@ void stage_config(const char *key, const char *value);
 /* Starts one, or all that are not running (in the order they were added, which is from the upstream down); tells the links. */
 void stage_start(struct member *m);
 void stage_start_all(void);
-/* Orders for the disk of a daemon; see `disk` in play.c. */
-void stage_disk(struct member *m, const char *order, uint64_t mib);
+/* Orders for the disk of a daemon; see `disk` in play.c. real: ends the scenario with STAGE_SKIPPED where it cannot have a disk. */
+void stage_disk(struct member *m, const char *order, uint64_t mib, bool real);
 void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
 void stage_kill(struct member *m); /* kill -9 */
 void stage_lose(struct member *m); /* removes the state of a daemon that does not run, but for the journal of acknowledgements */

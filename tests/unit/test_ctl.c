@@ -152,10 +152,10 @@ sub(const char *dir, const char *name)
 {
 	static char path[16][512];
 	static unsigned turn;
-	char *p = path[turn++ % 16];
+	char *p = path[turn++ % 16], text[512];
 
-	snprintf(p, 512, "%s/%s", dir, name);
-	return p;
+	snprintf(text, sizeof(text), "%s/%s", dir, name); /* dir may be one of path */
+	return memcpy(p, text, sizeof(text));
 }
 
 TEST(no_buffer)
