@@ -1,5 +1,5 @@
-/* The recorder; see record.h.  It sees what goes through hooks_io, hooks_unlink, libdb's hooks for unlink and ftruncate, which the store leaves alone,
- * and fsync and fdatasync, which stand here in place of the C library's: the store syncs by itself before it recovers.
+/* The recorder; see record.h.  It sees what goes through hooks_io, hooks_unlink, libdb's hooks for unlink and ftruncate, which the store
+ * leaves alone, and fsync and fdatasync, which stand here in place of the C library's: the store syncs by itself before it recovers.
  * What it does not see (the file lock) is in no picture that is made of it; test_power.c checks that the tables and logs are.
  *
  * A record in memory is a struct head and its data, padded.  Files are told apart by inode, as a name may be given twice. */
