@@ -58,6 +58,10 @@ void conn_resume_open(struct conn *c);
 void conn_spool_changed(struct conn *c);
 
 const char *conn_endpoint(const struct conn *c); /* upstream and request path without query; lives as long as c */
+struct view conn_token(const struct conn *c); /* of the upgrade, empty if it had none; a secret; lives as long as c */
+/* The client's own request, for another upstream connection in its name with the version agreed to.  Views live as long as c and protocol. */
+struct upstream_request;
+void conn_upstream_request(const struct conn *c, struct upstream_request *req, char protocol[MSG_SUBPROTOCOL_MAX]);
 enum msg_flavour conn_flavour(const struct conn *c);
 unsigned conn_version(const struct conn *c);
 uint64_t conn_id(const struct conn *c);

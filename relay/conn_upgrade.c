@@ -76,8 +76,8 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 	stream_resume(c->stream, SUSPEND_OPEN);
 }
 
-static struct view
-token_of(const struct conn *c)
+struct view
+conn_token(const struct conn *c)
 {
 	struct view target = view_of(c->target), query = { NULL, 0 }, at;
 	const uint8_t *q = memchr(target.ptr, '?', target.len);
@@ -115,23 +115,30 @@ ask_admission(struct conn *c)
 		return;
 	}
 	c->state = CONN_ADMIT;
-	c->admit = admit_ask(c->relay, c->endpoint, token_of(c), c->flavour, c->offered, admitted_cb, c);
+	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->flavour, c->offered, admitted_cb, c);
+}
+
+void
+conn_upstream_request(const struct conn *c, struct upstream_request *req, char protocol[MSG_SUBPROTOCOL_MAX])
+{
+	*req = (struct upstream_request){ .target = view_of(c->target),
+		.protocol = view_of(c->offers),
+		.authorization = view_of(c->authorization),
+		.user_agent = view_of(c->user_agent),
+		.flavour = c->flavour };
+	if (c->version != 0) { /* the client has its 101: only this version will do */
+		msg_format_subprotocol(c->flavour, c->version, protocol);
+		req->protocol = view_of(protocol);
+	}
 }
 
 static void
 open_upstream(struct conn *c)
 {
 	char protocol[MSG_SUBPROTOCOL_MAX];
-	struct upstream_request req = { .target = view_of(c->target),
-		.protocol = view_of(c->offers),
-		.authorization = view_of(c->authorization),
-		.user_agent = view_of(c->user_agent),
-		.flavour = c->flavour };
+	struct upstream_request req;
 
-	if (c->version != 0) { /* the client has its 101: only this version will do */
-		msg_format_subprotocol(c->flavour, c->version, protocol);
-		req.protocol = view_of(protocol);
-	}
+	conn_upstream_request(c, &req, protocol);
 	c->upstream = upstream_open(c->relay, &req, &upstream_ops, c, c);
 }
 
@@ -244,7 +251,7 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	}
 	link_set_path(c->relay->link, c->endpoint + strlen("upstream"));
 	link_succeeded(c->relay->link);
-	admit_accepted(c->relay, c->endpoint, token_of(c), c->flavour, sp.min);
+	admit_accepted(c->relay, c->endpoint, conn_token(c), c->flavour, sp.min);
 	if (c->state == CONN_UPSTREAM) {
 		become_open(c, sp.min, subprotocol, server);
 		return;

@@ -25,6 +25,7 @@
 #include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/notify.h"
+#include "relay/pool.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
 #include "relay/resolver.h"
@@ -148,6 +149,7 @@ relay_open(struct relay *r)
 		log_fatal("threads", "errno=%d", errno);
 	r->statecache = statecache_new(r);
 	r->link = link_new(r);
+	r->pool = pool_new(r);
 	open_control(r);
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
 	if (r->listener == NULL)
@@ -166,6 +168,8 @@ relay_close(struct relay *r)
 	control_close(r->control);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
+	pool_free(r->pool);
+	r->pool = NULL;
 	link_free(r->link);
 	r->link = NULL;
 	while ((u = TAILQ_FIRST(&r->upstreams)) != NULL)

@@ -20,6 +20,7 @@ struct spool;
 struct statecache;
 struct resolver;
 struct link;
+struct pool;
 struct listener;
 struct control;
 struct tls_context;
@@ -48,6 +49,7 @@ struct relay {
 	struct resolver *resolver;
 	struct link *link;
 	struct statecache *statecache;
+	struct pool *pool;
 	struct listener *listener;
 	struct control *control; /* NULL: none */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */

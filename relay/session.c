@@ -13,6 +13,7 @@
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/pool.h"
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -108,6 +109,8 @@ session_stop_opening(struct session *s)
 		conn_resume_open(s->conn);
 	file_open_cancel(s->opening);
 	s->opening = NULL;
+	pool_cancel(s->asking);
+	s->asking = NULL;
 	if (s->waits_for != NULL)
 		s->waits_for->successor = NULL;
 	s->waits_for = NULL;
@@ -193,6 +196,37 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 		request_kick(s);
 }
 
+/* ---- BIND ---- */
+
+/* Upstream is not asked while the pool is (session_upstream_opened), so only one of them gives this client an ident (C8).  What it gave
+ * is the client's for good: if the link is back by now, upstream is told the session with no need of another. */
+static void
+pool_answer_cb(void *arg, uint64_t file_ident, uint64_t salt)
+{
+	struct session *s = arg;
+	struct message m = { .type = MSG_S_IDENT, .session_ident = s->client_ident };
+
+	s->asking = NULL;
+	if (file_ident != 0) {
+		m.s_ident = (struct msg_s_ident){ file_ident, salt };
+		s->state = SESSION_BOUND;
+		conn_send(s->conn, &m, (struct view){ NULL, 0 });
+		log_event(LOG_INFO, "ident_given", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
+			  (unsigned long long)file_ident);
+	}
+	if (conn_upstream(s->conn) != NULL)
+		session_upstream_opened(s);
+}
+
+/* A first-time client while the link is DOWN: one of the reserved idents, or it waits, which is legal. */
+static void
+offline_ident(struct session *s)
+{
+	if (s->state == SESSION_WAIT_IDENT && s->upside == UPSIDE_NONE && s->asking == NULL && link_down(s->relay->link) &&
+	    pool_serves(s))
+		s->asking = pool_ask(s, pool_answer_cb, s);
+}
+
 void
 session_bind(struct conn *c, const struct message *m, struct view body)
 {
@@ -227,6 +261,8 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	relay->nsessions++;
 	if (conn_upstream(c) != NULL)
 		session_upstream_opened(s);
+	else
+		offline_ident(s);
 }
 
 bool
@@ -446,7 +482,8 @@ answer_mark(struct session *s)
 	conn_send(s->conn, &m, (struct view){ NULL, 0 });
 }
 
-/* A file with a past: the client has a state of its own to work on.  A first-time one waits for its first download. */
+/* A file with a past: the client has a state of its own to work on.  A first-time one waits for its first download, or begins with an
+ * empty file (offline_new). */
 static bool
 has_past(const struct session *s)
 {
@@ -456,8 +493,10 @@ has_past(const struct session *s)
 static void
 offline_mark(struct session *s)
 {
-	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && has_past(s) &&
-	    s->relay->opt->offline_mark == OFFLINE_MARK_ANSWER && link_down(s->relay->link))
+	const struct options *o = s->relay->opt;
+
+	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && link_down(s->relay->link) &&
+	    (has_past(s) ? o->offline_mark == OFFLINE_MARK_ANSWER : o->offline_new == OFFLINE_NEW_ADMIT))
 		answer_mark(s);
 }
 
@@ -520,6 +559,7 @@ session_refresh(struct session *s, const struct message *m, struct view body)
 	relay_wipe(s->token);
 	s->token = relay_strndup(body.ptr, body.len);
 	s->token_len = body.len;
+	s->pool_keyed = false;
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
 		forward(s, m, body);
 }
@@ -591,7 +631,7 @@ session_upstream_opened(struct session *s)
 	size_t len = s->path_len + s->token_len;
 	uint8_t *body;
 
-	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back)
+	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back || s->asking != NULL)
 		return;
 	s->upstream = conn_upstream(s->conn);
 	s->upstream_ident = upstream_enter(s->upstream, s);
@@ -690,6 +730,7 @@ session_link_down(struct session *s)
 		return;
 	offline_mark(s);
 	request_kick(s);
+	offline_ident(s);
 }
 
 void

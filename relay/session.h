@@ -2,7 +2,7 @@
  *
  * Two sides, two states.  The client's side (enum session_state):
  *
- *   WAIT_IDENT --upstream's IDENT--> BOUND --client's IDENT--> OPENING --file read--> READY
+ *   WAIT_IDENT --upstream's IDENT, or link DOWN: one of the pool's--> BOUND --client's IDENT--> OPENING --file read--> READY
  *   READY --UNBIND--> UNBINDING (UNBIND passed on; UNBOUND awaited) or GHOST (UNBOUND told; the backlog still drains) --> freed
  *   any --session ERROR passed on--> ERROR --UNBIND--> freed
  *   any --client gone--> GHOST or freed
@@ -32,6 +32,7 @@
 #include "relay/file.h"
 #include "relay/relay.h"
 
+struct pool_ask;
 struct request;
 struct spool_op;
 
@@ -80,6 +81,9 @@ struct session {
 	char *path, *token, *endpoint;
 	size_t path_len, token_len;
 	bool need_client_file_ident, is_subserver;
+	bool pool_keyed;	/* pool_key is that of this endpoint, path and token (pool.c) */
+	uint8_t pool_key[32];
+	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;
 	char *query; /* FLX: ident.query_size bytes */

@@ -11,6 +11,7 @@
 #include "relay/conn.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/pool.h"
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -83,6 +84,7 @@ first_download(struct session *s, struct pair acked)
 	s->clean = true;
 	if (acked.client_version < f->upstream.client_version) {
 		session_stop(s, STORE_FILE_RESTORED, 0, "upstream acknowledges less than it did before");
+		pool_burn(s->relay); /* upstream will give the idents of that time once more */
 		return;
 	}
 	if (f->state == STORE_FILE_LOST && acked.client_version >= f->shown.client_version) { /* it had arrived after all */
@@ -113,8 +115,10 @@ session_download(struct session *s, const struct message *m, bool passed)
 		STAT_INC(s->relay, downloads);
 	}
 	s->reached = max_u64(s->reached, d->download_server_version);
-	if (first)
+	if (first) {
 		first_download(s, acked);
+		pool_seen(s);
+	}
 	replay_acked(s, acked.client_version);
 	if (f->state == STORE_FILE_OK && f->state_code != 0 && acked.client_version > f->upstream.client_version)
 		file_set_state(f, STORE_FILE_OK, 0, ""); /* whatever it was, it goes on (judge_file) */
@@ -207,6 +211,8 @@ session_error(struct session *s, const struct message *m, struct view body)
 			pass(s, m, body);
 		return;
 	}
+	if (verdict_resets_client(&e) && !clean)
+		pool_doubt(s); /* it forgot this file: it may have been wiped */
 	hold = hold_back(s, &e);
 	lost = request_upstream_lost(s);
 	answer_error(s);

@@ -352,6 +352,15 @@ connection_message(struct upstream *u, struct incoming *in)
 	}
 }
 
+/* In a session of the owner's own. */
+static enum session_route
+owner_route(const struct upstream *u, enum msg_type type)
+{
+	bool wanted = type == MSG_S_IDENT || type == MSG_S_UNBOUND || type == MSG_S_ERROR || type == MSG_S_JSON_ERROR;
+
+	return wanted && u->ops != NULL && u->ops->message != NULL ? ROUTE_COLLECT : ROUTE_DROP;
+}
+
 static bool
 message_begin(struct upstream *u)
 {
@@ -368,7 +377,7 @@ message_begin(struct upstream *u)
 			return false;
 	} else {
 		in->session = session_by_ident(u, in->m.session_ident);
-		in->route = in->session != NULL ? session_upstream_head(in->session, &out) : ROUTE_DROP;
+		in->route = in->session != NULL ? session_upstream_head(in->session, &out) : owner_route(u, in->m.type);
 	}
 	if (in->route == ROUTE_COLLECT && in->m.body_len > COLLECT_MAX) {
 		lost(u, LINK_GARBLED, "an error text is too long");
@@ -484,6 +493,8 @@ message_end(struct upstream *u)
 		session_upstream_end(in->session, &m, body, passed);
 	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
 		connection_error(u, &m, body);
+	else if (in->route == ROUTE_COLLECT && u->ops != NULL && u->ops->message != NULL)
+		u->ops->message(u->arg, &m);
 	free(owned);
 	return u->state == UPSTREAM_OPEN;
 }

@@ -5,8 +5,8 @@
  *   any state before OPEN is bounded by connect_timeout; OPEN is kept alive by PING/PONG (pong_timeout without a PONG and
  *   without any byte moving = dead).
  *
- * Owner: a conn (client WebSocket), nobody (orphan: the client left, its sessions drain), or the link's probe.  The owner learns
- * through struct upstream_ops; after `refused` or `lost` the upstream is closed and must not be used. */
+ * Owner: a conn (client WebSocket), nobody (orphan: the client left, its sessions drain), the link's probe, or the ident pool.  The
+ * owner learns through struct upstream_ops; after `refused` or `lost` the upstream is closed and must not be used. */
 #ifndef RELAY_UPSTREAM_H
 #define RELAY_UPSTREAM_H
 
@@ -32,6 +32,8 @@ struct upstream_ops {
 	void (*lost)(void *arg, enum link_evidence e, const char *why);
 	/* A PONG came (may be NULL). */
 	void (*pong)(void *arg);
+	/* IDENT, UNBOUND or an ERROR in a session that the owner runs by itself, without struct session (may be NULL). */
+	void (*message)(void *arg, const struct message *m);
 };
 
 struct upstream_request { /* views are copied */

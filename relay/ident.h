@@ -1,0 +1,68 @@
+/* Reserved client file idents on disk: what they are kept under and how (the pool decides when: pool.h).
+ *
+ * Upstream gives an ident for one path to one user (protocol.md S1, S7, error 223), so the idents of an (endpoint, path, user) are one
+ * value in the table STORE_IDENTS, under a hash of the three.  Nothing here does I/O but through the open store it is given. */
+#ifndef RELAY_IDENT_H
+#define RELAY_IDENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/view.h"
+
+#include "buffer/store.h"
+
+#define IDENT_KEY 32	     /* bytes */
+#define IDENT_POOL_MAX 32    /* idents of one pair; their text fits STORE_VALUE_MAX */
+#define IDENT_PAIRS_MAX 1024 /* pairs of path and user kept, by recency: bounds memory, disk, and what is asked of the server */
+
+struct ident {
+	uint64_t file_ident, salt;
+	uint64_t obtained_ms; /* wall clock */
+};
+
+struct ident_list { /* oldest first */
+	uint64_t seen_ms; /* wall clock: when the pair was last in use */
+	size_t n;
+	struct ident at[IDENT_POOL_MAX];
+};
+
+/* The claim that names the user of token: "sub" of a JSON Web Token's payload, as it is written there; an empty view otherwise.  The signature
+ * is not looked at: upstream accepted the token, or the admission policy knows it.  The bytes are in buf. */
+#define IDENT_PAYLOAD_MAX 4096 /* bytes; a longer payload counts as none */
+struct view ident_subject(struct view token, uint8_t buf[IDENT_PAYLOAD_MAX]);
+
+/* What the idents of this endpoint and path for the user of token are kept under.  A token without a subject is its own user. */
+void ident_key(const char *endpoint, struct view path, struct view token, uint8_t key[IDENT_KEY]);
+
+/* The value in the table: a line "SEEN", then one "IDENT SALT OBTAINED" for each, decimal.  Returns its length; parse: false if malformed. */
+size_t ident_format(const struct ident_list *l, char out[STORE_VALUE_MAX]);
+bool ident_parse(struct ident_list *l, const void *val, size_t len);
+
+/* A clock behind the stored time counts as no time passed: gateways boot in 1970. */
+uint64_t ident_age(uint64_t now_ms, uint64_t then_ms);
+/* Removes those of max_age and older. */
+void ident_expire(struct ident_list *l, uint64_t now_ms, uint64_t max_age_ms);
+/* How many are younger than age. */
+size_t ident_younger(const struct ident_list *l, uint64_t now_ms, uint64_t age_ms);
+/* Adds id as the newest unless it is there; keeps the newest `keep`. */
+void ident_add(struct ident_list *l, const struct ident *id, size_t keep);
+
+/* One step on the store, in the committer's thread; each is durable when it returns. */
+struct ident_op {
+	uint8_t key[IDENT_KEY];
+	uint64_t now_ms, max_age_ms;
+	size_t keep;	       /* ADD */
+	struct ident_list add; /* ADD */
+	struct ident_list list;/* what is there now */
+	struct ident taken;    /* TAKE: file_ident 0 when there was none */
+	enum store_err err;
+};
+void ident_take(struct store *s, struct ident_op *op); /* removes the oldest that is young enough */
+void ident_look(struct store *s, struct ident_op *op); /* only reads */
+void ident_keep(struct store *s, struct ident_op *op); /* adds; a new pair may push out the one not seen longest */
+void ident_drop(struct store *s, struct ident_op *op); /* forgets this pair's */
+enum store_err ident_burn(struct store *s);	       /* forgets all, in a transaction of its own */
+
+#endif
