@@ -123,6 +123,8 @@ session_download(struct session *s, const struct message *m, bool passed)
 	if (f->state == STORE_FILE_OK && f->state_code != 0 && acked.client_version > f->upstream.client_version)
 		file_set_state(f, STORE_FILE_OK, 0, ""); /* whatever it was, it goes on (judge_file) */
 	file_acked(f, acked);
+	if (first) /* behind the trim, which tells a CONFLICT by what was offered before; done by the time of the first live upload */
+		(void)file_offer(f, f->held.client_version + 1);
 	if (s->upside == UPSIDE_IDENTED)
 		s->upside = UPSIDE_REPLAY;
 	if (file_take_back(f))
