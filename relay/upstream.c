@@ -68,6 +68,7 @@ struct upstream {
 	bool awaiting_pong;
 	uint64_t ping_pos;		    /* stream position behind the PING */
 	uint64_t seen_sent, seen_received;  /* as of the last tick */
+	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
 	bool was_busy, paused;
 };
@@ -123,7 +124,7 @@ lost(struct upstream *u, enum link_evidence e, const char *why)
 	if (u->state == UPSTREAM_CLOSED)
 		return;
 	snprintf(text, sizeof(text), "%s", why);
-	log_begin(&l, LOG_INFO, "upstream_lost");
+	log_begin(&l, u->conn != NULL ? LOG_INFO : LOG_DEBUG, "upstream_lost"); /* a probe's outcome is the link's line */
 	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
 	log_str(&l, "reason", text);
 	log_end(&l);
@@ -255,6 +256,8 @@ measure(struct upstream *u, uint64_t now)
 	u->seen_received = received;
 	u->tick_at = now;
 	u->was_busy = busy;
+	if (busy)
+		u->busy_at = now;
 	if (u->awaiting_pong && u->ping_left_at == 0 && sent >= u->ping_pos)
 		u->ping_left_at = now;
 }
@@ -269,7 +272,7 @@ sessions_stuck(const struct upstream *u, uint64_t now)
 	TAILQ_FOREACH (s, &u->sessions, in_upstream) {
 		if (s->upside == UPSIDE_UNBINDING && now - s->unbinding_since > o->handshake_timeout_ms)
 			return "no UNBOUND";
-		if (!u->paused && replay_stalled(s, now, 2 * o->pong_timeout_ms))
+		if (!u->paused && now - u->busy_at > 2 * o->pong_timeout_ms && replay_stalled(s, now, 2 * o->pong_timeout_ms))
 			return "replayed changesets are not acknowledged";
 	}
 	return NULL;
