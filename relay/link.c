@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/link.h"
@@ -64,6 +65,8 @@ set_state(struct link *l, enum link_state to, const char *cause)
 		next = conn_next(c);
 		conn_link_changed(c);
 	}
+	if (l->relay->absents != NULL)
+		absents_link_changed(l->relay->absents);
 }
 
 static void
@@ -260,6 +263,12 @@ link_succeeded(struct link *l)
 	l->fails = 0;
 	l->proved_at = clock_ms();
 	set_state(l, LINK_UP, "");
+}
+
+uint64_t
+link_proved_at_ms(const struct link *l)
+{
+	return l->proved_at;
 }
 
 void

@@ -45,6 +45,7 @@ void link_failed(struct link *l, enum link_evidence e, const char *why);
 void link_succeeded(struct link *l);
 /* Whether upstream has just proved itself (PONG, accepted upgrade), so that what comes over plain TCP may be taken as its own words. */
 bool link_proved(const struct link *l);
+uint64_t link_proved_at_ms(const struct link *l); /* clock_ms of that; 0 = never */
 /* Upstream named a delay: the relay connects to it again of its own accord only after so long. */
 void link_hold(struct link *l, uint64_t ms);
 uint64_t link_held_ms(const struct link *l); /* how long that still is */

@@ -16,6 +16,7 @@
 
 #include "buffer/store.h"
 
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conf.h"
 #include "relay/conn.h"
@@ -149,6 +150,7 @@ relay_open(struct relay *r)
 		log_fatal("threads", "errno=%d", errno);
 	r->statecache = statecache_new(r);
 	r->link = link_new(r);
+	r->absents = absents_new(r);
 	r->pool = pool_new(r);
 	open_control(r);
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
@@ -168,6 +170,7 @@ relay_close(struct relay *r)
 	control_close(r->control);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
+	absents_stop(r->absents);
 	pool_free(r->pool);
 	r->pool = NULL;
 	link_free(r->link);
@@ -179,6 +182,7 @@ relay_close(struct relay *r)
 		end_of_pass(r); /* what the sessions posted on their way out is committed */
 	end_of_pass(r);
 	spool_free(r->spool);
+	absents_free(r->absents);
 	statecache_free(r->statecache);
 	resolver_free(r->resolver);
 	stream_fini();

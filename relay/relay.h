@@ -22,6 +22,7 @@ struct resolver;
 struct link;
 struct pool;
 struct listener;
+struct absents;
 struct control;
 struct tls_context;
 struct conn;
@@ -48,9 +49,10 @@ struct relay {
 	struct spool *spool;
 	struct resolver *resolver;
 	struct link *link;
-	struct statecache *statecache;
 	struct pool *pool;
+	struct statecache *statecache;
 	struct listener *listener;
+	struct absents *absents; /* NULL while starting */
 	struct control *control; /* NULL: none */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;

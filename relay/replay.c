@@ -11,6 +11,7 @@
  * in memory that is not on disk yet.  When both are exhausted the session is LIVE. */
 #include <stdlib.h>
 
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
@@ -183,7 +184,7 @@ replay_kick(struct session *s)
 	const struct options *opt = s->relay->opt;
 	struct upload *u;
 
-	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay) {
+	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay && !absent_yields(s)) {
 		if (upstream_queued(s->upstream) > opt->out_low || s->unacked_bytes >= opt->replay_window)
 			return;
 		if (!file_offer(s->file, max_version(s->file->held, s->file->final)))

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/link.h"
@@ -136,6 +137,8 @@ session_end(struct session *s)
 	if (s->ended)
 		return;
 	s->ended = true;
+	if (s->absent != NULL)
+		absent_ended(s);
 	leave_conn(s);
 	session_leave_upstream(s);
 	registry_remove(s);
@@ -196,6 +199,30 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 		request_kick(s);
 }
 
+static struct session *
+session_new(struct relay *relay, const char *endpoint, struct view path)
+{
+	struct session *s = relay_alloc(sizeof(*s));
+
+	s->relay = relay;
+	s->path = relay_strndup(path.ptr, path.len);
+	s->path_len = path.len;
+	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	STAILQ_INIT(&s->unacked);
+	TAILQ_INIT(&s->requests);
+	relay->nsessions++;
+	return s;
+}
+
+static void
+take_token(struct session *s, struct view token)
+{
+	relay_wipe(s->token);
+	s->token = relay_strndup(token.ptr, token.len);
+	s->token_len = token.len;
+	s->pool_keyed = false;
+}
+
 /* ---- BIND ---- */
 
 /* Upstream is not asked while the pool is (session_upstream_opened), so only one of them gives this client an ident (C8).  What it gave
@@ -243,22 +270,14 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 		conn_protocol_error(c, ERR_BAD_SYNTAX, "Bad syntax in path (BIND)");
 		return;
 	}
-	s = relay_alloc(sizeof(*s));
-	s->relay = relay;
+	s = session_new(relay, endpoint, (struct view){ body.ptr, path_len });
 	s->conn = c;
 	s->client_ident = m->session_ident;
-	s->path = relay_strndup(body.ptr, path_len);
-	s->path_len = path_len;
-	s->token_len = (size_t)m->bind.token_size;
-	s->token = relay_strndup(body.ptr + path_len, s->token_len);
-	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
 	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
-	STAILQ_INIT(&s->unacked);
-	TAILQ_INIT(&s->requests);
 	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
-	relay->nsessions++;
 	if (conn_upstream(c) != NULL)
 		session_upstream_opened(s);
 	else
@@ -282,6 +301,7 @@ session_client_gone(struct session *s, bool drain)
 {
 	bool drains = drain && session_drains(s);
 
+	absents_left(s);
 	leave_conn(s);
 	if (drains)
 		file_post(s->file);
@@ -353,17 +373,54 @@ file_opened_cb(void *arg, struct file *f)
 		log_event(LOG_WARN, "file_state", "conn=%llu file_ident=%llu state=%d code=%u", (unsigned long long)conn_id(s->conn),
 			  (unsigned long long)f->file_ident, (int)f->state, f->state_code);
 	/* Live uploads would carry the progress past records that only the relay has acknowledged: an operator decides first. */
-	s->no_replay = f->aside && f->shown.client_version > f->upstream.client_version;
+	s->no_replay = file_owes(f);
 	s->state = SESSION_READY;
 	if (conn_upstream(s->conn) != NULL)
 		session_identify(s, false);
 	conn_resume_open(s->conn);
 }
 
+/* The cursors stay as they were kept: they are what the client stated last. */
+static void
+absent_opened_cb(void *arg, struct file *f)
+{
+	struct session *s = arg;
+
+	s->opening = NULL;
+	s->file = f;
+	s->state = SESSION_GHOST;
+	if (f != NULL)
+		f->is_subserver = s->is_subserver;
+	if (f != NULL && f->state == STORE_FILE_OK && file_waiting(f))
+		absent_file_read(s);
+	else
+		session_end(s);
+}
+
+struct session *
+session_open_absent(struct relay *relay, struct absent *a, const struct session_identity *id)
+{
+	struct session *s = session_new(relay, id->endpoint, view_of(id->path));
+
+	s->ident.file_ident = id->file_ident;
+	s->ident.file_ident_salt = id->file_ident_salt;
+	s->is_subserver = id->is_subserver;
+	s->state = SESSION_OPENING;
+	if (registry_find(s) != NULL) {
+		session_end(s);
+		return NULL;
+	}
+	s->absent = a;
+	registry_add(s);
+	s->opening = file_open(relay, s, s->endpoint, s->path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
+	return s;
+}
+
 static void
 session_open_file(struct session *s)
 {
 	registry_add(s);
+	absents_here(s);
 	s->opening = file_open(s->relay, s, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
 }
 
@@ -556,10 +613,7 @@ session_unbind(struct session *s)
 static void
 session_refresh(struct session *s, const struct message *m, struct view body)
 {
-	relay_wipe(s->token);
-	s->token = relay_strndup(body.ptr, body.len);
-	s->token_len = body.len;
-	s->pool_keyed = false;
+	take_token(s, body);
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
 		forward(s, m, body);
 }
@@ -624,29 +678,34 @@ session_client_message(struct session *s, const struct message *m, struct view b
 
 /* ---- what the link does to a session ---- */
 
-void
-session_upstream_opened(struct session *s)
+static void
+send_bind(struct session *s, struct upstream *u)
 {
 	struct message m = { .type = MSG_C_BIND };
 	size_t len = s->path_len + s->token_len;
-	uint8_t *body;
+	uint8_t *body = relay_alloc(len);
 
-	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back || s->asking != NULL)
-		return;
-	s->upstream = conn_upstream(s->conn);
-	s->upstream_ident = upstream_enter(s->upstream, s);
+	s->upstream = u;
+	s->upstream_ident = upstream_enter(u, s);
 	s->upside = UPSIDE_BOUND;
 	m.session_ident = s->upstream_ident;
 	m.bind = (struct msg_bind){ .path_size = s->path_len,
 		.token_size = s->token_len,
 		.need_client_file_ident = s->state == SESSION_WAIT_IDENT,
 		.is_subserver = s->is_subserver };
-	body = relay_alloc(len);
 	memcpy(body, s->path, s->path_len);
 	memcpy(body + s->path_len, s->token, s->token_len);
-	upstream_send(s->upstream, &m, (struct view){ body, len });
+	upstream_send(u, &m, (struct view){ body, len });
 	explicit_bzero(body, len);
 	free(body);
+}
+
+void
+session_upstream_opened(struct session *s)
+{
+	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back || s->asking != NULL)
+		return;
+	send_bind(s, conn_upstream(s->conn));
 	if (s->state == SESSION_READY)
 		session_identify(s, true);
 	else
@@ -654,10 +713,19 @@ session_upstream_opened(struct session *s)
 }
 
 void
+session_bind_absent(struct session *s, struct upstream *u, struct view token)
+{
+	take_token(s, token);
+	send_bind(s, u);
+	session_identify(s, true);
+}
+
+void
 session_identify(struct session *s, bool by_relay)
 {
 	const struct cursors *k = &s->file->cursors;
-	struct message m = { .type = MSG_C_IDENT, .flavour = conn_flavour(s->conn), .session_ident = s->upstream_ident };
+	enum msg_flavour flavour = s->conn != NULL ? conn_flavour(s->conn) : MSG_PBS; /* absents_left: no others are kept */
+	struct message m = { .type = MSG_C_IDENT, .flavour = flavour, .session_ident = s->upstream_ident };
 
 	m.c_ident = s->ident;
 	m.c_ident.scan_server_version = k->download_server_version;
@@ -694,6 +762,10 @@ session_upstream_lost(struct session *s)
 {
 	const char *why = request_upstream_lost(s);
 
+	if (s->absent != NULL)
+		absent_cut(s);
+	else if (s->conn != NULL)
+		absents_client_cut(s->relay->absents);
 	session_leave_upstream(s);
 	switch (s->state) {
 	case SESSION_UNBINDING:
@@ -729,8 +801,8 @@ session_link_down(struct session *s)
 	if (s->conn == NULL)
 		return;
 	offline_mark(s);
-	request_kick(s);
 	offline_ident(s);
+	request_kick(s);
 }
 
 void
@@ -745,7 +817,7 @@ session_start_anew(struct relay *relay, const struct store_file *f)
 		return;
 	if (s->conn != NULL)
 		conn_abort(s->conn, "an operator changed what is kept of its file");
-	else if (s->upstream != NULL && upstream_is_orphan(s->upstream))
+	else if (s->absent == NULL && s->upstream != NULL && upstream_is_orphan(s->upstream))
 		upstream_close(s->upstream, false, "an operator changed what is kept of its file");
 	else
 		session_end(s);

@@ -32,6 +32,7 @@
 #include "relay/file.h"
 #include "relay/relay.h"
 
+struct absent;
 struct pool_ask;
 struct request;
 struct spool_op;
@@ -68,7 +69,8 @@ struct session {
 	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
 	TAILQ_ENTRY(session) in_to_show;
 	struct relay *relay;
-	struct conn *conn;	   /* NULL: GHOST */
+	struct conn *conn;	   /* NULL: GHOST, or opened for an absent client */
+	struct absent *absent;	   /* the latter: OPENING, then GHOST */
 	struct upstream *upstream; /* NULL: UPSIDE_NONE */
 	struct file *file;	   /* from READY on */
 	struct file_opening *opening;
@@ -117,6 +119,18 @@ struct session {
 
 /* A BIND on c.  body: path, token. */
 void session_bind(struct conn *c, const struct message *m, struct view body);
+
+struct session_identity {
+	const char *endpoint, *path;
+	uint64_t file_ident, file_ident_salt;
+	bool is_subserver;
+};
+
+/* A session of the relay's own for a client that left (absent.h): reads its file, then calls absent_file_read, or ends.  NULL: the file has
+ * a session. */
+struct session *session_open_absent(struct relay *relay, struct absent *a, const struct session_identity *id);
+/* Its connection is open: BIND, IDENT with the kept cursors. */
+void session_bind_absent(struct session *s, struct upstream *u, struct view token);
 
 /* Any other session-level message of the client. */
 void session_client_message(struct session *s, const struct message *m, struct view body);

@@ -7,6 +7,7 @@
  * Errors are classified by verdict.h after design section 8; session_error() acts on it. */
 #include <string.h>
 
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
@@ -142,6 +143,13 @@ session_offered(struct session *s)
 
 /* ---- ERROR ---- */
 
+/* Errors of what is kept of a client: for an absent one, the client's own IDENT will tell. */
+static bool
+client_knows(uint64_t code)
+{
+	return code >= 208 && code <= 211;
+}
+
 static void
 pass(struct session *s, const struct message *m, struct view body)
 {
@@ -216,9 +224,11 @@ session_error(struct session *s, const struct message *m, struct view body)
 	if (verdict_resets_client(&e) && !clean)
 		pool_doubt(s); /* it forgot this file: it may have been wiped */
 	hold = hold_back(s, &e);
+	if (s->absent != NULL)
+		absent_error(s, e.code, v);
 	lost = request_upstream_lost(s);
 	answer_error(s);
-	if (s->file != NULL && (clean || !by_relay))
+	if (s->file != NULL && (clean || !by_relay) && (s->absent == NULL || !client_knows(e.code)))
 		judge_file(s->file, &e, v, body);
 	if (s->conn == NULL) {
 		session_end(s);

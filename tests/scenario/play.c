@@ -24,6 +24,7 @@
  *	let VAR FIELD of NAME COMMAND	a field of the answer
  *	rand VAR LOW HIGH		a number in LOW..HIGH from the scenario's seed
  *	calc VAR A +|-|*|/ B		whole numbers
+ *	file VAR TEXT			$VAR is the path of a file that only its owner may open and that holds TEXT from now on, at once
  *	repeat N ... end		$i counts from 1 (in the innermost block)
  *	include FILE			the lines of FILE, which lies beside this one; its name may hold variables, so that rand can choose
  *
@@ -40,9 +41,11 @@
  *
  * One line is one step; what fails ends the scenario. No line sleeps. At the end stage_finish() looks at everybody. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/scenario/compare.h"
 #include "tests/scenario/fail.h"
@@ -230,6 +233,23 @@ do_restart(char *rest)
 	stage_stop(m);
 	stage_start(m);
 	set_ports();
+}
+
+static void
+do_file(char *rest)
+{
+	char *var = need(&rest, "a variable"), fresh[128], dir[256], path[400];
+	int fd;
+	FILE *f;
+
+	snprintf(fresh, sizeof fresh, "%.64s.fresh", var);
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	f = fd < 0 ? NULL : fdopen(fd, "w");
+	if (f == NULL || fprintf(f, "%s\n", rest + strspn(rest, " \t")) < 0 || fclose(f) != 0 || rename(fresh, var) != 0 ||
+	    getcwd(dir, sizeof dir) == NULL)
+		fail("file %s: %s", var, strerror(errno));
+	snprintf(path, sizeof path, "%s/%s", dir, var);
+	set(var, path);
 }
 
 static void
@@ -480,7 +500,7 @@ static const struct step {
 	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
-	{ "disk", do_disk }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
+	{ "disk", do_disk }, { "file", do_file }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);

@@ -1,0 +1,767 @@
+/* Which absent client's file is replayed when, with which token, and what its end means.  See absent.h for the course of one.
+ *
+ * Never: more than `absent_sessions` at once; anything in a client's name but what it uploaded (its cursors stay as it stated
+ * them); a token in a log or on the disk (I9): tokens live in memory, so after a restart there is the service token, or the client.
+ *
+ * Live elsewhere (S2): our IDENT cuts the client that is connected to upstream directly, and when it comes back upstream cuts us.  A cut
+ * soon after our IDENT is taken as that, once upstream has proved that it is there; then the file is left alone for
+ * `absent_hold`, and twice as long each time it happens again. */
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "protocol/http.h"
+
+#include "relay/absent.h"
+#include "relay/absent_walk.h"
+#include "relay/clock.h"
+#include "relay/conn.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/replay.h"
+#include "relay/session.h"
+#include "relay/spool.h"
+#include "relay/tls.h"
+#include "relay/upstream.h"
+
+#define KNOWN_MAX 4096		  /* files remembered here, with their tokens, some KiB each (I6); the oldest are forgotten */
+#define TICK_MAX_MS 1000
+#define SOON_MS 30000		  /* a cut that comes no later after IDENT is a live client's; its back-off begins at a second or so */
+#define GENERAL_MS 2000		  /* clients that are cut within this time as well: upstream restarted */
+#define VERDICT_MAX_MS 30000	  /* for upstream to prove itself after a cut */
+#define YIELD_MAX_MS 600000	  /* absent clients wait for connected ones no longer: one that never drains must not stop the rest (I7) */
+#define HOLD_MAX_MS (24 * 3600000ULL)
+
+struct absent {
+	TAILQ_ENTRY(absent) link; /* oldest first */
+	struct absents *all;
+	/* identity; strings owned */
+	char *endpoint, *path;
+	uint64_t file_ident, file_ident_salt;
+	bool is_subserver;
+	/* the client's own request: secrets; all NULL without one */
+	char *target, *protocol, *authorization, *user_agent, *token;
+	unsigned service_refused; /* the serial of the service token that was refused for this file */
+	bool by_service;	  /* this session uses the service token */
+	/* when; all clock_ms */
+	uint64_t due_at, known_at, retry_ms, hold_ms;
+	bool waits;	   /* for the client: nothing of ours will do */
+	uint64_t backlog;  /* bytes, as of the last walk; 0 = not known */
+	unsigned walk;	   /* the last that saw it */
+	/* the session under way */
+	struct session *session;
+	struct upstream *upstream; /* while connecting; then the session has it */
+	uint64_t ident_at;	   /* 0 = not identified */
+	uint64_t error;		   /* what upstream said, as a code or HTTP status; 0 = nothing */
+	enum verdict verdict;
+	bool cut;
+	/* after a cut, until it is clear what it was */
+	uint64_t cut_at;
+	bool cut_soon, was_cut; /* was_cut: the one before it too */
+};
+
+TAILQ_HEAD(absent_list, absent);
+
+struct absents {
+	struct relay *relay;
+	struct event *timer;
+	struct absent_list list;
+	void *tree; /* by identity */
+	size_t n, running;
+	uint64_t client_cut_at, busy_since;
+	bool stopping, busy;
+	/* the walk */
+	struct absent_step *step;
+	bool stepping; /* the committer has it */
+	unsigned walk;
+	uint64_t walk_at, walk_began;
+	unsigned serial; /* of the service token; 0 = there is none */
+	char service_token[MSG_TOKEN_MAX + 1];
+	const char *complaint; /* logged last */
+};
+
+static const struct upstream_ops upstream_ops;
+
+/* ---- the files known here ---- */
+
+static int
+identity_cmp(const void *pa, const void *pb)
+{
+	const struct absent *a = pa, *b = pb;
+	int d;
+
+	if (a->file_ident != b->file_ident)
+		return a->file_ident < b->file_ident ? -1 : 1;
+	if (a->file_ident_salt != b->file_ident_salt)
+		return a->file_ident_salt < b->file_ident_salt ? -1 : 1;
+	d = strcmp(a->path, b->path);
+	return d != 0 ? d : strcmp(a->endpoint, b->endpoint);
+}
+
+static struct absent *
+find(const struct absents *as, const char *endpoint, const char *path, uint64_t file_ident, uint64_t salt)
+{
+	struct absent key = { .file_ident = file_ident, .file_ident_salt = salt };
+	struct absent *const *found;
+
+	key.endpoint = (char *)(uintptr_t)endpoint;
+	key.path = (char *)(uintptr_t)path;
+	found = tfind(&key, &as->tree, identity_cmp);
+	return found == NULL ? NULL : *found;
+}
+
+static struct absent *
+find_session(const struct session *s)
+{
+	return find(s->relay->absents, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt);
+}
+
+static void
+forget_token(struct absent *a)
+{
+	relay_wipe(a->target);
+	relay_wipe(a->authorization);
+	relay_wipe(a->token);
+	free(a->protocol);
+	free(a->user_agent);
+	a->target = a->protocol = a->authorization = a->token = a->user_agent = NULL;
+}
+
+static void
+forget(struct absent *a)
+{
+	struct absents *as = a->all;
+
+	tdelete(a, &as->tree, identity_cmp);
+	TAILQ_REMOVE(&as->list, a, link);
+	as->n--;
+	forget_token(a);
+	free(a->endpoint);
+	free(a->path);
+	free(a);
+}
+
+static void
+make_room(struct absents *as)
+{
+	struct absent *a, *next;
+
+	for (a = TAILQ_FIRST(&as->list); a != NULL && as->n >= KNOWN_MAX; a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->session == NULL)
+			forget(a);
+	}
+}
+
+static struct absent *
+remember(struct absents *as, const char *endpoint, const char *path, uint64_t file_ident, uint64_t salt, bool is_subserver)
+{
+	struct absent *a = relay_alloc(sizeof(*a));
+
+	make_room(as);
+	a->all = as;
+	a->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	a->path = relay_strndup(path, strlen(path));
+	a->file_ident = file_ident;
+	a->file_ident_salt = salt;
+	a->is_subserver = is_subserver;
+	a->known_at = clock_ms();
+	a->due_at = a->known_at + as->relay->opt->absent_quiet_ms;
+	if (tsearch(a, &as->tree, identity_cmp) == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	TAILQ_INSERT_TAIL(&as->list, a, link);
+	as->n++;
+	return a;
+}
+
+void
+absents_left(const struct session *s)
+{
+	struct absents *as = s->relay->absents;
+	char protocol[MSG_SUBPROTOCOL_MAX];
+	struct upstream_request req;
+	struct absent *a;
+
+	if (as == NULL || as->stopping || !s->registered || conn_flavour(s->conn) != MSG_PBS)
+		return;
+	a = find_session(s);
+	if (a != NULL)
+		forget(a);
+	if (s->file != NULL && !file_waiting(s->file))
+		return;
+	a = remember(as, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
+	if (!s->relay->opt->store_tokens)
+		return;
+	conn_upstream_request(s->conn, &req, protocol);
+	a->target = relay_strndup(req.target.ptr, req.target.len);
+	a->protocol = relay_strndup(req.protocol.ptr, req.protocol.len);
+	a->authorization = relay_strndup(req.authorization.ptr, req.authorization.len);
+	a->user_agent = relay_strndup(req.user_agent.ptr, req.user_agent.len);
+	a->token = relay_strndup(s->token, s->token_len);
+}
+
+void
+absents_here(const struct session *s)
+{
+	struct absent *a = s->relay->absents != NULL ? find_session(s) : NULL;
+
+	if (a != NULL && a->session == NULL)
+		forget(a);
+}
+
+void
+absents_client_cut(struct absents *as)
+{
+	if (as != NULL)
+		as->client_cut_at = clock_ms();
+}
+
+/* ---- when ---- */
+
+static uint64_t
+random_below(uint64_t ms)
+{
+	uint32_t r;
+
+	tls_random(&r, sizeof(r));
+	return ms * r / UINT32_MAX;
+}
+
+static uint64_t
+at_most(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void
+try_again(struct absent *a)
+{
+	const struct options *o = a->all->relay->opt;
+
+	a->retry_ms = a->retry_ms == 0 ? o->backoff_min_ms : at_most(a->retry_ms * 2, o->absent_hold_ms);
+	if (a->retry_ms < o->absent_quiet_ms)
+		a->retry_ms = o->absent_quiet_ms;
+	a->due_at = clock_ms() + a->retry_ms - random_below(a->retry_ms / 4);
+}
+
+static void
+leave_alone(struct absent *a)
+{
+	uint64_t max = a->all->relay->opt->absent_hold_ms;
+
+	max = max > HOLD_MAX_MS ? max : HOLD_MAX_MS;
+	a->hold_ms = a->hold_ms == 0 ? a->all->relay->opt->absent_hold_ms : at_most(a->hold_ms * 2, max);
+	a->due_at = clock_ms() + a->hold_ms;
+	log_event(LOG_WARN, "absent_elsewhere", "file_ident=%llu hold_s=%llu", (unsigned long long)a->file_ident,
+		  (unsigned long long)(a->hold_ms / 1000));
+}
+
+/* A cut: what it meant is clear when upstream has proved since that it is there, or the link went DOWN. */
+static void
+judge_cut(struct absent *a)
+{
+	struct absents *as = a->all;
+	const struct link *l = as->relay->link;
+	bool proved = link_proved_at_ms(l) > a->cut_at || clock_ms() - a->cut_at > VERDICT_MAX_MS;
+	bool general = as->client_cut_at != 0 && as->client_cut_at + GENERAL_MS >= a->cut_at && as->client_cut_at <= a->cut_at + GENERAL_MS;
+
+	if (!proved)
+		return;
+	a->cut_at = 0;
+	if (!general && (a->cut_soon || a->was_cut)) {
+		a->was_cut = false;
+		leave_alone(a);
+	} else {
+		a->was_cut = !general;
+		try_again(a);
+	}
+}
+
+void
+absents_link_changed(struct absents *as)
+{
+	const struct options *o = as->relay->opt;
+	uint64_t spread = (as->relay->nconns + as->n) * 1000 / o->reconnect_rate + o->absent_quiet_ms / 4, at;
+	struct absent *a, *next;
+
+	as->client_cut_at = 0; /* that was the link, too */
+	TAILQ_FOREACH (a, &as->list, link) {
+		at = clock_ms() + random_below(spread);
+		a->cut_at = 0; /* it was the link */
+		a->was_cut = false;
+		if (a->hold_ms == 0 && a->retry_ms > 0) {
+			a->retry_ms = 0;
+			a->due_at = at;
+		}
+		if (a->due_at < at)
+			a->due_at = at;
+	}
+	for (a = TAILQ_FIRST(&as->list); a != NULL && link_down(as->relay->link); a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->session != NULL && a->ident_at == 0)
+			session_end(a->session);
+	}
+	if (!link_down(as->relay->link))
+		as->walk_at = 0; /* what is to be done is looked up afresh */
+}
+
+/* ---- the end of a session ---- */
+
+/* The token that was used is no good (any more): the other one, or the client. */
+static void
+token_refused(struct absent *a)
+{
+	if (a->by_service)
+		a->service_refused = a->all->serial;
+	else
+		forget_token(a);
+	a->due_at = clock_ms();
+}
+
+static void
+refused(struct absent *a)
+{
+	switch (a->verdict) {
+	case VERDICT_TOKEN:
+		token_refused(a);
+		break;
+	case VERDICT_CLIENT:
+	case VERDICT_REJECT: /* what is kept of the client is not what upstream expects of it: its own IDENT will tell */
+		a->waits = true;
+		break;
+	default:
+		try_again(a);
+		break;
+	}
+}
+
+static void
+log_ended(const struct absent *a, const char *how)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "absent_end");
+	log_u64(&l, "file_ident", a->file_ident);
+	log_str(&l, "how", how);
+	if (a->error != 0)
+		log_u64(&l, "code", a->error);
+	log_end(&l);
+}
+
+void
+absent_error(struct session *s, uint64_t code, enum verdict v)
+{
+	s->absent->error = code;
+	s->absent->verdict = v;
+}
+
+void
+absent_cut(struct session *s)
+{
+	s->absent->cut = true;
+}
+
+void
+absent_ended(struct session *s)
+{
+	struct absent *a = s->absent;
+	uint64_t ident_at = a->ident_at;
+
+	s->absent = NULL;
+	a->session = NULL;
+	a->all->running--;
+	upstream_close(a->upstream, false, "the absent client's session ended");
+	a->upstream = NULL;
+	a->ident_at = 0;
+	a->due_at = clock_ms() + a->all->relay->opt->absent_quiet_ms;
+	if (s->successor != NULL) {
+		log_ended(a, "the client is back"); /* absents_here follows */
+	} else if (a->error != 0) {
+		log_ended(a, "refused");
+		refused(a);
+	} else if (s->file != NULL && (!file_waiting(s->file) || s->file->state != STORE_FILE_OK)) {
+		log_ended(a, s->file->state == STORE_FILE_OK ? "drained" : "stopped");
+		forget(a);
+	} else if (a->cut) {
+		log_ended(a, "cut");
+		a->cut_at = clock_ms();
+		a->cut_soon = a->cut_at - ident_at < SOON_MS;
+	} else {
+		log_ended(a, "later");
+		try_again(a);
+	}
+}
+
+/* ---- a session ---- */
+
+/* path?baas_at=token, as an SDK asks for it. */
+static char *
+service_target(const char *path, const char *token)
+{
+	size_t room = strlen(path) + 3 * strlen(token) + 16;
+	char *target = relay_alloc(room), *p = target + snprintf(target, room, "%s?baas_at=", path);
+
+	for (; *token != '\0'; token++) {
+		if (strchr("&=+%#?/\"<>", *token) != NULL)
+			p += snprintf(p, 4, "%%%02X", (unsigned)(unsigned char)*token);
+		else
+			*p++ = *token;
+	}
+	return target;
+}
+
+/* The newest first of those versions that may be admitted while DOWN: upstream chooses. */
+static char *
+offers(const struct options *o)
+{
+	char *list = relay_alloc(64 * (MSG_SUBPROTOCOL_MAX + 2)), *p = list;
+	unsigned low = 0, high = 0;
+
+	if (!options_versions(o->offline_versions, &low, &high) || high > 63)
+		return list;
+	for (unsigned v = high; v >= low && v > 0; v--) {
+		if (p != list)
+			p = stpcpy(p, ", ");
+		msg_format_subprotocol(MSG_PBS, v, p);
+		p += strlen(p);
+	}
+	return list;
+}
+
+static struct upstream *
+connect_as_client(struct absent *a)
+{
+	struct upstream_request req = { .target = view_of(a->target),
+		.protocol = view_of(a->protocol),
+		.authorization = view_of(a->authorization),
+		.user_agent = view_of(a->user_agent),
+		.flavour = MSG_PBS };
+
+	return upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
+}
+
+static struct upstream *
+connect_by_service(struct absent *a)
+{
+	const char *token = a->all->service_token;
+	size_t room = strlen(token) + 8;
+	char *target = service_target(a->endpoint + strlen("upstream"), token), *authorization = relay_alloc(room);
+	char *list = offers(a->all->relay->opt);
+	struct upstream_request req = { .target = view_of(target),
+		.protocol = view_of(list),
+		.user_agent = view_of("holdfast"),
+		.flavour = MSG_PBS };
+	struct upstream *u;
+
+	snprintf(authorization, room, "Bearer %s", token);
+	req.authorization = view_of(authorization);
+	u = upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
+	relay_wipe(target);
+	relay_wipe(authorization);
+	free(list);
+	return u;
+}
+
+static bool
+service_usable(const struct absent *a)
+{
+	return a->all->serial != 0 && a->service_refused != a->all->serial;
+}
+
+void
+absent_file_read(struct session *s)
+{
+	struct absent *a = s->absent;
+
+	a->by_service = a->target == NULL;
+	if (!a->by_service)
+		a->upstream = connect_as_client(a);
+	else if (service_usable(a))
+		a->upstream = connect_by_service(a);
+	else
+		session_end(s);
+}
+
+static void
+opened_cb(void *arg, struct view subprotocol, struct view server)
+{
+	struct absent *a = arg;
+	const char *token = a->by_service ? a->all->service_token : a->token;
+	struct upstream *u = a->upstream;
+
+	(void)subprotocol;
+	(void)server;
+	a->upstream = NULL;
+	a->ident_at = clock_ms();
+	link_succeeded(a->all->relay->link);
+	session_bind_absent(a->session, u, view_of(token));
+	upstream_orphan(u);
+}
+
+/* As for a conn: over plain TCP a portal may have said it. */
+static void
+refused_cb(void *arg, const struct http_head *head, struct view body)
+{
+	struct absent *a = arg;
+	struct relay *relay = a->all->relay;
+	bool verified = relay->tls_upstream != NULL && relay->opt->upstream_verify;
+
+	(void)body;
+	a->upstream = NULL;
+	a->verdict = head->status == 401 || head->status == 403 ? VERDICT_TOKEN : VERDICT_RETRY;
+	if (verified || head->status == 401 || link_proved(relay->link))
+		a->error = head->status;
+	else
+		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
+	if (a->session != NULL) /* the link, DOWN by now, may have ended it */
+		session_end(a->session);
+}
+
+static void
+lost_cb(void *arg, enum link_evidence e, const char *why)
+{
+	struct absent *a = arg;
+
+	(void)e;
+	(void)why;
+	a->upstream = NULL;
+	session_end(a->session);
+}
+
+static const struct upstream_ops upstream_ops = {
+	.refused = refused_cb,
+	.opened = opened_cb,
+	.lost = lost_cb,
+};
+
+static void
+start(struct absent *a)
+{
+	struct absents *as = a->all;
+	struct session_identity id = { .endpoint = a->endpoint,
+		.path = a->path,
+		.file_ident = a->file_ident,
+		.file_ident_salt = a->file_ident_salt,
+		.is_subserver = a->is_subserver };
+
+	a->error = 0;
+	a->cut = false;
+	a->due_at = clock_ms() + as->relay->opt->absent_quiet_ms;
+	a->session = session_open_absent(as->relay, a, &id);
+	if (a->session == NULL)
+		return; /* its client is here, or drains on its own connection */
+	as->running++;
+	STAT_INC(as->relay, absent_sessions);
+	log_event(LOG_INFO, "absent_start", "file_ident=%llu backlog_bytes=%llu token=%s", (unsigned long long)a->file_ident,
+		  (unsigned long long)a->backlog, a->target != NULL ? "client" : "service");
+}
+
+/* ---- the walk ---- */
+
+static void
+log_complaint(struct absents *as)
+{
+	const struct service_token *t = &as->step->service;
+	struct log_line l;
+
+	if (t->complaint != NULL && t->complaint != as->complaint) {
+		log_begin(&l, LOG_WARN, "service_token");
+		log_str(&l, "file", t->path);
+		log_str(&l, "reason", t->complaint);
+		log_end(&l);
+	}
+	as->complaint = t->complaint;
+}
+
+static void
+walk_found(struct absents *as, const struct store_file *f)
+{
+	struct absent *a = find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
+
+	if (a == NULL && (as->serial == 0 || as->n >= KNOWN_MAX))
+		return; /* nothing to do it with */
+	if (a == NULL)
+		a = remember(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
+	a->backlog = f->backlog_bytes;
+	a->walk = as->walk;
+}
+
+/* What was known before the walk began and has not been seen in it has no backlog, or an operator's decision is due. */
+static void
+walk_ended(struct absents *as)
+{
+	struct absent *a, *next;
+
+	for (a = TAILQ_FIRST(&as->list); a != NULL; a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->session == NULL && a->walk != as->walk && a->known_at < as->walk_began)
+			forget(a);
+	}
+	as->walk_began = 0;
+	as->walk_at = clock_ms() + as->relay->opt->absent_quiet_ms;
+}
+
+static void
+stepped(void *arg, struct spool_op *op)
+{
+	struct absents *as = ((struct absent_step *)arg)->owner;
+	const struct service_token *t = &as->step->service;
+
+	(void)op;
+	as->stepping = false;
+	if (as->stopping)
+		return;
+	as->serial = t->token[0] != '\0' ? t->serial : 0;
+	memcpy(as->service_token, t->token, sizeof(as->service_token));
+	log_complaint(as);
+	for (size_t i = 0; i < as->step->nfile; i++)
+		walk_found(as, &as->step->file[i]);
+	if (as->step->end)
+		walk_ended(as);
+}
+
+static void
+walk_on(struct absents *as)
+{
+	if (as->stepping || clock_ms() < as->walk_at || (as->n == 0 && spool_stat(as->relay->spool)->files_with_backlog == 0))
+		return;
+	if (as->walk_began == 0) {
+		as->walk_began = clock_ms();
+		as->walk++;
+		as->step->after = 0;
+	}
+	as->step->end = false;
+	as->step->service.path = as->relay->opt->service_token_file;
+	as->stepping = true;
+	spool_call(as->relay->spool, absent_step, stepped, as->step);
+}
+
+/* ---- pacing ---- */
+
+static bool
+client_waits(struct relay *relay)
+{
+	struct conn *c;
+	struct session *s;
+
+	for (c = TAILQ_FIRST(&relay->conns); c != NULL; c = conn_next(c))
+		TAILQ_FOREACH (s, conn_sessions(c), in_conn)
+			if (s->state == SESSION_READY && s->upside != UPSIDE_LIVE && !s->no_replay && !s->held_back && file_waiting(s->file))
+				return true;
+	return false;
+}
+
+static void
+notice_clients(struct absents *as)
+{
+	uint64_t now = clock_ms();
+	struct absent *a, *next;
+
+	if (!client_waits(as->relay))
+		as->busy_since = 0;
+	else if (as->busy_since == 0)
+		as->busy_since = now;
+	as->busy = as->busy_since != 0 && now - as->busy_since < YIELD_MAX_MS;
+	for (a = TAILQ_FIRST(&as->list); a != NULL && !as->busy; a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->session != NULL)
+			replay_kick(a->session);
+	}
+}
+
+bool
+absent_yields(const struct session *s)
+{
+	return s->absent != NULL && s->absent->all->busy;
+}
+
+/* The smallest backlog of those that are due. */
+static struct absent *
+next_due(struct absents *as)
+{
+	struct absent *a, *best = NULL;
+	uint64_t now = clock_ms();
+
+	TAILQ_FOREACH (a, &as->list, link) {
+		if (a->session != NULL || a->waits || a->cut_at != 0 || a->due_at > now || a->backlog == 0)
+			continue;
+		if (a->target == NULL && !service_usable(a))
+			continue;
+		if (best == NULL || a->backlog < best->backlog)
+			best = a;
+	}
+	return best;
+}
+
+static void
+tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct absents *as = arg;
+	const struct options *o = as->relay->opt;
+	struct absent *a;
+
+	(void)fd;
+	(void)what;
+	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(o->absent_quiet_ms / 4 + 10, TICK_MAX_MS));
+	if (!o->replay_absent || link_state(as->relay->link) != LINK_UP)
+		return;
+	notice_clients(as);
+	TAILQ_FOREACH (a, &as->list, link)
+		if (a->cut_at != 0)
+			judge_cut(a);
+	walk_on(as);
+	while (!as->busy && as->running < o->absent_sessions && (a = next_due(as)) != NULL)
+		start(a);
+}
+
+/* ---- all of them ---- */
+
+struct absents *
+absents_new(struct relay *relay)
+{
+	struct absents *as = relay_alloc(sizeof(*as));
+
+	as->relay = relay;
+	as->step = relay_alloc(sizeof(*as->step));
+	as->step->owner = as;
+	TAILQ_INIT(&as->list);
+	as->timer = event_new(relay->base, -1, 0, tick_cb, as);
+	if (as->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	relay_after_ms(as->timer, 0);
+	return as;
+}
+
+void
+absents_stop(struct absents *as)
+{
+	struct absent *a, *next;
+
+	as->stopping = true;
+	event_free(as->timer);
+	as->timer = NULL;
+	for (a = TAILQ_FIRST(&as->list); a != NULL; a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->session != NULL)
+			session_end(a->session);
+	}
+}
+
+void
+absents_free(struct absents *as)
+{
+	struct absent *a;
+
+	if (as == NULL)
+		return;
+	while ((a = TAILQ_FIRST(&as->list)) != NULL)
+		forget(a);
+	explicit_bzero(as->step, sizeof(*as->step));
+	explicit_bzero(as->service_token, sizeof(as->service_token));
+	free(as->step);
+	free(as);
+}
