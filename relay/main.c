@@ -26,6 +26,7 @@
 #include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/notify.h"
+#include "relay/pace.h"
 #include "relay/pool.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
@@ -149,6 +150,7 @@ relay_open(struct relay *r)
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
 	r->statecache = statecache_new(r);
+	r->pace = pace_new(r);
 	r->link = link_new(r);
 	r->absents = absents_new(r);
 	r->pool = pool_new(r);
@@ -185,6 +187,7 @@ relay_close(struct relay *r)
 	absents_free(r->absents);
 	statecache_free(r->statecache);
 	resolver_free(r->resolver);
+	pace_free(r->pace);
 	stream_fini();
 	event_base_free(r->base);
 	tls_free(r->tls_listen);

@@ -23,6 +23,7 @@ struct link;
 struct pool;
 struct listener;
 struct absents;
+struct pace;
 struct control;
 struct tls_context;
 struct conn;
@@ -53,6 +54,7 @@ struct relay {
 	struct statecache *statecache;
 	struct listener *listener;
 	struct absents *absents; /* NULL while starting */
+	struct pace *pace;
 	struct control *control; /* NULL: none */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;

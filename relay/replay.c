@@ -16,6 +16,7 @@
 #include "relay/conn.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/pace.h"
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/spool.h"
@@ -104,6 +105,7 @@ void
 replay_reset(struct session *s)
 {
 	replay_acked(s, UINT64_MAX);
+	pace_forget(s);
 	s->reading = false;
 	s->disk_end = 0;
 	s->sent = (struct pair){ 0, 0 };
@@ -137,6 +139,7 @@ send_from_tail(struct session *s, const struct upload *u)
 	send_upload(s, &o);
 	STAT_ADD(s->relay, replayed, n);
 	note_unacked(s, u->last.client_version, body.len);
+	pace_used(s, body.len);
 	return true;
 }
 
@@ -167,8 +170,10 @@ disk_next(const struct session *s)
 static uint64_t
 batch_bytes(const struct session *s)
 {
-	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch;
+	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch, cap = s->relay->opt->replay_rate;
 
+	if (cap != 0 && cap < max)
+		max = cap; /* so that the others in line wait for a second at most */
 	return rate != 0 && rate * REPLAY_BATCH_S < max ? rate * REPLAY_BATCH_S : max;
 }
 
@@ -193,15 +198,19 @@ replay_kick(struct session *s)
 			uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
 												   : s->file->upstream.client_version;
 
+			if (!pace_ask(s, batch_bytes(s)))
+				return;
 			s->reading = true;
 			file_read(s->file, after, batch_bytes(s), s->reached, s->generation);
 			return;
 		}
 		u = s->file->gap ? NULL : tail_next(s); /* I3: never past an upload that could not be kept */
-		if (u == NULL)
+		if (u == NULL) {
 			become_live(s);
-		else if (!send_from_tail(s, u))
+		} else if (!pace_ask(s, u->len) || !send_from_tail(s, u)) {
+			pace_used(s, 0);
 			return;
+		}
 	}
 }
 
@@ -216,6 +225,7 @@ replay_batch(struct session *s, struct spool_op *op)
 		.locked_server_version = 0 };
 
 	s->reading = false;
+	pace_used(s, op->err == STORE_OK && b->nentry > 0 && s->upside == UPSIDE_REPLAY ? b->len : 0);
 	if (s->upside != UPSIDE_REPLAY)
 		return;
 	if (op->err == STORE_CORRUPT) {

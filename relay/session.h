@@ -68,6 +68,7 @@ struct session {
 	TAILQ_ENTRY(session) in_conn;	  /* on conn_sessions, unless GHOST */
 	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
 	TAILQ_ENTRY(session) in_to_show;
+	TAILQ_ENTRY(session) in_pace;
 	struct relay *relay;
 	struct conn *conn;	   /* NULL: GHOST, or opened for an absent client */
 	struct absent *absent;	   /* the latter: OPENING, then GHOST */
@@ -112,6 +113,8 @@ struct session {
 	unsigned generation;  /* of upstream sessions, so that a late read is recognised */
 	STAILQ_HEAD(, sent_batch) unacked;
 	size_t unacked_bytes;
+	uint64_t paced;	      /* bytes that the batch under way was charged (pace.c) */
+	bool in_line;	      /* waits there for its turn */
 	uint64_t unacked_since; /* clock_ms of the last progress */
 	unsigned stalls;	/* see replay_stalled */
 	uint64_t unbinding_since; /* clock_ms */

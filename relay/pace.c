@@ -1,0 +1,146 @@
+/* replay_rate.  See pace.h.
+ *
+ * The bucket may go below zero by one batch, since a changeset cannot be cut; the next waits longer for it.  A session is charged between
+ * pace_ask and pace_used (s->paced), and stands in line at most once (s->in_line). */
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "relay/clock.h"
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/pace.h"
+#include "relay/replay.h"
+#include "relay/session.h"
+
+struct pace {
+	struct relay *relay;
+	struct event *timer;
+	struct pace_bucket bucket;
+	TAILQ_HEAD(, session) line;
+	struct session *served; /* whose turn it is, off the line; NULL otherwise */
+};
+
+void
+pace_fill(struct pace_bucket *b, uint64_t rate, uint64_t now_ms)
+{
+	uint64_t ms = now_ms > b->at_ms ? now_ms - b->at_ms : 0;
+	uint64_t missing = b->bytes < (int64_t)rate ? (uint64_t)((int64_t)rate - b->bytes) : 0;
+
+	if (ms >= missing / rate * 1000 + 1000) {
+		b->bytes = (int64_t)rate;
+	} else {
+		b->rest += rate * ms;
+		b->bytes += (int64_t)(b->rest / 1000);
+		b->rest %= 1000;
+	}
+	if (b->bytes > (int64_t)rate)
+		b->bytes = (int64_t)rate;
+	b->at_ms = now_ms;
+}
+
+uint64_t
+pace_wait_ms(const struct pace_bucket *b, uint64_t rate)
+{
+	return b->bytes > 0 ? 0 : (uint64_t)-b->bytes * 1000 / rate + 1;
+}
+
+/* Lets those in line go on while there is something for them. */
+static void
+serve(struct pace *p)
+{
+	uint64_t rate = p->relay->opt->replay_rate;
+	struct session *s;
+
+	if (rate > 0)
+		pace_fill(&p->bucket, rate, clock_ms());
+	while ((s = TAILQ_FIRST(&p->line)) != NULL && (rate == 0 || p->bucket.bytes > 0)) {
+		TAILQ_REMOVE(&p->line, s, in_pace);
+		s->in_line = false;
+		p->served = s;
+		replay_kick(s);
+		p->served = NULL;
+	}
+	if (!TAILQ_EMPTY(&p->line))
+		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate));
+}
+
+static void
+timer_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	serve(arg);
+}
+
+struct pace *
+pace_new(struct relay *relay)
+{
+	struct pace *p = relay_alloc(sizeof(*p));
+
+	p->relay = relay;
+	TAILQ_INIT(&p->line);
+	p->timer = event_new(relay->base, -1, 0, timer_cb, p);
+	if (p->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	return p;
+}
+
+void
+pace_free(struct pace *p)
+{
+	if (p == NULL)
+		return;
+	event_free(p->timer);
+	free(p);
+}
+
+bool
+pace_ask(struct session *s, uint64_t bytes)
+{
+	struct pace *p = s->relay->pace;
+	uint64_t rate = s->relay->opt->replay_rate;
+
+	if (rate == 0)
+		return true;
+	if (s->in_line)
+		return false;
+	pace_fill(&p->bucket, rate, clock_ms());
+	if (p->bucket.bytes <= 0 || (p->served != s && !TAILQ_EMPTY(&p->line))) {
+		if (TAILQ_EMPTY(&p->line))
+			relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate));
+		TAILQ_INSERT_TAIL(&p->line, s, in_pace);
+		s->in_line = true;
+		return false;
+	}
+	p->served = NULL;
+	p->bucket.bytes -= (int64_t)bytes;
+	s->paced = bytes;
+	return true;
+}
+
+void
+pace_used(struct session *s, uint64_t used)
+{
+	struct pace *p = s->relay->pace;
+
+	if (s->paced == 0)
+		return;
+	p->bucket.bytes += (int64_t)s->paced - (int64_t)used;
+	s->paced = 0;
+	if (!TAILQ_EMPTY(&p->line))
+		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, s->relay->opt->replay_rate == 0 ? 1 : s->relay->opt->replay_rate));
+}
+
+void
+pace_forget(struct session *s)
+{
+	struct pace *p = s->relay->pace;
+
+	pace_used(s, 0);
+	if (s->in_line)
+		TAILQ_REMOVE(&p->line, s, in_pace);
+	s->in_line = false;
+	if (p->served == s)
+		p->served = NULL;
+}
