@@ -13,6 +13,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/query.h"
 #include "relay/session.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
@@ -310,6 +311,17 @@ upstream_pong_cb(void *arg)
 	c->backoff_ms = 0; /* it works; a 101 alone does not say so */
 }
 
+static bool
+may_resume(const struct conn *c)
+{
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &c->sessions, in_conn)
+		if (!query_may_resume(s))
+			return false;
+	return true;
+}
+
 static void
 upstream_lost_cb(void *arg, enum link_evidence e, const char *why)
 {
@@ -321,7 +333,7 @@ upstream_lost_cb(void *arg, enum link_evidence e, const char *why)
 		ask_admission(c);
 	} else if (c->streaming) {
 		conn_close(c, "upstream was lost inside a message"); /* design section 5, Cursors */
-	} else if (e == LINK_GARBLED || c->flavour != MSG_PBS) {
+	} else if (e == LINK_GARBLED || !may_resume(c)) {
 		conn_close(c, why);
 	} else {
 		schedule_retry(c);

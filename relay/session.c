@@ -15,6 +15,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/pool.h"
+#include "relay/query.h"
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -44,7 +45,7 @@ identity_cmp(const void *pa, const void *pb)
 		return a->ident.file_ident < b->ident.file_ident ? -1 : 1;
 	if (a->ident.file_ident_salt != b->ident.file_ident_salt)
 		return a->ident.file_ident_salt < b->ident.file_ident_salt ? -1 : 1;
-	d = strcmp(a->path, b->path);
+	d = strcmp(a->key_path, b->key_path);
 	return d != 0 ? d : strcmp(a->endpoint, b->endpoint);
 }
 
@@ -122,6 +123,7 @@ leave_conn(struct session *s)
 {
 	session_stop_opening(s);
 	request_forget(s);
+	query_forget(s);
 	if (s->conn != NULL)
 		TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
 	s->conn = NULL;
@@ -209,7 +211,9 @@ session_new(struct relay *relay, const char *endpoint, struct view path)
 	s->path_len = path.len;
 	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
 	STAILQ_INIT(&s->unacked);
+	s->key_path = s->path;
 	TAILQ_INIT(&s->requests);
+	TAILQ_INIT(&s->queries);
 	relay->nsessions++;
 	return s;
 }
@@ -273,6 +277,8 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	s = session_new(relay, endpoint, (struct view){ body.ptr, path_len });
 	s->conn = c;
 	s->client_ident = m->session_ident;
+	if (conn_flavour(c) == MSG_FLX)
+		s->key_path = SESSION_FLX_PATH;
 	take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
@@ -363,7 +369,10 @@ file_opened_cb(void *arg, struct file *f)
 		return;
 	}
 	s->file = f;
-	f->aside = f->aside || conn_flavour(s->conn) == MSG_FLX; /* uploads and queries have one order; only live for now */
+	if (conn_flavour(s->conn) == MSG_FLX) { /* uploads and queries have one order: they pass live or not at all */
+		f->aside = true;
+		f->ack = STORE_ACK_UPSTREAM;
+	}
 	f->is_subserver = s->is_subserver;
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
 		s->ident.latest_server_version_salt };
@@ -421,7 +430,7 @@ session_open_file(struct session *s)
 {
 	registry_add(s);
 	absents_here(s);
-	s->opening = file_open(s->relay, s, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
+	s->opening = file_open(s->relay, s, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
 }
 
 static void
@@ -664,6 +673,9 @@ session_client_message(struct session *s, const struct message *m, struct view b
 	case MSG_C_MARK:
 		session_mark(s, m);
 		break;
+	case MSG_C_QUERY:
+		query_take(s, m, body);
+		break;
 	case MSG_C_REFRESH:
 		session_refresh(s, m, body);
 		break;
@@ -706,10 +718,12 @@ session_upstream_opened(struct session *s)
 	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back || s->asking != NULL)
 		return;
 	send_bind(s, conn_upstream(s->conn));
-	if (s->state == SESSION_READY)
+	if (s->state == SESSION_READY) {
 		session_identify(s, true);
-	else
+		query_resume(s);
+	} else {
 		request_kick(s);
+	}
 }
 
 void
@@ -808,7 +822,7 @@ session_link_down(struct session *s)
 void
 session_start_anew(struct relay *relay, const struct store_file *f)
 {
-	struct session key = { .relay = relay, .path = (char *)(uintptr_t)f->path, .endpoint = (char *)(uintptr_t)f->endpoint };
+	struct session key = { .relay = relay, .key_path = f->path, .endpoint = (char *)(uintptr_t)f->endpoint };
 	struct session *s;
 
 	key.ident.file_ident = f->file_ident;

@@ -34,10 +34,12 @@
 
 struct absent;
 struct pool_ask;
+struct query;
 struct request;
 struct spool_op;
 
 TAILQ_HEAD(request_list, request);
+TAILQ_HEAD(query_list, query);
 
 enum session_state {
 	SESSION_WAIT_IDENT,
@@ -57,6 +59,10 @@ enum session_upside {
 	UPSIDE_LIVE,
 	UPSIDE_UNBINDING,
 };
+
+/* The path of a flexible sync BIND is a JSON object (schema version, reason of the session ...) that changes from bind to bind, so it
+ * names no file: there the endpoint, the file ident and its salt do, and this stands in for the path.  No server path begins so. */
+#define SESSION_FLX_PATH "{}"
 
 struct sent_batch { /* replayed and not yet acknowledged */
 	STAILQ_ENTRY(sent_batch) link;
@@ -89,7 +95,11 @@ struct session {
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;
-	char *query; /* FLX: ident.query_size bytes */
+	char *query; /* FLX: the active one (query.h), ident.query_size bytes */
+	struct query_list queries; /* FLX: pending */
+	size_t nqueries, query_bytes;
+	bool in_bootstrap; /* FLX: the last DOWNLOAD passed on had batch_state 0 */
+	const char *key_path; /* identity of its file: path, or SESSION_FLX_PATH; borrowed */
 	bool registered;   /* in relay->registry */
 	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
 	bool clean;	   /* a DOWNLOAD came in this upstream session */

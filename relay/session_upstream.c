@@ -13,6 +13,7 @@
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/pool.h"
+#include "relay/query.h"
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -111,6 +112,8 @@ session_download(struct session *s, const struct message *m, bool passed)
 		f->cursors = (struct cursors){ d->download_server_version, d->download_client_version, d->latest_server_version,
 			d->latest_server_version_salt };
 		f->downloaded = true;
+		if (m->flavour == MSG_FLX)
+			query_downloaded(s, d);
 		statecache_latest(s->relay->statecache, s->endpoint, s->path, d->latest_server_version,
 				  d->latest_server_version_salt);
 		STAT_INC(s->relay, downloads);
@@ -312,6 +315,9 @@ session_upstream_end(struct session *s, const struct message *m, struct view bod
 		break;
 	case MSG_S_IDENT:
 		session_got_ident(s, m);
+		break;
+	case MSG_S_QUERY_ERROR:
+		query_failed(s, m->query_error.query_version);
 		break;
 	default:
 		request_answer_end(s, m);

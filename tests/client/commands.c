@@ -154,8 +154,10 @@ add_device(struct commands *c, const char *name, size_t i)
 	}
 	s->write_size = number_of(c, "size", WRITE_SIZE);
 	s->subserver = has_word(c, "subserver");
+	s->rules.flavour = has_word(c, "flx") ? MSG_FLX : MSG_PBS;
 	world_add_session(c->world, s);
 	conn_add(world_conn(c->world, given_key != NULL ? key : NULL), s);
+	conn_set_flavour(s->conn, s->rules.flavour);
 	if (given_token != NULL)
 		conn_set_token(s->conn, token);
 	return true;
@@ -282,6 +284,13 @@ do_mark(struct commands *c)
 {
 	for (size_t i = 0; i < c->nmatch; i++)
 		session_mark(c->match[i]);
+}
+
+static void
+do_query(struct commands *c)
+{
+	for (size_t i = 0; i < c->nmatch; i++)
+		session_query(c->match[i]);
 }
 
 static void
@@ -490,7 +499,7 @@ static const struct {
 	{ "acked", 3, true, do_acked },		{ "received", 3, true, do_received },
 	{ "transcript", 3, true, do_transcript }, { "violations", 1, false, do_violations },
 	{ "versions", 2, false, do_versions },	{ "bad", 3, true, do_bad },
-	{ "ask", 3, true, do_ask },		{ "quit", 1, false, do_quit },
+	{ "query", 2, true, do_query },		{ "ask", 3, true, do_ask },		{ "quit", 1, false, do_quit },
 };
 
 static void

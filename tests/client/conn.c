@@ -36,6 +36,7 @@ struct conn {
 	struct world *world; /* borrowed */
 	char *key;	     /* owned; NULL: of one device alone */
 	char *token;	     /* owned */
+	enum msg_flavour flavour;
 	struct session **session; /* borrowed */
 	size_t nsession, session_cap;
 	struct drained *drained;
@@ -119,6 +120,12 @@ conn_add(struct conn *c, struct session *s)
 	}
 	c->session[c->nsession++] = s;
 	s->conn = c;
+}
+
+void
+conn_set_flavour(struct conn *c, enum msg_flavour flavour)
+{
+	c->flavour = flavour;
 }
 
 void
@@ -464,7 +471,7 @@ receive(struct conn *c, const uint8_t *buf, size_t len)
 	struct view body;
 	struct session *s;
 
-	if (client_rules_parse(MSG_PBS, buf, len, &m, &body, why) != RULES_OK) {
+	if (client_rules_parse(c->flavour, buf, len, &m, &body, why) != RULES_OK) {
 		world_violation(c->world, first_name(c), why);
 		return false;
 	}
@@ -493,12 +500,12 @@ on_message(void *arg, struct wsio *w, const uint8_t *buf, size_t len)
 /* ---- connecting ---- */
 
 static bool
-was_offered(const struct world *w, const char *subprotocol)
+was_offered(const struct world *w, enum msg_flavour flavour, const char *subprotocol)
 {
 	struct msg_subprotocol sp;
 	const char *p = w->opt.versions;
 
-	if (msg_parse_subprotocol(view_of(subprotocol), &sp) != PROTO_OK || sp.flavour != MSG_PBS || sp.min != sp.max)
+	if (msg_parse_subprotocol(view_of(subprotocol), &sp) != PROTO_OK || sp.flavour != flavour || sp.min != sp.max)
 		return false;
 	for (; *p != '\0'; p += strcspn(p, ","), p += *p == ',')
 		if (strtoul(p, NULL, 10) == sp.min)
@@ -518,7 +525,7 @@ on_answer(void *arg, struct wsio *w, unsigned status, const char *subprotocol)
 		c->halted = status != 401 && status >= 400 && status < 500;
 		return;
 	}
-	if (!was_offered(c->world, subprotocol)) {
+	if (!was_offered(c->world, c->flavour, subprotocol)) {
 		world_violation(c->world, first_name(c), "subprotocol that was not offered");
 		wsio_close(w, 1002);
 		closing(c);
@@ -563,7 +570,7 @@ static const struct wsio_ops ops = { .on_answer = on_answer, .on_message = on_me
 
 /* "com.mongodb.realm-sync#14, ...": as a real client offers them, newest first as listed. */
 static void
-format_offers(const struct world *w, char *out, size_t cap)
+format_offers(const struct world *w, enum msg_flavour flavour, char *out, size_t cap)
 {
 	char name[MSG_SUBPROTOCOL_MAX];
 	const char *p = w->opt.versions;
@@ -571,7 +578,7 @@ format_offers(const struct world *w, char *out, size_t cap)
 
 	out[0] = '\0';
 	for (; *p != '\0' && len < cap; p += strcspn(p, ","), p += *p == ',') {
-		msg_format_subprotocol(MSG_PBS, (unsigned)strtoul(p, NULL, 10), name);
+		msg_format_subprotocol(flavour, (unsigned)strtoul(p, NULL, 10), name);
 		len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? ", " : "", name);
 	}
 }
@@ -585,7 +592,7 @@ open_conn(struct conn *c)
 	event_del(c->timer);
 	snprintf(target, sizeof target, "%s%cbaas_at=%s", o->target, strchr(o->target, '?') != NULL ? '&' : '?', c->token);
 	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", c->token);
-	format_offers(c->world, offers, sizeof offers);
+	format_offers(c->world, c->flavour, offers, sizeof offers);
 	c->w = wsio_connect(c->world->base, o->host, o->port, target, offers, o->auth_header ? headers : NULL, o->tls_ca, &ops, c);
 	c->phase = CONNECTING;
 	arm(c->timer, o->connect_ms);

@@ -25,6 +25,8 @@ void conn_free(struct conn *c);
 const char *conn_key(const struct conn *c);
 
 void conn_add(struct conn *c, struct session *s);
+/* Before it connects: which flavour its sessions speak. */
+void conn_set_flavour(struct conn *c, enum msg_flavour flavour);
 void conn_set_token(struct conn *c, const char *token);
 
 /* A session wants to be bound: connects now, whatever the back-off said. */

@@ -115,24 +115,47 @@ session_state(const struct session *s)
 static struct message
 message_of(const struct session *s, enum msg_type type)
 {
-	return (struct message){ .type = type, .flavour = MSG_PBS, .session_ident = s->ident };
+	return (struct message){ .type = type, .flavour = s->rules.flavour, .session_ident = s->ident };
 }
 
 static void
 send_bind(struct session *s)
 {
 	struct message m;
+	char json[64];
+	const char *path = json;
 	bool need_ident = s->dev.file.ident == 0;
 
 	if (s->ident == 0)
 		s->ident = conn_next_ident(s->conn);
 	m = message_of(s, MSG_C_BIND);
-	m.bind.path_size = strlen(s->dev.path);
+	if (s->rules.flavour == MSG_FLX) /* another one in each session */
+		snprintf(json, sizeof json, "{\"schemaVersion\":0,\"sessionReason\":%" PRIu64 "}", s->reconnects);
+	else
+		path = s->dev.path;
+	m.bind.path_size = strlen(path);
 	m.bind.need_client_file_ident = need_ident;
 	m.bind.is_subserver = s->subserver;
 	client_rules_bind(&s->rules, need_ident);
 	session_reset(s);
-	conn_send(s->conn, s, &m, s->dev.path, strlen(s->dev.path));
+	conn_send(s->conn, s, &m, path, strlen(path));
+}
+
+static size_t
+query_text(uint64_t version, char text[64])
+{
+	return (size_t)snprintf(text, 64, "{\"A\":\"value > %" PRIu64 "\"}", version);
+}
+
+static void
+send_query(struct session *s)
+{
+	struct message m = message_of(s, MSG_C_QUERY);
+	char text[64];
+
+	m.query = (struct msg_query){ s->query_newest, query_text(s->query_newest, text) };
+	s->query_sent = s->query_newest;
+	conn_send(s->conn, s, &m, text, (size_t)m.query.query_size);
 }
 
 static void
@@ -140,6 +163,7 @@ send_ident(struct session *s)
 {
 	const struct client_progress *cur = &s->dev.file.cur;
 	struct message m = message_of(s, MSG_C_IDENT);
+	char text[64];
 
 	m.c_ident.file_ident = s->dev.file.ident;
 	m.c_ident.file_ident_salt = s->dev.file.salt;
@@ -148,7 +172,11 @@ send_ident(struct session *s)
 	m.c_ident.latest_server_version = cur->latest;
 	m.c_ident.latest_server_version_salt = cur->latest_salt;
 	s->rules.ident_sent = true;
-	conn_send(s->conn, s, &m, NULL, 0);
+	s->query_sent = s->query_active;
+	s->boot_batches = 0;
+	m.c_ident.query_version = s->query_active;
+	m.c_ident.query_size = s->rules.flavour == MSG_FLX ? query_text(s->query_active, text) : 0;
+	conn_send(s->conn, s, &m, text, (size_t)m.c_ident.query_size);
 }
 
 static void
@@ -204,6 +232,8 @@ session_pump(struct session *s)
 			return true;
 		send_ident(s);
 	}
+	if (s->query_newest > s->query_sent)
+		send_query(s);
 	if (s->mark_target > s->rules.mark_sent)
 		send_mark(s);
 	return s->hold_uploads || send_uploads(s);
@@ -329,6 +359,12 @@ receive_download(struct session *s, const struct message *m, struct view entries
 {
 	struct client_progress p = client_rules_progress(m);
 
+	if (m->flavour == MSG_FLX && m->download.batch_state == 0) {
+		s->boot_batches++; /* taken over as a whole, when it is */
+		return;
+	}
+	s->boot_batches = 0;
+	s->query_active = m->download.query_version;
 	device_download(&s->dev, &p, entries);
 	if (p.upload_client > s->cursor.client)
 		s->cursor = (struct client_cursor){ p.upload_client, p.upload_server };
@@ -403,6 +439,17 @@ carry_out(struct session *s, const struct message *m, struct view body)
 	}
 }
 
+/* A bootstrap belongs to the query asked last or the active one; the steady state to the active one. */
+static enum rules_verdict
+check_query(const struct session *s, const struct msg_download *d, char *why)
+{
+	if (d->query_version == s->query_active || (d->query_version == s->query_sent && d->batch_state != 2))
+		return RULES_OK;
+	snprintf(why, RULES_WHY_MAX, "C6: DOWNLOAD of query %" PRIu64 ", batch_state %" PRIu64 "; active %" PRIu64 ", asked %" PRIu64,
+		 d->query_version, d->batch_state, s->query_active, s->query_sent);
+	return RULES_BROKEN;
+}
+
 bool
 session_receive(struct session *s, const struct message *m, struct view body)
 {
@@ -415,6 +462,8 @@ session_receive(struct session *s, const struct message *m, struct view body)
 		verdict = client_rules_inflate(m, body, &body, &owned, why);
 	if (verdict == RULES_OK)
 		verdict = client_rules_check(&s->rules, m, body, why);
+	if (verdict == RULES_OK && m->type == MSG_S_DOWNLOAD && m->flavour == MSG_FLX)
+		verdict = check_query(s, &m->download, why);
 	if (verdict == RULES_OK) {
 		client_rules_apply(&s->rules, m);
 		carry_out(s, m, body);
@@ -432,6 +481,13 @@ void
 session_mark(struct session *s)
 {
 	s->mark_target++;
+	session_pump(s);
+}
+
+void
+session_query(struct session *s)
+{
+	s->query_newest++;
 	session_pump(s);
 }
 

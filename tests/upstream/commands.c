@@ -77,9 +77,9 @@ cmd_status(struct server *srv, char **args)
 
 	(void)args;
 	reply_ok("conns=%" PRIu64 " sessions=%" PRIu64 " files=%" PRIu64 " changesets=%" PRIu64 " bytes=%" PRIu64 " errors=%" PRIu64
-		 " paths=%" PRIu64 " uploads=%" PRIu64 " superseded=%" PRIu64 " transacts=%" PRIu64 " refreshes=%" PRIu64 " client_errors=%" PRIu64,
+		 " paths=%" PRIu64 " uploads=%" PRIu64 " superseded=%" PRIu64 " transacts=%" PRIu64 " refreshes=%" PRIu64 " client_errors=%" PRIu64 " queries=%" PRIu64,
 		 srv->nconns, srv->nsessions, h->nfiles, h->nchanges, h->nbytes, srv->nerrors, h->npaths, srv->nuploads, srv->nsuperseded,
-		 srv->ntransacts, srv->nrefreshes, srv->nclient_errors);
+		 srv->ntransacts, srv->nrefreshes, srv->nclient_errors, srv->nqueries);
 }
 
 static void
@@ -519,6 +519,22 @@ cmd_state(struct server *srv, char **args)
 }
 
 static void
+cmd_bootstrap(struct server *srv, char **args)
+{
+	uint64_t n, stop = 0;
+	char *w;
+
+	if (!number(word(args), &n) || n == 0 || n > 1000 || (*(w = word(args)) != '\0' && !number(w, &stop))) {
+		reply_fail("usage: bootstrap N [STOP]");
+		return;
+	}
+	srv->orders.bootstrap = (unsigned)n;
+	srv->orders.stop_bootstrap = (unsigned)stop;
+	reply_done();
+	server_resume(srv);
+}
+
+static void
 cmd_transact(struct server *srv, char **args)
 {
 	uint64_t n;
@@ -600,6 +616,7 @@ static const struct {
 	{ "cut-after-upload", cmd_cut_after_upload },
 	{ "stop-state", cmd_stop_state },
 	{ "state", cmd_state },
+	{ "bootstrap", cmd_bootstrap },
 	{ "transact", cmd_transact },
 	{ "say", cmd_say },
 	{ "limit", cmd_limit },

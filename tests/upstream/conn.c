@@ -232,24 +232,26 @@ conn_resume(struct conn *c)
 
 /* The rest of the first argument is a list of offers; returns the newest version both sides have, or 0. */
 static unsigned
-best_offer(const struct server *srv, struct view offers)
+best_offer(const struct server *srv, struct view offers, enum msg_flavour *flavour)
 {
 	struct msg_subprotocol sp;
 	struct view item;
 	unsigned best = 0, top;
 
 	while (http_list_next(&offers, &item)) {
-		if (msg_parse_subprotocol(item, &sp) != PROTO_OK || sp.flavour != MSG_PBS)
+		if (msg_parse_subprotocol(item, &sp) != PROTO_OK || (best != 0 && sp.flavour != *flavour))
 			continue;
 		top = sp.max < srv->max_version ? sp.max : srv->max_version;
-		if (top >= sp.min && top >= srv->min_version && top > best)
+		if (top >= sp.min && top >= srv->min_version && top > best) {
 			best = top;
+			*flavour = sp.flavour;
+		}
 	}
 	return best;
 }
 
 static unsigned
-negotiate(const struct server *srv, const struct http_head *head)
+negotiate(const struct server *srv, const struct http_head *head, enum msg_flavour *flavour)
 {
 	static const char name[] = "Sec-WebSocket-Protocol";
 	unsigned best = 0, v;
@@ -259,7 +261,7 @@ negotiate(const struct server *srv, const struct http_head *head)
 		if (head->header[i].name.len != sizeof name - 1 ||
 		    strncasecmp((const char *)head->header[i].name.ptr, name, sizeof name - 1) != 0)
 			continue;
-		v = best_offer(srv, head->header[i].value);
+		v = best_offer(srv, head->header[i].value, flavour);
 		if (v > best)
 			best = v;
 	}
@@ -288,7 +290,7 @@ on_request(void *arg, struct wsio *w, const struct http_head *head)
 	struct conn *c = arg;
 	const struct orders *o = &c->srv->orders;
 	char protocol[MSG_SUBPROTOCOL_MAX];
-	unsigned version = negotiate(c->srv, head);
+	unsigned version = negotiate(c->srv, head, &c->flavour);
 
 	server_event(c->srv, "request %" PRIu64 " %.*s", c->id, (int)(head->path.len < 200 ? head->path.len : 200),
 		     (const char *)head->path.ptr);
@@ -301,7 +303,7 @@ on_request(void *arg, struct wsio *w, const struct http_head *head)
 	} else if (version == 0) {
 		wsio_answer_refuse(w, 400, NULL, "no protocol version in common");
 	} else {
-		msg_format_subprotocol(MSG_PBS, version, protocol);
+		msg_format_subprotocol(c->flavour, version, protocol);
 		c->version = version;
 		c->last_ping_ms = conn_now_ms();
 		wsio_answer_101(w, protocol);
@@ -337,7 +339,7 @@ on_message(void *arg, struct wsio *w, const uint8_t *buf, size_t len)
 	(void)w;
 	if (c->closing)
 		return;
-	err = msg_parse(MSG_C2S, MSG_PBS, buf, len, &m, &body);
+	err = msg_parse(MSG_C2S, c->flavour, buf, len, &m, &body);
 	if (err != PROTO_OK) {
 		server_violation(c->srv, "conn %" PRIu64 ": %u %s: %.*s", c->id, BAD_SYNTAX, proto_strerror(err), (int)(len < 40 ? len : 40),
 				 (const char *)buf);

@@ -17,6 +17,7 @@ struct conn {
 	struct server *srv;
 	struct wsio *w;
 	uint64_t id;
+	enum msg_flavour flavour;
 	unsigned version;	   /* agreed protocol version; 0: no 101 yet */
 	bool closing;		   /* its end is under way: says and hears nothing more */
 	bool full;		   /* a session has more to say than CONN_OUT_HIGH allows */

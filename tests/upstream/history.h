@@ -31,6 +31,8 @@ struct file {
 	uint64_t ident, salt;
 	uint64_t proxy; /* ident of the subserver that asked for it by ALLOC, or 0 */
 	bool subserver;
+	uint64_t query_version; /* flexible sync: of the newest bootstrap that was sent to its end */
+	uint32_t query_crc;
 	struct cursor progress; /* S5: what lies at or below is never integrated */
 	uint64_t locked_version;
 	uint64_t nchanges, last_client_version; /* of the changes uploaded by it */

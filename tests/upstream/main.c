@@ -2,7 +2,7 @@
  *
  *	upstream [--port N] [--tls CERT KEY] [--versions 2-14] [--dump FILE] [--stay]
  *
- * It speaks partition-based sync on 127.0.0.1 (port 0 or none: any), enforces S1-S8 of protocol.md with the real error codes, keeps
+ * It speaks partition-based and flexible sync on 127.0.0.1 (port 0 or none: any), enforces S1-S8 of protocol.md with the real error codes, keeps
  * a linear history per path in memory, acknowledges, and hands changes to the other clients of the path.  It does not merge: every
  * changeset goes out as it came in (session.c), and a file ident is not tied to a user (223 comes by order only).
  * Nothing of it is shared with relay/; it is a second reading of the same page.
@@ -12,7 +12,7 @@
  * --stay is given.  --dump FILE: each integrated changeset as it comes, in the format of `dump`.
  *
  * Questions
- *	status			ok conns= sessions= files= changesets= bytes= errors= paths= uploads= superseded= transacts= refreshes= client_errors=
+ *	status			ok conns= sessions= files= changesets= bytes= errors= paths= uploads= superseded= transacts= refreshes= client_errors= queries=
  *				(errors: ERRORs sent, ordered or not; superseded: connections killed by S2)
  *	violations [forget]	ok 0 | ok N text; text...	each protocol error that it had to send without an order, S8 included
  *	paths			ok PATH...
@@ -43,6 +43,9 @@
  *	cut-upload N|off	when N bytes of an UPLOAD have come, which is then not integrated (shorter ones pass)
  *	cut-after-upload [off]	right after the next UPLOAD with new entries was integrated, before any answer
  *	stop-state N|off		the next answer to STATE_REQUEST ends after N STATEs
+ * Flexible sync (whoever offers it gets it; one file for all, whatever the query; an IDENT may only state a query that was bootstrapped)
+ *	bootstrap N [STOP]	each QUERY is answered by N DOWNLOADs (default 1), the last with batch_state 1; STOP: after so many
+ *				nothing more is said in that session until the next bootstrap command
  * Older messages
  *	state PATH N SIZE	ok crc= version=; PATH has a state file of N STATEs of SIZE bytes each, of its newest version
  *	transact STATUS		answer TRANSACT with this (default 3: not supported); nothing is integrated

@@ -15,6 +15,7 @@ orders_init(struct orders *o)
 	memset(o, 0, sizeof *o);
 	o->cut_download = o->cut_upload = o->stop_state = ORDERS_NO_CUT;
 	o->transact_status = 3;
+	o->bootstrap = 1;
 }
 
 void

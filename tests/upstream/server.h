@@ -24,7 +24,7 @@ struct server {
 	struct orders orders;
 	struct conn *conns;
 	struct path *dirty;	/* list of paths that grew since the last flush */
-	uint64_t nconns, nsessions, nuploads, nerrors, nsuperseded, ntransacts, nrefreshes, nclient_errors, last_conn_id;
+	uint64_t nconns, nsessions, nuploads, nerrors, nsuperseded, ntransacts, nrefreshes, nclient_errors, nqueries, last_conn_id;
 	uint64_t nviolations;
 	char *violation[SERVER_VIOLATIONS_KEPT];
 	const char *cert, *key; /* NULL: plain */

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zlib.h>
+
 #include "protocol/zbody.h"
 
 #include "tests/upstream/session.h"
@@ -215,6 +217,8 @@ on_bind(struct conn *c, const struct message *m, struct view body)
 	server_event(c->srv, "bind %" PRIu64 " %" PRIu64 " %s", c->id, s->ident, text);
 	if (ordered_refusal(s, MSG_C_BIND, text))
 		return;
+	if (c->flavour == MSG_FLX)
+		name = view_of("/flx"); /* the path is a JSON object: one file for all */
 	if (!rules_path(name)) {
 		violated(s, ILLEGAL_PATH, "Illegal server path");
 		return;
@@ -249,8 +253,35 @@ supersede(struct session *s, struct file *f)
 	return true;
 }
 
+/* The query of an IDENT must be one whose bootstrap was sent to its end, word for word; 0 is the empty one. */
+static bool
+query_known(struct session *s, const struct file *f, const struct msg_c_ident *m, struct view query)
+{
+	bool same = m->query_version == f->query_version && (uint32_t)crc32_z(0, query.ptr, query.len) == f->query_crc;
+
+	if (m->query_version == 0 || m->query_version < f->query_version || same)
+		return true;
+	violated(s, BAD_SYNTAX, "IDENT with a query that was not bootstrapped");
+	return false;
+}
+
 static void
-on_ident(struct session *s, const struct message *m)
+on_query(struct session *s, const struct msg_query *m, struct view query)
+{
+	s->conn->srv->nqueries++;
+	if (m->query_version <= s->query_version) {
+		violated(s, BAD_SYNTAX, "query_version does not rise");
+		return;
+	}
+	s->query_version = m->query_version;
+	s->query_crc = (uint32_t)crc32_z(0, query.ptr, query.len);
+	s->boot_sent = 0;
+	s->boot_left = s->conn->srv->orders.bootstrap;
+	session_push(s);
+}
+
+static void
+on_ident(struct session *s, const struct message *m, struct view query)
 {
 	struct verdict v;
 	struct file *f;
@@ -267,8 +298,10 @@ on_ident(struct session *s, const struct message *m)
 		violated(s, v.code, v.text);
 		return;
 	}
-	if (!supersede(s, f))
+	if (!query_known(s, f, &m->c_ident, query) || !supersede(s, f))
 		return;
+	s->query_version = m->c_ident.query_version;
+	s->query_crc = (uint32_t)crc32_z(0, query.ptr, query.len);
 	s->file = f;
 	f->session = s;
 	s->path_next = s->path->sessions;
@@ -408,6 +441,18 @@ collect(struct session *s)
 	return n;
 }
 
+static void
+note_bootstrap(struct session *s)
+{
+	if (s->boot_left == 0)
+		return;
+	s->boot_sent++;
+	if (--s->boot_left > 0)
+		return;
+	s->file->query_version = s->query_version;
+	s->file->query_crc = s->query_crc;
+}
+
 /* Sends the next DOWNLOAD: up to the soft limit, or to the end of the history. */
 static void
 send_download(struct session *s)
@@ -415,7 +460,7 @@ send_download(struct session *s)
 	struct server *srv = s->conn->srv;
 	const struct path *p = s->path;
 	unsigned n = collect(s);
-	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = MSG_PBS, .session_ident = s->ident };
+	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = s->conn->flavour, .session_ident = s->ident };
 	struct msg_download *d = &m.download;
 	const uint8_t *body = body_buf.ptr;
 	uint8_t *packed = NULL;
@@ -429,6 +474,9 @@ send_download(struct session *s)
 	d->upload_server_version = s->file->progress.server_version;
 	if (s->download.server_version > 0)
 		d->downloadable_bytes = p->change[p->nchanges - 1].bytes - p->change[s->download.server_version - 1].bytes;
+	d->query_version = s->query_version;
+	d->batch_state = s->boot_left == 0 ? 2 : s->boot_left == 1;
+	d->progress_estimate = view_of("1.0");
 	d->uncompressed_size = len;
 	if (len > ZBODY_MIN && (packed = malloc(len)) != NULL &&
 	    zbody_deflate(DEFLATE_LEVEL, body, len, packed, len - 1, &packed_len) == PROTO_OK) {
@@ -443,6 +491,7 @@ send_download(struct session *s)
 	s->up.downloaded = s->download.server_version;
 	s->told = d->upload_client_version;
 	s->downloaded = true;
+	note_bootstrap(s);
 	conn_send(s->conn, &m, body, len, cut);
 	free(packed);
 }
@@ -460,7 +509,9 @@ session_push(struct session *s)
 	while (s->file != NULL && !s->conn->closing) {
 		if (!conn_room(s->conn))
 			return;
-		if (s->download.server_version < s->path->nchanges || !s->downloaded) {
+		if (s->boot_left > 0 && o->stop_bootstrap != 0 && s->boot_sent == o->stop_bootstrap)
+			return;
+		if (s->download.server_version < s->path->nchanges || !s->downloaded || s->boot_left > 0) {
 			if (o->hold_acks && s->downloaded && s->file->progress.client_version > s->told)
 				return;
 			send_download(s);
@@ -567,6 +618,9 @@ identified_message(struct session *s, const struct message *m, struct view body)
 	case MSG_C_UPLOAD:
 		on_upload(s, m, body);
 		break;
+	case MSG_C_QUERY:
+		on_query(s, &m->query, body);
+		break;
 	case MSG_C_MARK:
 		s->mark = m->c_mark.request_ident;
 		session_push(s);
@@ -588,7 +642,7 @@ bound_message(struct session *s, const struct message *m, struct view body)
 {
 	switch (m->type) {
 	case MSG_C_IDENT:
-		on_ident(s, m);
+		on_ident(s, m, body);
 		break;
 	case MSG_C_CLIENT_VERSION_REQUEST:
 		on_client_version_request(s, &m->client_version_request);

@@ -23,6 +23,10 @@ struct session {
 	struct cursor download;	  /* server version reached, and the client version integrated by then */
 	bool downloaded;	  /* S6: a DOWNLOAD was sent */
 	uint64_t told;		  /* upload client version in the last DOWNLOAD */
+	/* flexible sync */
+	uint64_t query_version;	  /* of what is sent now */
+	uint32_t query_crc;
+	unsigned boot_sent, boot_left; /* DOWNLOADs of the bootstrap under way */
 	uint64_t mark;		  /* request to answer, 0 none; a newer MARK replaces it, as with the real server */
 	struct session *next;		       /* of the connection */
 	struct session *path_prev, *path_next; /* of the path's identified ones */
