@@ -707,7 +707,7 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(o->absent_quiet_ms / 4 + 10, TICK_MAX_MS));
-	if (!o->replay_absent || link_state(as->relay->link) != LINK_UP)
+	if (!o->replay_absent || link_state(as->relay->link) != LINK_UP || link_held_ms(as->relay->link) > 0)
 		return;
 	notice_clients(as);
 	TAILQ_FOREACH (a, &as->list, link)
