@@ -185,6 +185,10 @@ STORE_MUSTCHECK enum store_err store_del(struct store *s, enum store_table t, co
 STORE_MUSTCHECK enum store_err store_each(struct store *s, enum store_table t,
 					  bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
 					  void *arg);
+/* The same for the keys above after. */
+STORE_MUSTCHECK enum store_err store_each_after(struct store *s, enum store_table t, const void *after, size_t after_len,
+						bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
+						void *arg);
 /* Removes every value of t, which may not be STORE_META.  Needs a transaction.  Whoever brings an older state of the buffer back (restore,
  * import, salvage, rebuild) does so with STORE_IDENTS: an ident in it may have been given out since, and none is given twice. */
 STORE_MUSTCHECK enum store_err store_clear(struct store *s, enum store_table t);

@@ -82,10 +82,10 @@ store_del(struct store *s, enum store_table t, const void *key, size_t key_len)
 }
 
 enum store_err
-store_each(struct store *s, enum store_table t, bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
-	   void *arg)
+store_each_after(struct store *s, enum store_table t, const void *after, size_t after_len,
+		 bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len), void *arg)
 {
-	DBT k = { 0 }, v = { 0 };
+	DBT k = store_dbt(after, after_len), v = { 0 };
 	DB *db = table(s, t);
 	enum store_err err = store_may_read(s);
 	DBC *c;
@@ -98,13 +98,23 @@ store_each(struct store *s, enum store_table t, bool (*each)(void *arg, const vo
 	if ((ret = db->cursor(db, s->txn, &c, 0)) != 0)
 		return store_db_error(s, ret);
 	s->walking++;
-	while ((ret = c->get(c, &k, &v, DB_NEXT)) == 0) {
+	ret = c->get(c, &k, &v, after_len > 0 ? DB_SET_RANGE : DB_FIRST);
+	if (ret == 0 && after_len > 0 && k.size == after_len && memcmp(k.data, after, after_len) == 0)
+		ret = c->get(c, &k, &v, DB_NEXT);
+	for (; ret == 0; ret = c->get(c, &k, &v, DB_NEXT)) {
 		if (key_sane(t, k.data, k.size) && !each(arg, k.data, k.size, v.data, v.size))
 			break;
 	}
 	s->walking--;
 	(void)c->close(c);
 	return ret == DB_NOTFOUND ? STORE_OK : store_db_error(s, ret);
+}
+
+enum store_err
+store_each(struct store *s, enum store_table t, bool (*each)(void *arg, const void *key, size_t key_len, const void *val, size_t val_len),
+	   void *arg)
+{
+	return store_each_after(s, t, "", 0, each, arg);
 }
 
 enum store_err

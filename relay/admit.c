@@ -1,25 +1,32 @@
 /* Admission while the link is DOWN: two look-ups in the store, one after the other, then the decision.
  *
  * Keys: tokens: SHA-256 of the token as presented (of nothing, when none was).  meta: "agreed " endpoint " " flavour.
- * Values: tokens: the time upstream accepted it, milliseconds since 1970, decimal.  meta: the version, decimal.
+ * Values: tokens: the time upstream accepted it, milliseconds since 1970, decimal.  meta: the version, a blank, and when it was last
+ * agreed to or used; both decimal.  relay/retention removes either when it is old.
  *
- * A token's age is judged by the wall clock, and only when that is plausible: a gateway that boots in 1970 must not lock
- * everybody out, so a clock behind the stored time counts as no time passed. */
+ * Ages are judged by relay/walltime: a gateway that boots in 1970 must not lock everybody out, so of a clock that lost its battery only
+ * what has surely passed counts.  A refusal is always the caller's 503: with 401 or 403 an SDK would log its user out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "relay/admit.h"
-#include "relay/clock.h"
+#include "relay/jwt.h"
 #include "relay/options.h"
 #include "relay/spool.h"
 #include "relay/tls.h"
+#include "relay/walltime.h"
+
+#define HASH_LEN 32 /* SHA-256 */
+#define TOUCH_MS 86400000 /* a version in use is noted as such once a day: nothing is worn out by it */
 
 struct admit {
 	struct relay *relay;
 	char *agreed_key;
 	enum msg_flavour flavour;
 	uint64_t offers;
+	struct view token; /* borrowed, until answer or cancel */
 	admit_answer *answer; /* NULL: cancelled */
 	void *arg;
 };
@@ -30,22 +37,39 @@ agreed_key(const char *endpoint, enum msg_flavour flavour)
 	size_t n = strlen(endpoint) + 16;
 	char *key = relay_alloc(n);
 
-	snprintf(key, n, "agreed %s %s", endpoint, flavour == MSG_FLX ? "flx" : "pbs");
+	snprintf(key, n, ADMIT_AGREED "%s %s", endpoint, flavour == MSG_FLX ? "flx" : "pbs");
 	return key;
+}
+
+static void
+note_agreed(struct relay *relay, const char *key, unsigned version)
+{
+	char text[48];
+	bool exact;
+
+	snprintf(text, sizeof(text), "%u %llu", version, (unsigned long long)walltime_ms(relay->walltime, &exact));
+	spool_put(relay->spool, STORE_META, view_of(key), view_of(text));
+}
+
+static void
+note_token(struct relay *relay, const uint8_t *hash, uint64_t at_ms)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)at_ms);
+	spool_put(relay->spool, STORE_TOKENS, (struct view){ hash, HASH_LEN }, view_of(text));
 }
 
 void
 admit_accepted(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version)
 {
-	unsigned char hash[32];
-	char text[32];
+	unsigned char hash[HASH_LEN];
 	char *key = agreed_key(endpoint, flavour);
+	bool exact;
 
 	tls_sha256(token.ptr, token.len, hash);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)clock_wall_ms());
-	spool_put(relay->spool, STORE_TOKENS, (struct view){ hash, sizeof(hash) }, view_of(text));
-	snprintf(text, sizeof(text), "%u", version);
-	spool_put(relay->spool, STORE_META, view_of(key), view_of(text));
+	note_token(relay, hash, walltime_ms(relay->walltime, &exact));
+	note_agreed(relay, key, version);
 	free(key);
 }
 
@@ -57,6 +81,20 @@ decimal(const uint8_t *p, size_t n)
 	for (size_t i = 0; i < n && p[i] >= '0' && p[i] <= '9'; i++)
 		v = v * 10 + (uint64_t)(p[i] - '0');
 	return v;
+}
+
+uint64_t
+admit_token_time(const void *val, size_t len)
+{
+	return decimal(val, len);
+}
+
+uint64_t
+admit_agreed_time(const void *val, size_t len)
+{
+	const uint8_t *blank = memchr(val, ' ', len);
+
+	return blank != NULL ? decimal(blank + 1, (size_t)((const uint8_t *)val + len - blank - 1)) : 0;
 }
 
 static void
@@ -90,7 +128,11 @@ agreed_cb(void *arg, struct spool_op *op)
 	struct admit *a = arg;
 	unsigned agreed = op->err == STORE_OK ? (unsigned)decimal(op->val, op->val_len) : 0;
 	unsigned version = choose(a, agreed);
+	bool exact;
 
+	if (version != 0 && agreed != 0 &&
+	    walltime_ms(a->relay->walltime, &exact) > admit_agreed_time(op->val, op->val_len) + TOUCH_MS)
+		note_agreed(a->relay, a->agreed_key, agreed);
 	finish(a, version, version != 0 ? "" : "no offered protocol version is known to upstream");
 }
 
@@ -104,18 +146,60 @@ static void
 token_cb(void *arg, struct spool_op *op)
 {
 	struct admit *a = arg;
-	uint64_t accepted, now = clock_wall_ms();
+	uint64_t accepted, now;
+	bool exact;
 
 	if (op->err != STORE_OK) {
 		finish(a, 0, "upstream never accepted this token");
 		return;
 	}
-	accepted = decimal(op->val, op->val_len);
-	if (now > accepted && now - accepted > a->relay->opt->token_grace_ms) {
+	now = walltime_ms(a->relay->walltime, &exact);
+	accepted = admit_token_time(op->val, op->val_len);
+	if (accepted < WALLTIME_FLOOR_MS) { /* by a clock that knew nothing: it ages from now on */
+		if (exact)
+			note_token(a->relay, op->key, now);
+	} else if (now > accepted && now - accepted > a->relay->opt->token_grace_ms) {
 		finish(a, 0, "upstream accepted this token too long ago");
 		return;
 	}
 	ask_agreed(a);
+}
+
+/* The token without the scheme that a header puts in front. */
+static struct view
+bare(struct view token)
+{
+	static const char scheme[] = "Bearer ";
+	size_t n = sizeof(scheme) - 1;
+
+	if (token.len >= n && strncasecmp((const char *)token.ptr, scheme, n) == 0)
+		return (struct view){ token.ptr + n, token.len - n };
+	return token;
+}
+
+/* NULL: it is signed. */
+static const char *
+check_signed(const struct relay *relay, struct view token)
+{
+	const struct options *o = relay->opt;
+	struct jwt_rules rules = { .issuer = o->jwt_issuer, .audience = o->jwt_audience, .grace_ms = o->token_grace_ms };
+	enum jwt_verdict v;
+
+	rules.now_ms = walltime_ms(relay->walltime, &rules.now_exact);
+	v = jwt_check(relay->jwt_key, bare(token), &rules);
+	return v == JWT_OK ? NULL : jwt_phrase(v);
+}
+
+static void
+signed_cb(void *arg, struct spool_op *op)
+{
+	struct admit *a = arg;
+	const char *refusal = a->answer != NULL ? check_signed(a->relay, a->token) : "";
+
+	if (refusal != NULL)
+		finish(a, 0, refusal);
+	else
+		agreed_cb(a, op);
 }
 
 /* The answer must come from the loop in every case, so a refusal without look-up still goes through the spool. */
@@ -131,12 +215,13 @@ admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg
 	  admit_answer *answer, void *arg)
 {
 	struct admit *a = relay_alloc(sizeof(*a));
-	unsigned char hash[32];
+	unsigned char hash[HASH_LEN];
 
 	a->relay = relay;
 	a->agreed_key = agreed_key(endpoint, flavour);
 	tls_sha256(token.ptr, token.len, hash);
 	a->flavour = flavour;
+	a->token = token;
 	a->offers = offers;
 	a->answer = answer;
 	a->arg = arg;
@@ -146,6 +231,9 @@ admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg
 		break;
 	case ADMIT_KNOWN:
 		spool_get(relay->spool, STORE_TOKENS, (struct view){ hash, sizeof(hash) }, token_cb, a);
+		break;
+	case ADMIT_SIGNED:
+		spool_get(relay->spool, STORE_META, view_of(a->agreed_key), signed_cb, a);
 		break;
 	default:
 		spool_get(relay->spool, STORE_META, view_of(a->agreed_key), none_cb, a);

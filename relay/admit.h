@@ -1,7 +1,8 @@
 /* Who may connect while the link is DOWN, and with which protocol version (design sections 4 and 7).
  *
  * While UP, admit_accepted remembers what upstream accepted: the SHA-256 of the token and, per endpoint and flavour, the version agreed
- * to.  Both are kept in the store.  A token itself is never kept (I9). */
+ * to.  Both are kept in the store.  A token itself is never kept (I9).  With offline_admit = signed the token is verified instead
+ * (relay/jwt). */
 #ifndef RELAY_ADMIT_H
 #define RELAY_ADMIT_H
 
@@ -17,9 +18,15 @@ void admit_accepted(struct relay *relay, const char *endpoint, struct view token
 /* version: the one to answer with; 0 = refused (why in words, for the log). */
 typedef void admit_answer(void *arg, unsigned version, const char *why);
 
+#define ADMIT_AGREED "agreed " /* begins the keys of versions in STORE_META */
+/* When the value of a token, or of a version agreed to, was last written; 0 = it does not say.  For relay/retention. */
+uint64_t admit_token_time(const void *val, size_t len);
+uint64_t admit_agreed_time(const void *val, size_t len);
+
 struct admit;
 
-/* Asks the policy.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer comes from the loop, later. */
+/* Asks the policy.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
+ * comes from the loop, later; token must live until then, or until cancelled. */
 struct admit *admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, uint64_t offers,
 			admit_answer *answer, void *arg);
 void admit_cancel(struct admit *a); /* NULL allowed; no answer follows */

@@ -43,6 +43,12 @@ clock_wall_ms(void)
 }
 
 uint64_t
+clock_boot_ms(void)
+{
+	return is_set ? mono_ms : read_ms(CLOCK_BOOTTIME);
+}
+
+uint64_t
 clock_now_ms(void)
 {
 	return is_set ? mono_ms : read_ms(CLOCK_MONOTONIC);

@@ -13,6 +13,9 @@ void clock_update(void);
 uint64_t clock_ms(void);      /* monotonic milliseconds, as of the last clock_update */
 uint64_t clock_wall_ms(void); /* milliseconds since 1970 (UTC), as of the last clock_update */
 
+/* Milliseconds since the machine started, with the time it was suspended: for ages when the wall clock is not to be believed. */
+uint64_t clock_boot_ms(void);
+
 /* Fresh readings, for log lines of other threads and for measuring within a pass. */
 uint64_t clock_now_ms(void);
 uint64_t clock_wall_now_ms(void);

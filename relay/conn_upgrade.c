@@ -20,6 +20,8 @@
 #include "relay/upstream.h"
 
 #define VERDICT_MS 250    /* how soon to ask again while a probe finds out whether upstream or a portal refused */
+#define VERSION_OLDEST 2  /* of the protocol, in both flavours (protocol/PROTOCOL) */
+#define VERSION_NEWEST 14
 #define RETRY_AFTER_S "5" /* seconds, in a 503: the SDK's own back-off is longer */
 
 static const struct upstream_ops upstream_ops;
@@ -89,6 +91,21 @@ conn_token(const struct conn *c)
 	return at.ptr != NULL ? at : view_of(c->authorization);
 }
 
+/* The name of version as the client spelled it when it offered it: clients of today write "#7", which a server would answer "/7". */
+static void
+spell(const struct conn *c, unsigned version, char out[MSG_SUBPROTOCOL_MAX])
+{
+	struct view rest = view_of(c->offers), item;
+	struct msg_subprotocol sp;
+	msg_format_subprotocol(c->flavour, version, out);
+	while (http_list_next(&rest, &item))
+		if (msg_parse_subprotocol(item, &sp) == PROTO_OK && sp.flavour == c->flavour && sp.min <= version &&
+		    version <= sp.max) {
+			out[strcspn(out, "#/")] = memchr(item.ptr, '#', item.len) != NULL ? '#' : '/';
+			return;
+		}
+}
+
 static void
 admitted_cb(void *arg, unsigned version, const char *why)
 {
@@ -102,7 +119,7 @@ admitted_cb(void *arg, unsigned version, const char *why)
 	}
 	c->offline = true;
 	STAT_INC(c->relay, conns_offline);
-	msg_format_subprotocol(c->flavour, version, protocol);
+	spell(c, version, protocol);
 	become_open(c, version, view_of(protocol), (struct view){ NULL, 0 });
 	if (!link_down(c->relay->link)) /* it came back meanwhile, or only this connection failed */
 		relay_after_ms(c->retry, jitter(c->relay->opt->backoff_min_ms));
@@ -128,7 +145,7 @@ conn_upstream_request(const struct conn *c, struct upstream_request *req, char p
 		.user_agent = view_of(c->user_agent),
 		.flavour = c->flavour };
 	if (c->version != 0) { /* the client has its 101: only this version will do */
-		msg_format_subprotocol(c->flavour, c->version, protocol);
+		spell(c, c->version, protocol);
 		req->protocol = view_of(protocol);
 	}
 }
@@ -143,21 +160,49 @@ open_upstream(struct conn *c)
 	c->upstream = upstream_open(c->relay, &req, &upstream_ops, c, c);
 }
 
-/* Reads the client's offers: the flavour of the first that we know, its versions as a bit set. */
+/* Adds an offer to out, which has room: as it was spelled, but for versions that are beyond us. */
+static void
+keep_offer(char *out, struct view item, const struct msg_subprotocol *sp, unsigned low, unsigned high)
+{
+	size_t at = strlen(out), name = 0;
+
+	while (item.ptr[name] != '#' && item.ptr[name] != '/')
+		name++;
+	if (at > 0)
+		at += (size_t)sprintf(out + at, ", ");
+	if (low == sp->min && high == sp->max)
+		sprintf(out + at, "%.*s", (int)item.len, (const char *)item.ptr);
+	else
+		sprintf(out + at, "%.*s%u-%u", (int)name + 1, (const char *)item.ptr, low, high);
+}
+
+/* Reads the client's offers: the flavour of the first that we know, its versions as a bit set.  Upstream shall see no others, for what
+ * it agreed to must be understood here.  *beyond: some were of a version that we do not know. */
 static bool
-read_offers(struct conn *c)
+read_offers(struct conn *c, bool *beyond)
 {
 	struct view rest = view_of(c->offers), item;
+	char *known = relay_alloc(2 * rest.len + 1); /* no name grows; a blank may come behind each comma */
 	struct msg_subprotocol sp;
 
+	*beyond = false;
 	while (http_list_next(&rest, &item)) {
+		unsigned low, high;
+
 		if (msg_parse_subprotocol(item, &sp) != PROTO_OK)
 			continue;
-		if (c->offered == 0)
-			c->flavour = sp.flavour;
-		for (unsigned v = sp.min; v <= sp.max && v < 64 && sp.flavour == c->flavour; v++)
+		low = sp.min < VERSION_OLDEST ? VERSION_OLDEST : sp.min;
+		high = sp.max > VERSION_NEWEST ? VERSION_NEWEST : sp.max;
+		*beyond = *beyond || low != sp.min || high != sp.max;
+		if (low > high || (c->offered != 0 && sp.flavour != c->flavour))
+			continue;
+		c->flavour = sp.flavour;
+		for (unsigned v = low; v <= high; v++)
 			c->offered |= 1ULL << v;
+		keep_offer(known, item, &sp, low, high);
 	}
+	free(c->offers);
+	c->offers = known;
 	return c->offered != 0;
 }
 
@@ -192,6 +237,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 {
 	struct http_head head;
 	size_t used = 0;
+	bool beyond;
 	enum proto_err err = http_parse_request(buf, len, &head, &used);
 
 	if (err == PROTO_MORE)
@@ -205,8 +251,8 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		return len;
 	}
 	keep_request(c, &head);
-	if (!read_offers(c)) {
-		refuse_status(c, 400, "no known subprotocol offered");
+	if (!read_offers(c, &beyond)) { /* a 400 is final to a client */
+		refuse_status(c, beyond ? 503 : 400, beyond ? "no version of the protocol that is known here" : "no known subprotocol offered");
 		return len;
 	}
 	event_del(c->timer);

@@ -15,6 +15,9 @@
 #include "relay/relay.h"
 #include "relay/session.h"
 #include "relay/spool.h"
+#include "relay/walltime.h"
+
+#define SEEN_MS 86400000 /* days are all that forget_after counts */
 
 /* Versions offered ahead: after a crash so many may wrongly count as sent, which only blunts the recognition of a CONFLICT. */
 #define FILE_OFFER_AHEAD 1024
@@ -30,6 +33,8 @@ struct file_opening {
 static void
 fill_record(const struct file *f, struct store_file *r)
 {
+	bool exact;
+
 	memset(r, 0, sizeof(*r));
 	r->id = f->id;
 	snprintf(r->endpoint, sizeof(r->endpoint), "%s", f->endpoint);
@@ -53,7 +58,7 @@ fill_record(const struct file *f, struct store_file *r)
 	r->downloaded = f->downloaded;
 	r->is_subserver = f->is_subserver;
 	r->created_ms = f->created_ms;
-	r->seen_ms = clock_wall_ms();
+	r->seen_ms = walltime_ms(f->relay->walltime, &exact);
 }
 
 static void
@@ -117,6 +122,19 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	return f;
 }
 
+/* A file that is in use is known to be, though nothing of it may be written for months. */
+static void
+note_seen(struct relay *relay, struct store_file *f)
+{
+	bool exact;
+	uint64_t now = walltime_ms(relay->walltime, &exact);
+
+	if (f->seen_ms + SEEN_MS > now || f->state != STORE_FILE_OK)
+		return;
+	f->seen_ms = now;
+	spool_update(relay->spool, f, NULL, NULL);
+}
+
 static void
 found(void *arg, struct spool_op *op)
 {
@@ -124,6 +142,8 @@ found(void *arg, struct spool_op *op)
 	struct file *f = NULL;
 
 	if (o->opened != NULL) {
+		if (op->err == STORE_OK)
+			note_seen(o->relay, &op->file);
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
 			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
 		else if (op->err == STORE_IO || op->err == STORE_CORRUPT)

@@ -22,6 +22,7 @@
 #include "relay/conn.h"
 #include "relay/control.h"
 #include "relay/journal.h"
+#include "relay/jwt.h"
 #include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
@@ -31,12 +32,14 @@
 #include "relay/recover.h"
 #include "relay/relay.h"
 #include "relay/resolver.h"
+#include "relay/retention.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/statecache.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
+#include "relay/walltime.h"
 
 static void
 usage(FILE *out)
@@ -90,6 +93,25 @@ open_tls(struct relay *r)
 					   why);
 }
 
+/* Read also when it is not used now, so that a bad file does not come to light in an outage. */
+static void
+open_jwt(struct relay *r)
+{
+	const struct options *o = r->opt;
+	char why[4300] = "";
+	struct log_line l;
+
+	if (o->jwt_key_file[0] == '\0')
+		return;
+	r->jwt_key = jwt_key_read((enum jwt_algorithm)o->jwt_algorithm, o->jwt_key_file, why, sizeof(why));
+	if (r->jwt_key != NULL)
+		return;
+	log_begin(&l, LOG_ERROR, "jwt_key");
+	log_str(&l, "reason", why);
+	log_end(&l);
+	exit(1);
+}
+
 static void
 accepted(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
@@ -140,6 +162,7 @@ relay_open(struct relay *r)
 	if (!address_url(r->opt->upstream_url, &r->upstream_url, why, sizeof(why)))
 		log_fatal("upstream", "reason=\"%s\"", why);
 	open_tls(r);
+	open_jwt(r);
 	r->base = event_base_new();
 	if (r->base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
@@ -151,7 +174,9 @@ relay_open(struct relay *r)
 		log_fatal("threads", "errno=%d", errno);
 	r->statecache = statecache_new(r);
 	r->pace = pace_new(r);
+	r->walltime = walltime_new(r);
 	r->link = link_new(r);
+	r->retention = retention_new(r);
 	r->absents = absents_new(r);
 	r->pool = pool_new(r);
 	open_control(r);
@@ -170,6 +195,7 @@ relay_close(struct relay *r)
 
 	r->stopping = true;
 	control_close(r->control);
+	retention_stop(r->retention);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
 	absents_stop(r->absents);
@@ -184,6 +210,8 @@ relay_close(struct relay *r)
 		end_of_pass(r); /* what the sessions posted on their way out is committed */
 	end_of_pass(r);
 	spool_free(r->spool);
+	retention_free(r->retention);
+	walltime_free(r->walltime);
 	absents_free(r->absents);
 	statecache_free(r->statecache);
 	resolver_free(r->resolver);
@@ -192,6 +220,7 @@ relay_close(struct relay *r)
 	event_base_free(r->base);
 	tls_free(r->tls_listen);
 	tls_free(r->tls_upstream);
+	jwt_key_free(r->jwt_key);
 }
 
 /* ---- the loop ---- */
@@ -307,6 +336,8 @@ check_only(const struct options *o)
 	if (!address_url(o->upstream_url, &r.upstream_url, why, sizeof(why)))
 		log_fatal("upstream", "reason=\"%s\"", why);
 	open_tls(&r);
+	open_jwt(&r);
+	jwt_key_free(r.jwt_key);
 	tls_free(r.tls_listen);
 	tls_free(r.tls_upstream);
 	return true;

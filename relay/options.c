@@ -381,6 +381,8 @@ check_pairs(const struct options *o, options_complain *complain, void *arg)
 		complain(arg, OPTION_tls_certificate, OPTION_tls_key, "tls_certificate needs tls_key as well");
 	if (o->tls_certificate[0] == '\0' && o->tls_key[0] != '\0')
 		complain(arg, OPTION_tls_key, OPTION_tls_certificate, "tls_key needs tls_certificate as well");
+	if (o->offline_admit == ADMIT_SIGNED && o->jwt_key_file[0] == '\0')
+		complain(arg, OPTION_offline_admit, OPTION_jwt_key_file, "offline_admit = signed needs jwt_key as well");
 	if (o->out_low >= o->out_high)
 		complain(arg, OPTION_out_low, OPTION_out_high, "out_low must be less than out_high");
 	if (o->backoff_min_ms > o->backoff_max_ms)

@@ -25,6 +25,9 @@ struct listener;
 struct absents;
 struct pace;
 struct control;
+struct walltime;
+struct retention;
+struct jwt_key;
 struct tls_context;
 struct conn;
 struct upstream;
@@ -56,6 +59,9 @@ struct relay {
 	struct absents *absents; /* NULL while starting */
 	struct pace *pace;
 	struct control *control; /* NULL: none */
+	struct walltime *walltime;
+	struct retention *retention;
+	struct jwt_key *jwt_key; /* NULL: none given */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;
 	struct upstream_list upstreams;

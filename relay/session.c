@@ -819,15 +819,28 @@ session_link_down(struct session *s)
 	request_kick(s);
 }
 
-void
-session_start_anew(struct relay *relay, const struct store_file *f)
+static struct session *
+session_of(struct relay *relay, const struct store_file *f)
 {
 	struct session key = { .relay = relay, .key_path = f->path, .endpoint = (char *)(uintptr_t)f->endpoint };
-	struct session *s;
 
 	key.ident.file_ident = f->file_ident;
 	key.ident.file_ident_salt = f->file_ident_salt;
-	if ((s = registry_find(&key)) == NULL)
+	return registry_find(&key);
+}
+
+bool
+session_has_open(struct relay *relay, const struct store_file *f)
+{
+	return session_of(relay, f) != NULL;
+}
+
+void
+session_start_anew(struct relay *relay, const struct store_file *f)
+{
+	struct session *s = session_of(relay, f);
+
+	if (s == NULL)
 		return;
 	if (s->conn != NULL)
 		conn_abort(s->conn, "an operator changed what is kept of its file");

@@ -157,6 +157,8 @@ void session_upstream_opened(struct session *s);
 void session_upstream_lost(struct session *s);
 /* The link went DOWN while s has no upstream. */
 void session_link_down(struct session *s);
+/* Whether a session has file f open, or is about to. */
+bool session_has_open(struct relay *relay, const struct store_file *f);
 /* An operator changed what is kept of file f: its session, if there is one, ends, so that the next reads the file afresh. */
 void session_start_anew(struct relay *relay, const struct store_file *f);
 /* Sends IDENT upstream with the kept cursors; by_relay: not for an IDENT of the client's. */

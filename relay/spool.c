@@ -346,6 +346,16 @@ do_record(struct store *store, struct spool_op *op)
 }
 
 static enum store_err
+do_forget(struct store *store, struct spool_op *op)
+{
+	enum store_err err = store_file_get(store, op->file.id, &op->file);
+
+	if (err == STORE_CORRUPT || (err == STORE_OK && !op->may_forget(op->arg, &op->file)))
+		err = STORE_INVALID; /* not this one; nothing else of the group is wrong */
+	return err == STORE_OK ? store_file_remove(store, op->file.id) : err;
+}
+
+static enum store_err
 do_write(struct store *store, struct spool_op *op)
 {
 	switch (op->kind) {
@@ -356,6 +366,8 @@ do_write(struct store *store, struct spool_op *op)
 		return do_record(store, op);
 	case SPOOL_PUT:
 		return store_put(store, op->table, op->key, op->key_len, op->val, op->val_len);
+	case SPOOL_FORGET:
+		return do_forget(store, op);
 	case SPOOL_FIND:
 	case SPOOL_READ:
 	case SPOOL_GET:
@@ -399,7 +411,8 @@ do_find(struct store *store, const struct journal *journal, struct spool_op *op)
 static bool
 is_write(const struct spool_op *op)
 {
-	return op->kind == SPOOL_APPEND || op->kind == SPOOL_UPDATE || op->kind == SPOOL_TRIM || op->kind == SPOOL_PUT;
+	return op->kind == SPOOL_APPEND || op->kind == SPOOL_UPDATE || op->kind == SPOOL_TRIM || op->kind == SPOOL_PUT ||
+	       op->kind == SPOOL_FORGET;
 }
 
 /* An error that leaves the open transaction usable: it concerns this op's record, not the environment. */
@@ -485,7 +498,8 @@ group_journal(struct store *store, struct journal *journal, const struct op_list
 			continue;
 		if (op->kind == SPOOL_APPEND && op->show)
 			op->err = note_shown(store, journal, &op->file);
-		if (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version)
+		if (op->kind == SPOOL_FORGET ||
+		    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))
 			journal_forget(journal, &op->file);
 	}
 }
@@ -790,6 +804,16 @@ spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg)
 	struct spool_op *op = op_new(SPOOL_CALL, done, arg);
 
 	op->fn = fn;
+	op_post(sp, op);
+}
+
+void
+spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_FORGET, done, arg);
+
+	op->file.id = id;
+	op->may_forget = may;
 	op_post(sp, op);
 }
 

@@ -29,11 +29,14 @@ struct upload;
 /* Called on the event loop when op is done; op->err says how.  op and what it owns are freed afterwards. */
 typedef void spool_done(void *arg, struct spool_op *op);
 
-enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET, SPOOL_CALL };
+enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET, SPOOL_CALL, SPOOL_FORGET };
 
 /* Anything else, in the committer's thread, between two groups of commits: may open a transaction of its own, must end it, and must be
  * a small step, for commits wait meanwhile. */
 typedef void spool_fn(void *arg, struct store *store);
+
+/* Whether f, as it is now, may be forgotten. */
+typedef bool spool_may_forget(void *arg, const struct store_file *f);
 
 struct spool_batch { /* answer to spool_read: the body of an UPLOAD, ready to send */
 	uint8_t *body;	  /* owned by the op; a callback may take it (set it NULL) and free() it itself */
@@ -67,6 +70,7 @@ struct spool_op {
 	uint8_t *key, *val;	/* owned */
 	size_t key_len, val_len;
 	spool_fn *fn;		/* CALL */
+	spool_may_forget *may_forget; /* FORGET */
 	size_t cost;		/* bytes counted in spool_queued */
 };
 
@@ -109,6 +113,10 @@ void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_byte
 void spool_put(struct spool *sp, enum store_table t, struct view key, struct view val);
 void spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *done, void *arg); /* op->val, op->val_len */
 void spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg); /* both with arg; sees every write posted before it */
+
+/* Removes file id, with what the journal says of it, if may (in the committer's thread, with arg) still agrees: else op->err is
+ * STORE_INVALID.  No session may have it open. */
+void spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *done, void *arg);
 
 size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
 uint64_t spool_busy_ms(struct spool *sp); /* how long the committer has been at what it is doing; 0: it waits */

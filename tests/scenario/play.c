@@ -25,6 +25,7 @@
  *	rand VAR LOW HIGH		a number in LOW..HIGH from the scenario's seed
  *	calc VAR A +|-|*|/ B		whole numbers
  *	file VAR TEXT			$VAR is the path of a file that only its owner may open and that holds TEXT from now on, at once
+ *					$here is the folder of the scenario
  *	repeat N ... end		$i counts from 1 (in the innermost block)
  *	include FILE			the lines of FILE, which lies beside this one; its name may hold variables, so that rand can choose
  *
@@ -584,10 +585,22 @@ play_block(const struct script *s, const char *file, unsigned from, unsigned to)
 	}
 }
 
+static void
+set_here(const char *file)
+{
+	char *path = stage_full_path(file), *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+	if (slash != NULL)
+		*slash = '\0';
+	set("here", path != NULL ? path : ".");
+	free(path);
+}
+
 void
 play(const struct script *s, const char *file, uint64_t seed)
 {
 	pl.rng = seed * 2 + 1;
+	set_here(file);
 	play_block(s, file, 0, s->n);
 	fail_at(file, 0, "(what must hold at the end)");
 	stage_finish();

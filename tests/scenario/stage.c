@@ -142,6 +142,17 @@ stage_read(struct script *s, const char *path)
 	return ok;
 }
 
+char *
+stage_full_path(const char *path)
+{
+	char *full;
+
+	go(st.home);
+	full = realpath(path, NULL);
+	go(st.dir);
+	return full;
+}
+
 /* ---- who is there ---- */
 
 struct member *

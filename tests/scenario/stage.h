@@ -45,6 +45,8 @@ void stage_close(void);
 
 /* Reads a scenario file that is named from where the runner was started. */
 bool stage_read(struct script *s, const char *path);
+/* Of a file named as on the command line, absolute; to be freed.  NULL: there is none. */
+char *stage_full_path(const char *path);
 
 struct member *stage_add(const char *name, const char *kind, const char *target);
 struct member *stage_find(const char *name); /* fails when there is none */
