@@ -426,6 +426,7 @@ TEST(client_resumes_after_a_cut)
 		return;
 	start_client("none", NULL, NULL);
 	RUN("device a path=/a", "write a 2", "connect a", "wait a bound 5000", "wait a downloaded 5000");
+	RUN("wait a downloaded 5000"); /* its MARK goes behind the UPLOAD, which so has come */
 	fake.manners.mute_upload = false;
 	RUN("cut a", "wait a idle 5000");
 	CHECK(strstr(fake.seen, " bind ident(1 0/0) upload(") != NULL); /* no MARK: a fast reconnect */

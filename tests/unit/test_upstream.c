@@ -100,7 +100,8 @@ TEST(upstream_versions)
 		{ "com.mongodb.realm-sync/5", "com.mongodb.realm-sync/5", 101 },
 		{ "com.mongodb.realm-sync#14", "", 400 },
 		{ "com.mongodb.realm-sync/2", "", 400 },
-		{ "com.mongodb.realm-query-sync#9", "", 400 },
+		{ "com.mongodb.realm-query-sync#9", "com.mongodb.realm-query-sync#9", 101 },
+		{ "com.mongodb.realm-query-sync#14", "", 400 },
 	};
 	struct rawclient c;
 	size_t i;
