@@ -178,6 +178,15 @@ burn_idents(struct store *s)
 	return err;
 }
 
+/* A log whose beginning is damaged ends there, for libdb, and rebuilds to nothing without a word. */
+static bool
+gives_files(struct store *s)
+{
+	struct store_stat st;
+
+	return store_stat(s, &st) == STORE_OK && st.files > 0;
+}
+
 static bool
 open_and_close(const struct store_options *opt, bool look, struct ladder_result *out)
 {
@@ -188,6 +197,10 @@ open_and_close(const struct store_options *opt, bool look, struct ladder_result 
 		return false;
 	if (look && (out->err = look_at_all(s)) != STORE_OK)
 		(void)snprintf(out->why, sizeof(out->why), "pages of the tables are damaged (%s)", store_strerror(out->err));
+	if (out->err == STORE_OK && look && opt->rebuild && !gives_files(s)) {
+		out->err = STORE_CORRUPT;
+		(void)snprintf(out->why, sizeof(out->why), "the log gives back no file");
+	}
 	if (out->err == STORE_OK && opt->rebuild && (out->err = burn_idents(s)) != STORE_OK)
 		(void)snprintf(out->why, sizeof(out->why), "cannot empty the table of idents: %s", store_strerror(out->err));
 	store_close(s);

@@ -10,6 +10,7 @@
  *	kill NAME			kill -9
  *	restart NAME			stop and start
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
+ *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
  *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
  *					baddisk stands in; real: the scenario is skipped
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
@@ -212,6 +213,16 @@ static void
 do_stop(char *rest)
 {
 	stage_stop(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_damage(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	char *file;
+
+	while ((file = text_word(&rest)) != NULL)
+		stage_damage(m, file);
 }
 
 static void
@@ -497,7 +508,7 @@ static const struct step {
 	void (*run)(char *rest);
 } steps[] = {
 	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
-	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose },
+	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
 	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },

@@ -4,6 +4,7 @@
  * in front of it, and those that connect keep the address they know. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
 #include <signal.h>
@@ -582,6 +583,28 @@ stage_stop(struct member *m)
 	if (m->proc.status != 0)
 		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
 	m->wanted = false;
+}
+
+void
+stage_damage(struct member *m, const char *file)
+{
+	char folder[TEXT_MAX], path[TEXT_MAX + 300], junk[4096];
+	struct stat info;
+	int fd;
+
+	state_folder(m, folder);
+	snprintf(path, sizeof path, "%s/%.255s", folder, file);
+	memset(junk, 0x5a, sizeof junk);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &info) != 0)
+		fail("%s: %s", path, strerror(errno));
+	for (off_t at = 64; at < info.st_size; at += (off_t)sizeof junk) {
+		size_t n = info.st_size - at < (off_t)sizeof junk ? (size_t)(info.st_size - at) : sizeof junk;
+
+		if (pwrite(fd, junk, n, at) != (ssize_t)n)
+			fail("%s: %s", path, strerror(errno));
+	}
+	close(fd);
 }
 
 void
