@@ -1,7 +1,8 @@
-/* Time, read once a pass of the main loop.
+/* Time.
  *
- * Everything in relay/ asks here and never the kernel, so that a pass sees one time and a test can set it.  The cached values
- * are atomics: the committer thread reads them too.  CLOCK_MONOTONIC, not BOOTTIME: libevent's timers run on it, and a gateway
+ * Everything in relay/ asks here and never the kernel, so that a test can set it.  What a test has set are atomics: the committer thread
+ * reads them too.  Nothing is cached by pass: libevent 2.1 runs callbacks before a pass of ours could update a cache, and the coarse
+ * clocks cost a few nanoseconds.  CLOCK_MONOTONIC, not BOOTTIME: libevent's timers run on it, and a gateway
  * that was suspended has lost its connections anyway. */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,15 +20,6 @@ read_ms(clockid_t id)
 
 	clock_gettime(id, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-void
-clock_update(void)
-{
-	if (is_set)
-		return;
-	mono_ms = read_ms(CLOCK_MONOTONIC);
-	wall_ms = read_ms(CLOCK_REALTIME);
 }
 
 uint64_t
@@ -78,5 +70,4 @@ void
 clock_real(void)
 {
 	is_set = false;
-	clock_update();
 }

@@ -1,4 +1,4 @@
-/* Time, read once a pass of the main loop.
+/* Time.
  *
  * clock_ms() is for every timer and age within the process; it never jumps.  clock_wall_ms() is only for what people read and for
  * ages that must survive a restart: gateways boot in 1970.  Readable from any thread. */
@@ -7,16 +7,14 @@
 
 #include <stdint.h>
 
-/* Reads the clocks; called at the start of each pass (and by the first use). */
-void clock_update(void);
-
-uint64_t clock_ms(void);      /* monotonic milliseconds, as of the last clock_update */
-uint64_t clock_wall_ms(void); /* milliseconds since 1970 (UTC), as of the last clock_update */
+/* To the kernel's tick (4 ms on Debian), cheap enough for every message. */
+uint64_t clock_ms(void);      /* monotonic milliseconds */
+uint64_t clock_wall_ms(void); /* milliseconds since 1970 (UTC) */
 
 /* Milliseconds since the machine started, with the time it was suspended: for ages when the wall clock is not to be believed. */
 uint64_t clock_boot_ms(void);
 
-/* Fresh readings, for log lines of other threads and for measuring within a pass. */
+/* The same to the millisecond, for log lines and for measuring. */
 uint64_t clock_now_ms(void);
 uint64_t clock_wall_now_ms(void);
 

@@ -20,6 +20,7 @@
 
 #include "buffer/store.h"
 
+#include "relay/be64.h"
 #include "relay/journal.h"
 #include "relay/relay.h"
 #include "relay/tls.h"
@@ -42,23 +43,6 @@ struct journal {
 };
 
 static void
-put64(uint8_t *p, uint64_t v)
-{
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
-static uint64_t
-get64(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
-static void
 identity(const struct store_file *f, uint8_t id[ID_LEN])
 {
 	unsigned char hash[32];
@@ -67,8 +51,8 @@ identity(const struct store_file *f, uint8_t id[ID_LEN])
 
 	memcpy(text, f->endpoint, e);
 	memcpy(text + e, f->path, p);
-	put64(text + e + p, f->file_ident);
-	put64(text + e + p + 8, f->file_ident_salt);
+	be64_put(text + e + p, f->file_ident);
+	be64_put(text + e + p + 8, f->file_ident_salt);
 	tls_sha256(text, e + p + 16, hash);
 	memcpy(id, hash, ID_LEN);
 	free(text);
@@ -114,8 +98,8 @@ encode(const struct promise *p, uint8_t out[RECORD_LEN])
 	uint32_t crc;
 
 	memcpy(out, p->id, ID_LEN);
-	put64(out + ID_LEN, p->client_version);
-	put64(out + ID_LEN + 8, p->server_version);
+	be64_put(out + ID_LEN, p->client_version);
+	be64_put(out + ID_LEN + 8, p->server_version);
 	crc = (uint32_t)crc32(0, out, RECORD_LEN - 4);
 	for (int i = 0; i < 4; i++)
 		out[RECORD_LEN - 4 + i] = (uint8_t)(crc >> (24 - 8 * i));
@@ -127,8 +111,8 @@ decode(const uint8_t in[RECORD_LEN], struct promise *p)
 	uint8_t again[RECORD_LEN];
 
 	memcpy(p->id, in, ID_LEN);
-	p->client_version = get64(in + ID_LEN);
-	p->server_version = get64(in + ID_LEN + 8);
+	p->client_version = be64_get(in + ID_LEN);
+	p->server_version = be64_get(in + ID_LEN + 8);
 	encode(p, again);
 	return memcmp(in, again, RECORD_LEN) == 0;
 }

@@ -310,7 +310,6 @@ loop(struct relay *r)
 
 		if (event_base_loop(r->base, EVLOOP_ONCE) < 0)
 			log_fatal("loop", "errno=%d", errno);
-		clock_update();
 		wait = end_of_pass(r);
 		if (wait >= 0) {
 			tv = from_ms((uint64_t)wait);
@@ -403,7 +402,6 @@ main(int argc, char **argv)
 		return 2;
 	}
 	harden();
-	clock_update();
 	o = read_options(path);
 	log_set_level(verbose ? LOG_DEBUG : (enum log_level)o.log_level);
 	if (check) {

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/be64.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -93,28 +94,11 @@ struct step {
 	bool more; /* DROP, READ: there may be more */
 };
 
-static void
-put64(uint8_t *p, uint64_t v)
-{
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
-static uint64_t
-get64(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
 static size_t
 chunk_key(uint8_t key[13], uint64_t id, uint32_t chunk)
 {
 	key[0] = 'S';
-	put64(key + 1, id);
+	be64_put(key + 1, id);
 	for (unsigned i = 0; i < 4; i++)
 		key[9 + i] = (uint8_t)(chunk >> (24 - 8 * i));
 	return 13;
@@ -124,7 +108,7 @@ static size_t
 head_key(uint8_t key[9], uint64_t id)
 {
 	key[0] = 'H';
-	put64(key + 1, id);
+	be64_put(key + 1, id);
 	return 9;
 }
 
@@ -137,7 +121,7 @@ format_head(const struct set *set, uint8_t *out)
 	size_t len = 0, n;
 
 	for (size_t i = 0; i < HEAD_NUMBERS; i++, len += 8)
-		put64(out + len, numbers[i]);
+		be64_put(out + len, numbers[i]);
 	out[len++] = set->complete;
 	n = strlen(set->endpoint) + 1;
 	memcpy(out + len, set->endpoint, n);
@@ -167,14 +151,14 @@ parse_head(const uint8_t *key, size_t key_len, const uint8_t *val, size_t len)
 		return NULL;
 	path++;
 	set = relay_alloc(sizeof(*set));
-	set->id = get64(key + 1);
-	set->version = get64(val);
-	set->salt = get64(val + 8);
-	set->latest_salt = get64(val + 16);
+	set->id = be64_get(key + 1);
+	set->version = be64_get(val);
+	set->salt = be64_get(val + 8);
+	set->latest_salt = be64_get(val + 16);
 	for (size_t i = 0; i < 4; i++)
-		set->limits[i] = get64(val + 24 + 8 * i);
-	set->bytes = get64(val + 56);
-	set->max_offset = get64(val + 64);
+		set->limits[i] = be64_get(val + 24 + 8 * i);
+	set->bytes = be64_get(val + 56);
+	set->max_offset = be64_get(val + 64);
 	set->complete = val[72] != 0;
 	set->endpoint = relay_strndup(endpoint, strlen((const char *)endpoint));
 	set->path = relay_strndup(path, strlen((const char *)path));
@@ -561,9 +545,9 @@ statecache_segment(struct state_writer *w, const struct msg_state *m)
 		return;
 	}
 	w->next_offset = m->end_offset;
-	put64(head, m->begin_offset);
-	put64(head + 8, m->end_offset);
-	put64(head + 16, m->size);
+	be64_put(head, m->begin_offset);
+	be64_put(head + 8, m->end_offset);
+	be64_put(head + 16, m->size);
 	add(w, set, head, sizeof(head));
 }
 
@@ -664,8 +648,8 @@ hand_out(struct state_reader *r)
 
 	while (fast && sane && r->segment != NULL && r->len - at >= PIECE_HEAD) {
 		const uint8_t *p = r->buf + at;
-		struct msg_state m = { .server_version = r->version, .server_version_salt = r->salt, .begin_offset = get64(p),
-			.end_offset = get64(p + 8), .max_offset = r->max_offset, .size = get64(p + 16) };
+		struct msg_state m = { .server_version = r->version, .server_version_salt = r->salt, .begin_offset = be64_get(p),
+			.end_offset = be64_get(p + 8), .max_offset = r->max_offset, .size = be64_get(p + 16) };
 
 		sane = m.size <= SEGMENT_MAX;
 		if (!sane || r->len - at - PIECE_HEAD < m.size)

@@ -87,7 +87,6 @@ static inline void
 pass(void)
 {
 	event_base_loop(base, EVLOOP_ONCE);
-	clock_update();
 	stream_flush_all();
 	stream_reap();
 }

@@ -87,7 +87,6 @@ connect_one(void)
 		uint64_t give_up_ = clock_now_ms() + LIMIT_MS; \
 		while (!(cond)) { \
 			event_base_loop(base, EVLOOP_ONCE); \
-			clock_update(); \
 			if (clock_now_ms() > give_up_) { \
 				harness_fail(__FILE__, __LINE__, "waited in vain for %s", #cond); \
 				return; \
