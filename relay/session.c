@@ -1,10 +1,9 @@
-/* Sessions: their life, and what the client says in them.  What upstream says is in session_upstream.c, sending the backlog in replay.c.
+/* Sessions: their life, and what the client says in them.  Its uploads are in session_upload.c, what upstream says in session_upstream.c,
+ * sending the backlog in replay.c.
  *
  * The rule behind every branch here (design section 2): the client's IDENT is the truth about that client and starts a new upstream
  * session; the old one of the same file is ended first (S2).  Whatever cannot be done with certainty ends the client's
- * connection instead, which is always safe.
- *
- * Where an upload goes is decided in one place, session_upload(). */
+ * connection instead, which is always safe. */
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +28,6 @@ enum {
 	ERR_SESSION_IDENT_REUSED = 107,
 	ERR_BOUND_IN_OTHER_SESSION = 108,
 	ERR_BAD_MESSAGE_ORDER = 109,
-	ERR_BAD_DECOMPRESSION = 110,
-	ERR_BAD_CHANGESET_HEADER = 111,
 };
 
 /* ---- registry: at most one session per client file ---- */
@@ -453,88 +450,6 @@ session_ident(struct session *s, const struct message *m, struct view query)
 		session_open_file(s);
 }
 
-/* ---- UPLOAD ---- */
-
-static unsigned
-upload_error(enum proto_err err)
-{
-	switch (err) {
-	case PROTO_Z_CORRUPT:
-	case PROTO_Z_SIZE:
-		return ERR_BAD_DECOMPRESSION;
-	default:
-		return ERR_BAD_CHANGESET_HEADER;
-	}
-}
-
-/* Whether the entries of u are to be kept here.  False with *refuse set: they can be neither stored nor forwarded. */
-static bool
-may_store(const struct session *s, const struct upload *u, bool live, bool *refuse)
-{
-	bool room = relay_room_for(s->relay, s->file, u->len);
-
-	*refuse = (!live && (s->file->aside || s->file->gap || !room)) || file_owes(s->file);
-	return !s->file->aside && !s->file->gap && room && u->last.client_version > s->file->upstream.client_version;
-}
-
-/* LIVE, but upstream takes bytes more slowly than the client sends them: from here on by way of the disk, so that the client
- * can be read (its PINGs share the stream) while memory stays bounded (I6). */
-static bool
-still_live(struct session *s, const struct upload *u)
-{
-	if (s->upside == UPSIDE_LIVE && !file_offer(s->file, u->progress_client_version))
-		s->upside = UPSIDE_REPLAY;
-	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high) {
-		if (s->file->aside)
-			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
-		else
-			s->upside = UPSIDE_REPLAY;
-	}
-	return s->upside == UPSIDE_LIVE && !s->no_replay;
-}
-
-static void
-session_upload(struct session *s, const struct message *m, struct view body)
-{
-	struct upload *u;
-	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, clock_wall_ms(), &u);
-	bool live, store, refuse, again;
-
-	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */
-		conn_close(s->conn, proto_strerror(err));
-		return;
-	}
-	if (err != PROTO_OK) {
-		conn_protocol_error(s->conn, upload_error(err), proto_strerror(err));
-		return;
-	}
-	live = still_live(s, u);
-	store = may_store(s, u, live, &refuse);
-	if (s->refused || (refuse && (u->nentry > 0 || file_owes(s->file)))) {
-		if (!s->refused)
-			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
-				  (unsigned long long)s->ident.file_ident);
-		s->refused_len = s->refused ? s->refused_len : u->len;
-		s->relay->nrefused += !s->refused;
-		s->refused = true;
-		STAT_INC(s->relay, uploads_refused);
-		upload_unref(u);
-		return;
-	}
-	STAT_ADD(s->relay, uploads_in, u->nentry);
-	file_note_progress(s->file, u);
-	again = u->first.client_version <= s->file->held.client_version;
-	if (store && u->nentry > 0)
-		file_take(s->file, upload_ref(u), !live || again || s->file->ack == STORE_ACK_RELAY);
-	else if (live && u->last.client_version > s->file->upstream.client_version)
-		file_skip(s->file, u);
-	if (live)
-		replay_forward(s, u, m, body);
-	else
-		replay_kick(s);
-	upload_unref(u);
-}
-
 /* ---- MARK, UNBIND, the rest ---- */
 
 static void
@@ -759,18 +674,6 @@ session_identify(struct session *s, bool by_relay)
 	request_kick(s);
 }
 
-/* ack = relay: what is durable here may be acknowledged, whatever the link does. */
-static void
-owe_show(struct session *s)
-{
-	if (s->on_to_show || s->conn == NULL || s->file == NULL || !s->may_show)
-		return;
-	if (s->file->ack != STORE_ACK_RELAY || s->file->shown.client_version <= s->told)
-		return;
-	s->on_to_show = true;
-	TAILQ_INSERT_TAIL(&s->relay->to_show, s, in_to_show);
-}
-
 void
 session_upstream_lost(struct session *s)
 {
@@ -795,7 +698,7 @@ session_upstream_lost(struct session *s)
 			conn_close(s->conn, "an upload could not be stored");
 			return;
 		}
-		owe_show(s);
+		session_owe_show(s);
 		break;
 	case SESSION_WAIT_IDENT:
 	case SESSION_BOUND:
@@ -851,84 +754,7 @@ session_start_anew(struct relay *relay, const struct store_file *f)
 }
 
 void
-session_room(struct session *s)
-{
-	bool room = !s->file->aside && relay_has_room(s->relay) && relay_room_for(s->relay, s->file, s->refused_len);
-
-	if (s->refused && s->conn != NULL && !file_owes(s->file) && ((s->upside == UPSIDE_LIVE && !s->no_replay) || room))
-		conn_close(s->conn, "an upload was not taken while the buffer was full");
-}
-
-void
-session_stored(struct session *s)
-{
-	s->may_show = true;
-	owe_show(s);
-	replay_kick(s);
-}
-
-void
-session_store_failed(struct session *s, enum store_err err)
-{
-	if (s->conn == NULL)
-		return;
-	if (err == STORE_DIFFERS) {
-		conn_close(s->conn, "a changeset was sent again with other bytes");
-	} else if (s->upside != UPSIDE_LIVE) {
-		s->relay->nrefused += !s->refused;
-		s->refused = true; /* nothing was acknowledged; the client uploads again when there is room */
-		STAT_INC(s->relay, uploads_refused);
-	}
-}
-
-void
 session_batch(struct session *s, struct spool_op *op)
 {
 	replay_batch(s, op);
-}
-
-static void
-show(struct session *s)
-{
-	const struct file *f = s->file;
-	const struct cursors *k = &f->cursors;
-	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = conn_flavour(s->conn), .session_ident = s->client_ident };
-
-	if (f->shown.client_version <= s->told)
-		return; /* upstream was faster */
-	if (f->shown.client_version < k->download_client_version || f->shown.server_version > k->download_server_version)
-		return; /* C4 could not hold: a restored device; upstream will tell it */
-	m.download = (struct msg_download){ .download_server_version = k->download_server_version,
-		.download_client_version = k->download_client_version,
-		.latest_server_version = k->latest_server_version,
-		.latest_server_version_salt = k->latest_server_version_salt,
-		.upload_client_version = f->shown.client_version,
-		.upload_server_version = f->shown.server_version };
-	s->told = f->shown.client_version;
-	STAT_INC(s->relay, uploads_shown);
-	conn_send(s->conn, &m, (struct view){ NULL, 0 });
-}
-
-int64_t
-session_show_pass(struct relay *relay, uint64_t now_ms)
-{
-	struct session *s, *next;
-	int64_t wait = -1, left;
-
-	for (s = TAILQ_FIRST(&relay->to_show); s != NULL; s = next) {
-		next = TAILQ_NEXT(s, in_to_show);
-		if (s->conn != NULL && conn_is_streaming(s->conn))
-			continue; /* a DOWNLOAD is on its way whose cursors count only when it is complete (C3) */
-		left = (int64_t)(s->shown_at + relay->opt->linger_ms) - (int64_t)now_ms;
-		if (s->shown_at != 0 && left > 0) {
-			wait = wait < 0 || left < wait ? left : wait;
-			continue;
-		}
-		TAILQ_REMOVE(&relay->to_show, s, in_to_show);
-		s->on_to_show = false;
-		s->shown_at = now_ms;
-		if (s->conn != NULL && s->file != NULL && s->state == SESSION_READY)
-			show(s);
-	}
-	return wait;
 }

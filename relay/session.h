@@ -148,6 +148,9 @@ void session_bind_absent(struct session *s, struct upstream *u, struct view toke
 /* Any other session-level message of the client. */
 void session_client_message(struct session *s, const struct message *m, struct view body);
 
+/* session_upload.c: an UPLOAD of the client's, READY.  May end its connection. */
+void session_upload(struct session *s, const struct message *m, struct view body);
+
 /* The session of c with the client's ident; NULL if there is none. */
 struct session *session_find(struct conn *c, uint64_t client_ident);
 
@@ -209,6 +212,8 @@ void session_offered(struct session *s);
 /* From file.c: a batch for replay was read; op->batch may be taken. */
 void session_batch(struct session *s, struct spool_op *op);
 
+/* ack = relay: what is durable here may be acknowledged, whatever the link does: s is told by the next session_show_pass. */
+void session_owe_show(struct session *s);
 /* Tells the clients on relay->to_show what is durable (ack = relay, I1): at once, then at most every `linger`, since each DOWNLOAD is a
  * commit on the device.  Returns ms until the next one is due, or -1. */
 int64_t session_show_pass(struct relay *relay, uint64_t now_ms);
