@@ -174,3 +174,31 @@ address_url(const char *text, struct address_url *out, char *why, size_t why_len
 		snprintf(out->authority + n, sizeof out->authority - n, ":%u", out->port);
 	return true;
 }
+
+bool
+address_url_list(const char *text, struct address_urls *out, char *why, size_t why_len)
+{
+	char one[ADDRESS_HOST_MAX + 32];
+	size_t len;
+
+	for (out->n = 0; *(text += strspn(text, " \t")) != '\0'; text += len) {
+		len = strcspn(text, " \t");
+		if (len >= sizeof one || out->n == ADDRESS_URLS_MAX) {
+			snprintf(why, why_len, out->n == ADDRESS_URLS_MAX ? "more than %d of them" : "host missing, too long or malformed",
+				 ADDRESS_URLS_MAX);
+			return false;
+		}
+		memcpy(one, text, len);
+		one[len] = '\0';
+		if (!address_url(one, &out->url[out->n], why, why_len))
+			return false;
+		if (out->url[out->n].tls != out->url[0].tls) {
+			snprintf(why, why_len, "ws:// and wss:// together: tokens would go out in the clear when TLS fails");
+			return false;
+		}
+		out->n++;
+	}
+	if (out->n == 0)
+		snprintf(why, why_len, "host missing, too long or malformed");
+	return out->n > 0;
+}

@@ -26,4 +26,14 @@ struct address_url {
 /* ws://host[:port] or wss://host[:port], at most "/" behind.  False with a sentence in why. */
 bool address_url(const char *text, struct address_url *out, char *why, size_t why_len);
 
+#define ADDRESS_URLS_MAX 8 /* more alternatives than any service names; each gets its share of connect_timeout */
+
+struct address_urls {
+	size_t n;
+	struct address_url url[ADDRESS_URLS_MAX];
+};
+
+/* One URL or more, blanks between, all of one scheme: behind a wss:// that fails no token may go out in the clear. */
+bool address_url_list(const char *text, struct address_urls *out, char *why, size_t why_len);
+
 #endif

@@ -28,6 +28,7 @@ struct link {
 	enum link_state state;
 	uint64_t since;
 	char cause[256];
+	unsigned at; /* the URL that worked last */
 	char *path;
 	unsigned fails;
 	uint64_t proved_at; /* clock_ms; 0 = never */
@@ -60,6 +61,8 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	l->state = to;
 	l->since = now;
 	l->fails = 0;
+	if (to == LINK_DOWN)
+		l->at = 0; /* none works: preferences count again */
 	relay_status(l->relay);
 	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
 		next = conn_next(c);
@@ -282,6 +285,37 @@ uint64_t
 link_held_ms(const struct link *l)
 {
 	return l->held_until > clock_ms() ? l->held_until - clock_ms() : 0;
+}
+
+unsigned
+link_first_url(const struct link *l)
+{
+	return l->at;
+}
+
+unsigned
+link_url_count(const struct link *l)
+{
+	return (unsigned)l->relay->upstream_urls.n;
+}
+
+const struct address_url *
+link_url(const struct link *l, unsigned first, unsigned nth)
+{
+	if (nth >= link_url_count(l))
+		return NULL;
+	return &l->relay->upstream_urls.url[nth == 0 ? first : nth <= first ? nth - 1 : nth];
+}
+
+void
+link_reached(struct link *l, const struct address_url *url)
+{
+	unsigned at = (unsigned)(url - l->relay->upstream_urls.url);
+
+	if (l->at == at)
+		return;
+	l->at = at;
+	log_event(LOG_INFO, "upstream_url", "now=%s", url->authority);
 }
 
 bool

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct address_url;
 struct relay;
 struct link;
 
@@ -49,6 +50,13 @@ uint64_t link_proved_at_ms(const struct link *l); /* clock_ms of that; 0 = never
 /* Upstream named a delay: the relay connects to it again of its own accord only after so long. */
 void link_hold(struct link *l, uint64_t ms);
 uint64_t link_held_ms(const struct link *l); /* how long that still is */
+/* Upstream has several URLs (option url): a connection tries first the one that worked last, then the others in the order of preference.
+ * first: link_first_url() when the attempt began; nth counts from 0.  NULL: there are no more.  Lives as long as l. */
+unsigned link_first_url(const struct link *l);
+const struct address_url *link_url(const struct link *l, unsigned first, unsigned nth);
+unsigned link_url_count(const struct link *l);
+/* What is at url answered: it is the first one to be tried from now on, until it fails or the link is DOWN. */
+void link_reached(struct link *l, const struct address_url *url);
 /* The request path that upstream last accepted (copied), for probes; kept in the store. */
 void link_set_path(struct link *l, const char *path);
 

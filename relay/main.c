@@ -88,7 +88,7 @@ open_tls(struct relay *r)
 
 	if (o->tls_certificate[0] != '\0')
 		r->tls_listen = need_tls(tls_server_new(o->tls_certificate, o->tls_key, why, sizeof(why)), "listener", why);
-	if (r->upstream_url.tls)
+	if (r->upstream_urls.url[0].tls)
 		r->tls_upstream = need_tls(tls_client_new(o->upstream_ca_file, o->upstream_verify, why, sizeof(why)), "upstream",
 					   why);
 }
@@ -159,7 +159,7 @@ relay_open(struct relay *r)
 	TAILQ_INIT(&r->lingering);
 	TAILQ_INIT(&r->to_show);
 	TAILQ_INIT(&r->ended_sessions);
-	if (!address_url(r->opt->upstream_url, &r->upstream_url, why, sizeof(why)))
+	if (!address_url_list(r->opt->upstream_url, &r->upstream_urls, why, sizeof(why)))
 		log_fatal("upstream", "reason=\"%s\"", why);
 	open_tls(r);
 	open_jwt(r);
@@ -332,7 +332,7 @@ check_only(const struct options *o)
 	struct relay r = { .opt = o };
 	char why[512];
 
-	if (!address_url(o->upstream_url, &r.upstream_url, why, sizeof(why)))
+	if (!address_url_list(o->upstream_url, &r.upstream_urls, why, sizeof(why)))
 		log_fatal("upstream", "reason=\"%s\"", why);
 	open_tls(&r);
 	open_jwt(&r);

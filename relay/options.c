@@ -395,12 +395,12 @@ static void
 check_texts(const struct options *o, options_complain *complain, void *arg)
 {
 	struct sockaddr_storage sa;
-	struct address_url url;
+	struct address_urls urls;
 	char text[200], why[128];
 	unsigned low, high;
 	socklen_t len;
 
-	if (o->upstream_url[0] != '\0' && !address_url(o->upstream_url, &url, why, sizeof why)) {
+	if (o->upstream_url[0] != '\0' && !address_url_list(o->upstream_url, &urls, why, sizeof why)) {
 		snprintf(text, sizeof text, "url: %s", why);
 		complain(arg, OPTION_upstream_url, OPTION_upstream_url, text);
 	}

@@ -48,7 +48,7 @@ TAILQ_HEAD(session_list, session);
 
 struct relay {
 	const struct options *opt;
-	struct address_url upstream_url;
+	struct address_urls upstream_urls;
 	struct event_base *base;
 	struct spool *spool;
 	struct resolver *resolver;

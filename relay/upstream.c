@@ -3,6 +3,9 @@
  * Liveness (design section 5, thin links): the relay sends its own PING; the clock for the PONG starts when the PING has left the queue, and
  * any byte that moves in either direction counts as life.  While a slow client keeps us from reading, silence is our own doing.
  *
+ * Before it is OPEN, a URL that fails is followed by the next one of the list (link_url), so that whoever asked for the connection waits
+ * for one outcome only; connect_timeout is shared out among them.
+ *
  * Messages are taken apart as they arrive: the head is gathered (it is short), then the body is streamed to the client, collected, or
  * dropped, as the session says.  A session ident that is not entered here (any more) is dropped: the client has left it. */
 #include <stdlib.h>
@@ -51,6 +54,8 @@ struct upstream {
 	void *arg;
 	struct conn *conn;
 	enum upstream_state state;
+	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
+	unsigned first_url, nth_url;   /* of those that link_url gives */
 	struct resolver_query *query;
 	struct resolver_result *addresses; /* while CONNECTING */
 	size_t next_address;
@@ -83,17 +88,27 @@ copy_view(struct view v)
 	return relay_strndup(v.ptr, v.len);
 }
 
+/* The way to a server as far as it has come. */
+static void
+disconnect(struct upstream *u, bool flush)
+{
+	if (u->query != NULL)
+		resolver_cancel(u->query);
+	u->query = NULL;
+	free(u->addresses);
+	u->addresses = NULL;
+	u->next_address = 0;
+	if (u->stream != NULL)
+		stream_close(u->stream, flush, CLOSE_LINGER_MS);
+	u->stream = NULL;
+}
+
 /* Everything unhooked; the struct goes at the end of the pass.  flush: what was forwarded for a client that left still goes out; else
  * nothing more may reach upstream, where the same files are perhaps bound anew by then (S2). */
 static void
 shut(struct upstream *u, bool flush)
 {
-	if (u->query != NULL)
-		resolver_cancel(u->query);
-	u->query = NULL;
-	if (u->stream != NULL)
-		stream_close(u->stream, flush, CLOSE_LINGER_MS);
-	u->stream = NULL;
+	disconnect(u, flush);
 	event_free(u->timer);
 	u->timer = NULL;
 	if (u->state == UPSTREAM_OPEN)
@@ -113,6 +128,8 @@ sessions_lost(struct upstream *u)
 		session_upstream_lost(s); /* leaves the list */
 }
 
+static bool next_url(struct upstream *u);
+
 /* It ended by itself or by our judgement: link and owner are told, then the sessions. */
 static void
 lost(struct upstream *u, enum link_evidence e, const char *why)
@@ -122,6 +139,8 @@ lost(struct upstream *u, enum link_evidence e, const char *why)
 	struct log_line l;
 
 	if (u->state == UPSTREAM_CLOSED)
+		return;
+	if ((e == LINK_UNREACHED || e == LINK_UNTRUSTED) && next_url(u))
 		return;
 	snprintf(text, sizeof(text), "%s", why);
 	log_begin(&l, u->conn != NULL ? LOG_INFO : LOG_DEBUG, "upstream_lost"); /* a probe's outcome is the link's line */
@@ -161,7 +180,6 @@ upstream_free_closed(void)
 		free(u->protocol);
 		free(u->user_agent);
 		free(u->in.body);
-		free(u->addresses);
 		free(u);
 	}
 }
@@ -557,7 +575,7 @@ send_request(struct upstream *u)
 {
 	char out[HTTP_HEAD_MAX];
 	struct http_upgrade up = { .target = view_of(u->target),
-		.host = view_of(u->relay->upstream_url.authority),
+		.host = view_of(u->url->authority),
 		.protocol = view_of(u->protocol),
 		.authorization = view_of(u->authorization),
 		.user_agent = view_of(u->user_agent) };
@@ -591,6 +609,7 @@ on_101(struct upstream *u, const struct http_head *head)
 		return;
 	}
 	u->state = UPSTREAM_OPEN;
+	link_reached(u->relay->link, u->url);
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
 	stream_set_low_water(u->stream, (size_t)u->relay->opt->out_low);
 	relay_after_ms(u->timer, tick_ms(u));
@@ -600,12 +619,17 @@ on_101(struct upstream *u, const struct http_head *head)
 	u->ops->opened(u->arg, head->protocol, server);
 }
 
-/* An answer that is not 101.  Over plain TCP anybody may have said it (a portal); the owner decides what it is worth. */
+/* An answer that is not 101.  Over plain TCP anybody may have said it (a portal); the owner decides what it is worth.  5xx: perhaps
+ * the next URL does better. */
 static void
 on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 {
 	const struct upstream_ops *ops = u->ops;
 
+	if (head->status >= 500 && next_url(u))
+		return;
+	if (head->status == 401)
+		link_reached(u->relay->link, u->url);
 	shut(u, false);
 	if (ops != NULL)
 		ops->refused(u->arg, head, body);
@@ -665,6 +689,12 @@ on_drained(struct upstream *u)
 
 static size_t stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len);
 
+static uint64_t
+connect_ms(const struct upstream *u)
+{
+	return u->relay->opt->connect_timeout_ms / link_url_count(u->relay->link) + 1; /* a silent server leaves time for the others */
+}
+
 /* Connects to the next address of the name; false when there is none left. */
 static bool
 connect_next(struct upstream *u)
@@ -674,10 +704,10 @@ connect_next(struct upstream *u)
 	if (u->addresses == NULL || u->next_address >= u->addresses->n)
 		return false;
 	a = &u->addresses->addr[u->next_address++];
-	relay_after_ms(u->timer, u->relay->opt->connect_timeout_ms / u->addresses->n); /* a silent address leaves time for the others */
+	relay_after_ms(u->timer, connect_ms(u) / u->addresses->n + 1);
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
-	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->relay->upstream_url.host,
+	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->url->host,
 				   stream_event_cb, u);
 	if (u->stream == NULL)
 		lost(u, LINK_CUT, "out of descriptors");
@@ -698,6 +728,14 @@ resolved_cb(void *arg, const struct resolver_result *r)
 	u->addresses = relay_alloc(sizeof(*u->addresses));
 	*u->addresses = *r;
 	(void)connect_next(u);
+}
+
+static void
+resolve(struct upstream *u)
+{
+	u->state = UPSTREAM_RESOLVING;
+	relay_after_ms(u->timer, connect_ms(u));
+	u->query = resolver_ask(u->relay->resolver, u->url->host, u->url->port, resolved_cb, u);
 }
 
 static size_t
@@ -730,6 +768,26 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 	PANIC("stream event");
 }
 
+/* Starts on the next URL, if there is one and the way to it can still be chosen: not once upstream is OPEN, nor when the link is
+ * stopping. */
+static bool
+next_url(struct upstream *u)
+{
+	const struct link *l = u->relay->link;
+	const struct address_url *url = NULL;
+
+	if (u->state != UPSTREAM_OPEN && l != NULL)
+		url = link_url(l, u->first_url, u->nth_url + 1);
+	if (url == NULL)
+		return false;
+	log_event(LOG_DEBUG, "upstream_next_url", "failed=%s next=%s", u->url->authority, url->authority);
+	u->url = url;
+	u->nth_url++;
+	disconnect(u, false);
+	resolve(u);
+	return true;
+}
+
 struct upstream *
 upstream_open(struct relay *relay, const struct upstream_request *req, const struct upstream_ops *ops, void *arg, struct conn *conn)
 {
@@ -751,8 +809,9 @@ upstream_open(struct relay *relay, const struct upstream_request *req, const str
 	u->timer = event_new(relay->base, -1, 0, timer_cb, u);
 	if (u->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	relay_after_ms(u->timer, relay->opt->connect_timeout_ms);
-	u->query = resolver_ask(relay->resolver, relay->upstream_url.host, relay->upstream_url.port, resolved_cb, u);
+	u->first_url = link_first_url(relay->link);
+	u->url = link_url(relay->link, u->first_url, 0);
+	resolve(u);
 	return u;
 }
 

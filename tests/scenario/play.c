@@ -1,7 +1,8 @@
 /* The language of scenarios: what each line does.
  *
  *	topology default|direct		up, link, relay, edge, dev as in stage.h; direct: up, link and dev, no relay
- *	program NAME KIND [TARGET]	another upstream, linkproxy, holdfast or client, which connects to TARGET
+ *	program NAME KIND [TARGET [TARGET]]	another upstream, linkproxy, holdfast or client, which connects to TARGET; a daemon may
+ *					have a second one, which its upstream's second URL names
  *	args NAME WORD...		further arguments for a program, before its start
  *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
  *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start
@@ -147,18 +148,18 @@ do_topology(char *rest)
 		fail("no such topology: %s", name);
 	for (unsigned i = 0; i < sizeof whole / sizeof *whole; i++) {
 		if (strcmp(name, "default") == 0 || i < 2)
-			stage_add(whole[i][0], whole[i][1], whole[i][2]);
+			stage_add(whole[i][0], whole[i][1], whole[i][2], NULL);
 	}
 	if (strcmp(name, "direct") == 0)
-		stage_add("dev", "client", "link");
+		stage_add("dev", "client", "link", NULL);
 }
 
 static void
 do_program(char *rest)
 {
-	const char *name = need(&rest, "a name"), *kind = need(&rest, "a kind");
+	const char *name = need(&rest, "a name"), *kind = need(&rest, "a kind"), *target = text_word(&rest);
 
-	stage_add(name, kind, text_word(&rest));
+	stage_add(name, kind, target, text_word(&rest));
 }
 
 static void

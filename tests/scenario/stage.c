@@ -183,7 +183,7 @@ stage_find(const char *name)
 }
 
 struct member *
-stage_add(const char *name, const char *kind, const char *target)
+stage_add(const char *name, const char *kind, const char *target, const char *second)
 {
 	struct member *m = &st.member[st.n];
 	unsigned k = 0;
@@ -196,10 +196,13 @@ stage_add(const char *name, const char *kind, const char *target)
 		fail("cannot add %s: name is taken or too long, or there are %d already", name, MEMBERS_MAX);
 	if ((target == NULL) != (k == UPSTREAM))
 		fail("%s: every program but an upstream names the one it connects to", name);
+	if (second != NULL && k != HOLDFAST)
+		fail("%s: only a daemon has more than one target", name);
 	memset(m, 0, sizeof *m);
 	proc_init(&m->proc, name, st.dir);
 	m->kind = (enum member_kind)k;
 	m->target = target == NULL ? NULL : stage_find(target);
+	m->second = second == NULL ? NULL : stage_find(second);
 	st.n++;
 	return m;
 }
@@ -390,11 +393,15 @@ ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX])
 static void
 daemon_args(struct argument_list *a, const struct member *m)
 {
-	char path[TEXT_MAX], url[64], state[TEXT_MAX];
+	char path[TEXT_MAX], url[128], state[TEXT_MAX];
+	const char *scheme = server_of(m)->tls ? "wss" : "ws";
+	int n;
 
 	snprintf(path, sizeof path, "%.300s/%s.ini", st.dir, m->proc.name);
 	state_folder(m, state);
-	snprintf(url, sizeof url, "%s://127.0.0.1:%u", server_of(m)->tls ? "wss" : "ws", m->target->port);
+	n = snprintf(url, sizeof url, "%s://127.0.0.1:%u", scheme, m->target->port);
+	if (m->second != NULL)
+		snprintf(url + n, sizeof url - (size_t)n, " %s://127.0.0.1:%u", scheme, m->second->port);
 	stage_config("upstream.url", url);
 	stage_config("holdfast.state_dir", state);
 	stage_config("upstream.ca_file", server_of(m)->tls ? certificates()->ca : "");

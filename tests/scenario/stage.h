@@ -18,6 +18,7 @@ struct member {
 	struct proc proc;
 	enum member_kind kind;
 	struct member *target; /* whom it connects to; NULL: nobody. Borrowed */
+	struct member *second; /* a daemon: the next URL of its upstream; NULL: none. Borrowed */
 	unsigned port;	       /* where it listens now; 0 */
 	bool tls;	       /* it is a TLS server */
 	bool wanted;	       /* the script has started it, and neither stopped nor killed it */
@@ -48,7 +49,7 @@ bool stage_read(struct script *s, const char *path);
 /* Of a file named as on the command line, absolute; to be freed.  NULL: there is none. */
 char *stage_full_path(const char *path);
 
-struct member *stage_add(const char *name, const char *kind, const char *target);
+struct member *stage_add(const char *name, const char *kind, const char *target, const char *second); /* targets: NULL for none */
 struct member *stage_find(const char *name); /* fails when there is none */
 /* The n-th member, NULL behind the last. */
 struct member *stage_member(unsigned n);

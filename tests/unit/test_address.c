@@ -86,3 +86,31 @@ TEST(long_hosts)
 			CHECK_U64(strlen(u.authority), n + 6);
 	}
 }
+
+TEST(url_lists)
+{
+	static const struct {
+		const char *text, *want;
+	} t[] = { { "ws://a", "1 a:80" },
+		  { "  wss://a:1 \twss://b  ", "2 a:1 b:443" },
+		  { "ws://a ws://b ws://c ws://d ws://e ws://f ws://g ws://h", "8 a:80 b:80 c:80 d:80 e:80 f:80 g:80 h:80" },
+		  { "ws://a ws://b ws://c ws://d ws://e ws://f ws://g ws://h ws://i", "more than 8 of them" },
+		  { "wss://a ws://b", "ws:// and wss:// together: tokens would go out in the clear when TLS fails" },
+		  { "wss://a, wss://b", "not a host name or address" },
+		  { "wss://a b", "must start with ws:// or wss://" },
+		  { "", "host missing, too long or malformed" },
+		  { " ", "host missing, too long or malformed" } };
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct address_urls u;
+		char got[700];
+
+		if (address_url_list(t[i].text, &u, got, sizeof(got))) {
+			int n = snprintf(got, sizeof(got), "%zu", u.n);
+
+			for (size_t k = 0; k < u.n; k++)
+				n += snprintf(got + n, sizeof(got) - (size_t)n, " %s:%u", u.url[k].host, u.url[k].port);
+		}
+		CHECK_STR(got, t[i].want);
+	}
+}
