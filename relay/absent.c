@@ -635,7 +635,7 @@ walk_on(struct absents *as)
 		as->step->after = 0;
 	}
 	as->step->end = false;
-	as->step->service.path = as->relay->opt->service_token_file;
+	snprintf(as->step->service.path, sizeof(as->step->service.path), "%s", as->relay->opt->service_token_file);
 	as->stepping = true;
 	spool_call(as->relay->spool, absent_step, stepped, as->step);
 }

@@ -16,7 +16,7 @@
 #define ABSENT_STEP 16 /* files a step: some 40 KiB */
 
 struct service_token {
-	const char *path;	 /* borrowed; "" = none configured */
+	char path[4001];	 /* "" = none configured; a copy, for a reload may change the option meanwhile */
 	struct stat seen;	 /* of the file as it was read last */
 	unsigned serial;	 /* rises with each new content; 0 = never read */
 	char token[MSG_TOKEN_MAX + 1];

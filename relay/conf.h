@@ -1,6 +1,7 @@
-/* Reads a configuration file (INI) into struct options.
+/* Reads the configuration (INI files) into struct options: the file that is named, then the files conf.d/NAME.ini beside it in the order of
+ * their names.  What a later file sets takes the place of what an earlier one set.
  *
- * All errors of a file are collected, not only the first; each has its line.  Stricter than inih: long lines, long names,
+ * All errors of all files are collected, not only the first; each has its file and line.  Stricter than inih: long lines, long names,
  * control characters, indented lines, unterminated sections, duplicates, unknown sections and keys are errors (facts.md says
  * what inih does with them).  Comments are whole lines that start with ';' or '#'. */
 #ifndef RELAY_CONF_H
@@ -15,26 +16,41 @@
 #define CONF_LINE_MAX 198	   /* bytes without the newline: inih as packaged has room for 200 and cuts the rest silently */
 #define CONF_NAME_MAX 49	   /* section or key: inih's own limit */
 #define CONF_FILE_MAX (1024 * 1024) /* nobody writes that many options: it is the wrong file */
+#define CONF_FILES_MAX 64	   /* the file and those of conf.d: fragments by hand or by packages, not a database */
 #define CONF_ERRORS_MAX 100	   /* errors kept; a binary file would give thousands */
 
 struct conf_error {
+	size_t file;   /* index into path[] */
 	unsigned line; /* 0: about the file as a whole */
 	char *text;
 };
 
 struct conf_errors {
-	char *path;
-	size_t n, total; /* kept, found */
+	size_t npath;
+	char *path[CONF_FILES_MAX]; /* the files read, in order */
+	size_t n, total;	    /* kept, found */
 	struct conf_error v[CONF_ERRORS_MAX];
 };
 
-/* Reads path.  True: o holds the options (options_free it), errs is empty.  False: o is zeroed, errs has at least one entry.
- * What o and errs held before is overwritten; free errs in either case. */
-bool conf_load(const char *path, struct options *o, struct conf_errors *errs);
-/* The same from memory; name stands for the path in messages. */
+/* Where each option was set: path, line; path NULL: it has its default. */
+struct conf_origins {
+	struct {
+		char *path; /* owned */
+		unsigned line;
+	} of[OPTION_COUNT];
+};
+
+/* Reads path and its conf.d.  True: o holds the options (options_free it) and origins (may be NULL) where they come from, errs is empty.
+ * False: o and origins are zeroed, errs has at least one entry.  What they held before is overwritten; free errs in either case. */
+bool conf_load(const char *path, struct options *o, struct conf_origins *origins, struct conf_errors *errs);
+/* The same of one file in memory; name stands for the path in messages. */
 bool conf_parse(const char *name, const void *text, size_t len, struct options *o, struct conf_errors *errs);
 
-/* One line each, in the order of the file: "path:line: text". */
+void conf_origins_free(struct conf_origins *origins);
+/* options_dump's remark for an option: a comment with its file and line; origins is a struct conf_origins. */
+void conf_origins_note(void *origins, enum option_id id, FILE *out);
+
+/* One line each, in the order of the files: "path:line: text". */
 void conf_errors_print(const struct conf_errors *errs, FILE *out);
 void conf_errors_free(struct conf_errors *errs);
 

@@ -31,6 +31,7 @@
 #include "relay/pool.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
+#include "relay/reload.h"
 #include "relay/resolver.h"
 #include "relay/retention.h"
 #include "relay/session.h"
@@ -44,9 +45,10 @@
 static void
 usage(FILE *out)
 {
-	fputs("usage: holdfast -c FILE [-t] [-v]\n"
+	fputs("usage: holdfast -c FILE [-t | -T] [-v]\n"
 	      "  -c FILE  configuration (see holdfast.ini(5))\n"
 	      "  -t       check the configuration and exit\n"
+	      "  -T       print the configuration as it is understood, with the file and line each value comes from, and exit\n"
 	      "  -v       log at level debug\n",
 	      out);
 }
@@ -234,9 +236,23 @@ from_ms(uint64_t ms)
 static void
 status_cb(evutil_socket_t fd, short what, void *arg)
 {
+	struct relay *r = arg;
+
 	(void)fd;
 	(void)what;
-	relay_status(arg);
+	relay_status(r);
+	relay_after_ms(r->status_timer, r->opt->status_interval_ms);
+}
+
+static void
+reload_cb(evutil_socket_t sig, short what, void *arg)
+{
+	struct relay *r = arg;
+	struct reload_sum sum;
+
+	(void)sig;
+	(void)what;
+	reload_run(r->reload, NULL, &sum);
 }
 
 static void
@@ -287,16 +303,16 @@ watchdog_cb(evutil_socket_t fd, short what, void *arg)
 static void
 loop(struct relay *r)
 {
-	struct event *status = event_new(r->base, -1, EV_PERSIST, status_cb, r);
 	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
 	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
+	struct event *hup = evsignal_new(r->base, SIGHUP, reload_cb, r);
 	struct event *wake = event_new(r->base, -1, 0, wake_cb, r);
 	struct event *watchdog = event_new(r->base, -1, EV_PERSIST, watchdog_cb, r);
-	struct timeval tv = from_ms(r->opt->status_interval_ms);
+	struct timeval tv;
 
-	if (status == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
+	r->status_timer = event_new(r->base, -1, 0, status_cb, r);
+	if (r->status_timer == NULL || hup == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	event_add(status, &tv);
 	if (notify_watchdog_ms() > 0) {
 		tv = from_ms(notify_watchdog_ms() / 3);
 		event_add(watchdog, &tv);
@@ -304,7 +320,8 @@ loop(struct relay *r)
 	notify_send("READY=1");
 	event_add(term, NULL);
 	event_add(intr, NULL);
-	relay_status(r);
+	event_add(hup, NULL);
+	status_cb(-1, 0, r);
 	while (!r->stopping) {
 		int64_t wait;
 
@@ -320,8 +337,9 @@ loop(struct relay *r)
 	event_free(watchdog);
 	event_free(wake);
 	event_free(intr);
+	event_free(hup);
 	event_free(term);
-	event_free(status);
+	event_free(r->status_timer);
 }
 
 /* ---- start ---- */
@@ -343,12 +361,12 @@ check_only(const struct options *o)
 }
 
 static struct options
-read_options(const char *path)
+read_options(const char *path, struct conf_origins *origins)
 {
 	struct options o;
 	struct conf_errors errs;
 
-	if (!conf_load(path, &o, &errs)) {
+	if (!conf_load(path, &o, origins, &errs)) {
 		conf_errors_print(&errs, stderr);
 		conf_errors_free(&errs);
 		exit(1);
@@ -365,29 +383,36 @@ harden(void)
 
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
 	if (setrlimit(RLIMIT_CORE, &none) != 0)
 		log_event(LOG_WARN, "core_limit", "errno=%d", errno);
 }
 
-int
-main(int argc, char **argv)
+/* What the command line asks for. */
+struct order {
+	const char *path;
+	bool check, print, verbose;
+};
+
+/* Returns the status to exit with, or -1 to go on. */
+static int
+read_order(int argc, char **argv, struct order *order)
 {
-	struct relay r = { 0 };
-	struct options o;
-	const char *path = NULL;
-	bool check = false, verbose = false;
 	int ch;
 
-	while ((ch = getopt(argc, argv, "c:tvh")) != -1) {
+	while ((ch = getopt(argc, argv, "c:tTvh")) != -1) {
 		switch (ch) {
 		case 'c':
-			path = optarg;
+			order->path = optarg;
 			break;
 		case 't':
-			check = true;
+			order->check = true;
+			break;
+		case 'T':
+			order->print = true;
 			break;
 		case 'v':
-			verbose = true;
+			order->verbose = true;
 			break;
 		case 'h':
 			usage(stdout);
@@ -397,23 +422,49 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (path == NULL || optind != argc) {
+	if (order->path == NULL || optind != argc) {
 		usage(stderr);
 		return 2;
 	}
-	harden();
-	o = read_options(path);
-	log_set_level(verbose ? LOG_DEBUG : (enum log_level)o.log_level);
-	if (check) {
-		check_only(&o);
-		options_free(&o);
-		return 0;
-	}
-	r.opt = &o;
+	return -1;
+}
+
+static void
+run(struct options *o, const struct order *order)
+{
+	struct relay r = { .opt = o };
+
+	r.reload = reload_new(&r, order->path, o, order->verbose);
 	relay_open(&r);
 	loop(&r);
 	relay_close(&r);
+	reload_free(r.reload);
 	log_event(LOG_INFO, "stopped", "reason=signal");
+}
+
+int
+main(int argc, char **argv)
+{
+	struct order order = { 0 };
+	struct conf_origins origins;
+	struct options o;
+	int status = read_order(argc, argv, &order);
+
+	if (status >= 0)
+		return status;
+	harden();
+	o = read_options(order.path, &origins);
+	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)o.log_level);
+	if (order.print) {
+		options_dump(&o, conf_origins_note, &origins, stdout);
+		status = fflush(stdout) == 0 ? 0 : 1;
+	} else if (order.check) {
+		check_only(&o);
+		status = 0;
+	}
+	conf_origins_free(&origins);
+	if (status < 0)
+		run(&o, &order);
 	options_free(&o);
-	return 0;
+	return status < 0 ? 0 : status;
 }

@@ -102,30 +102,29 @@ enum_value(const char *values, int index, const char **start, size_t *len)
 	return true;
 }
 
-static void
-print_value(const struct options *o, const struct row *r, FILE *out)
+void
+options_text(const struct options *o, enum option_id id, char *out, size_t out_len)
 {
+	const struct row *r = &rows[id];
 	const void *at = field_const(o, r);
-	const char *start;
-	char text[32];
-	size_t len;
+	const char *start = "";
+	size_t len = 0;
 
 	switch (r->type) {
 	case TYPE_STRING:
-		fputs(*(char *const *)at, out);
+		snprintf(out, out_len, "%s", *(char *const *)at);
 		break;
 	case TYPE_BOOL:
-		fputs(*(const bool *)at ? "yes" : "no", out);
+		snprintf(out, out_len, "%s", *(const bool *)at ? "yes" : "no");
 		break;
 	case TYPE_ENUM:
-		if (enum_value(r->values, *(const int *)at, &start, &len))
-			fprintf(out, "%.*s", (int)len, start);
+		enum_value(r->values, *(const int *)at, &start, &len);
+		snprintf(out, out_len, "%.*s", (int)len, start);
 		break;
 	case TYPE_SIZE:
 	case TYPE_DURATION:
 	case TYPE_COUNT:
-		format_number(r->type, *(const uint64_t *)at, text, sizeof text);
-		fputs(text, out);
+		format_number(r->type, *(const uint64_t *)at, out, out_len);
 		break;
 	default:
 		PANIC("option type");
@@ -427,6 +426,57 @@ options_check(const struct options *o, options_complain *complain, void *arg)
 	check_pairs(o, complain, arg);
 }
 
+/* ---- from one struct to another ---- */
+
+bool
+options_same(const struct options *a, const struct options *b, enum option_id id)
+{
+	const struct row *r = &rows[id];
+	const void *at = field_const(a, r), *bt = field_const(b, r);
+
+	switch (r->type) {
+	case TYPE_STRING:
+		return strcmp(*(char *const *)at, *(char *const *)bt) == 0;
+	case TYPE_BOOL:
+		return *(const bool *)at == *(const bool *)bt;
+	case TYPE_ENUM:
+		return *(const int *)at == *(const int *)bt;
+	case TYPE_SIZE:
+	case TYPE_DURATION:
+	case TYPE_COUNT:
+		return *(const uint64_t *)at == *(const uint64_t *)bt;
+	default:
+		PANIC("option type");
+	}
+}
+
+void
+options_copy(struct options *o, const struct options *from, enum option_id id)
+{
+	const struct row *r = &rows[id];
+	void *to = field(o, r);
+	const void *at = field_const(from, r);
+
+	switch (r->type) {
+	case TYPE_STRING:
+		set_string(to, *(char *const *)at);
+		break;
+	case TYPE_BOOL:
+		*(bool *)to = *(const bool *)at;
+		break;
+	case TYPE_ENUM:
+		*(int *)to = *(const int *)at;
+		break;
+	case TYPE_SIZE:
+	case TYPE_DURATION:
+	case TYPE_COUNT:
+		*(uint64_t *)to = *(const uint64_t *)at;
+		break;
+	default:
+		PANIC("option type");
+	}
+}
+
 /* ---- dump ---- */
 
 static void
@@ -446,14 +496,17 @@ print_range(const struct row *r, FILE *out)
 }
 
 /* The dump of any options must be readable again, and lines have a limit (conf.h): no blanks where they could be too many. */
-static const char *
-equals(const struct options *o, const struct row *r)
+static void
+print_value(const struct options *o, const struct row *r, const char *equals, FILE *out)
 {
-	return r->type == TYPE_STRING && strlen(*(char *const *)field_const(o, r)) > 100 ? "=" : " = ";
+	char text[4096];
+
+	options_text(o, (enum option_id)(r - rows), text, sizeof text);
+	fprintf(out, "%s%s", strlen(text) > 100 && equals[0] != '\0' ? "=" : equals, text);
 }
 
 void
-options_dump(const struct options *o, FILE *out)
+options_dump(const struct options *o, options_note *note, void *arg, FILE *out)
 {
 	struct options defaults;
 	const char *section = "";
@@ -466,10 +519,13 @@ options_dump(const struct options *o, FILE *out)
 			fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", r->section);
 		section = r->section;
 		fprintf(out, "# %s\n# default: ", r->help);
-		print_value(&defaults, r, out);
+		print_value(&defaults, r, "", out);
 		print_range(r, out);
-		fprintf(out, "; %s\n%s%s", r->reload ? "reloadable" : "needs a restart", r->name, equals(o, r));
-		print_value(o, r, out);
+		fprintf(out, "; %s\n", r->reload ? "reloadable" : "needs a restart");
+		if (note != NULL)
+			note(arg, (enum option_id)i, out);
+		fputs(r->name, out);
+		print_value(o, r, " = ", out);
 		fputc('\n', out);
 	}
 	options_free(&defaults);

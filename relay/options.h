@@ -58,8 +58,16 @@ bool options_set(struct options *o, enum option_id id, const char *value, char *
 typedef void options_complain(void *arg, enum option_id id, enum option_id other, const char *text);
 void options_check(const struct options *o, options_complain *complain, void *arg);
 
-/* Writes all options as a configuration file, each with its help, default and range as a comment. */
-void options_dump(const struct options *o, FILE *out);
+/* The value as a configuration file has it, in out (len bytes); cut if it is longer. */
+void options_text(const struct options *o, enum option_id id, char *out, size_t len);
+bool options_same(const struct options *a, const struct options *b, enum option_id id);
+/* Gives o the value that from has. */
+void options_copy(struct options *o, const struct options *from, enum option_id id);
+
+/* Writes all options as a configuration file, each with its help, default and range as a comment, and what note (may be NULL) writes of
+ * it: whole comment lines. */
+typedef void options_note(void *arg, enum option_id id, FILE *out);
+void options_dump(const struct options *o, options_note *note, void *arg, FILE *out);
 
 /* offline_versions, "2-14" or "7": false if malformed. */
 bool options_versions(const char *text, unsigned *low, unsigned *high);

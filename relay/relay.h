@@ -26,6 +26,7 @@ struct absents;
 struct pace;
 struct control;
 struct walltime;
+struct reload;
 struct retention;
 struct jwt_key;
 struct tls_context;
@@ -61,6 +62,8 @@ struct relay {
 	struct control *control; /* NULL: none */
 	struct walltime *walltime;
 	struct retention *retention;
+	struct reload *reload;
+	struct event *status_timer; /* the next status line */
 	struct jwt_key *jwt_key; /* NULL: none given */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;

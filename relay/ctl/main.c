@@ -156,7 +156,7 @@ read_options(const char *config, const char *dir, struct options *o)
 			ctl_die(CTL_FAILED, "out of memory");
 		return;
 	}
-	if (!conf_load(config, o, &errs)) {
+	if (!conf_load(config, o, NULL, &errs)) {
 		conf_errors_print(&errs, stderr);
 		conf_errors_free(&errs);
 		ctl_die(CTL_FAILED, "the configuration cannot be used: %s", config);

@@ -25,7 +25,7 @@ dump(const struct options *o, size_t *len)
 	FILE *f = open_memstream(&text, len);
 
 	must(f != NULL);
-	options_dump(o, f);
+	options_dump(o, NULL, NULL, f);
 	fclose(f);
 	return text;
 }

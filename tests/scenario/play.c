@@ -5,11 +5,12 @@
  *					have a second one, which its upstream's second URL names
  *	args NAME WORD...		further arguments for a program, before its start
  *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
- *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start
+ *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start, or reload
  *	start [NAME...]			all that are not running, or these; sets $NAME_port
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
+ *	reload NAME			a daemon by SIGHUP, with the configuration as it is now
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
  *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
@@ -236,6 +237,12 @@ static void
 do_kill(char *rest)
 {
 	stage_kill(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_reload(char *rest)
+{
+	stage_reload(stage_find(need(&rest, "a name")));
 }
 
 static void
@@ -510,7 +517,7 @@ static const struct step {
 } steps[] = {
 	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
 	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
-	{ "restart", do_restart }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
+	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
 	{ "disk", do_disk }, { "file", do_file }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },

@@ -390,14 +390,15 @@ ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX])
 	return ok;
 }
 
+/* Writes what the script has configured so far. */
 static void
-daemon_args(struct argument_list *a, const struct member *m)
+write_config(const struct member *m, char path[TEXT_MAX])
 {
-	char path[TEXT_MAX], url[128], state[TEXT_MAX];
+	char url[128], state[TEXT_MAX];
 	const char *scheme = server_of(m)->tls ? "wss" : "ws";
 	int n;
 
-	snprintf(path, sizeof path, "%.300s/%s.ini", st.dir, m->proc.name);
+	snprintf(path, TEXT_MAX, "%.300s/%s.ini", st.dir, m->proc.name);
 	state_folder(m, state);
 	n = snprintf(url, sizeof url, "%s://127.0.0.1:%u", scheme, m->target->port);
 	if (m->second != NULL)
@@ -409,6 +410,14 @@ daemon_args(struct argument_list *a, const struct member *m)
 	stage_config("listener.tls_key", m->tls ? certificates()->key : "");
 	if (!config_write(path))
 		fail("%s: %s", path, strerror(errno));
+}
+
+static void
+daemon_args(struct argument_list *a, const struct member *m)
+{
+	char path[TEXT_MAX];
+
+	write_config(m, path);
 	add_arg(a, "-c");
 	add_arg(a, "%s", path);
 }
@@ -590,6 +599,17 @@ stage_stop(struct member *m)
 	if (m->proc.status != 0)
 		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
 	m->wanted = false;
+}
+
+void
+stage_reload(struct member *m)
+{
+	char path[TEXT_MAX];
+
+	if (m->kind != HOLDFAST || !proc_alive(&m->proc))
+		fail("%s is no daemon that runs", m->proc.name);
+	write_config(m, path);
+	kill(m->proc.pid, SIGHUP);
 }
 
 void

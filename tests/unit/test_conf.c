@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/harness.h"
 
@@ -207,20 +208,103 @@ TEST(files)
 	struct conf_errors errs;
 	struct options o;
 
-	CHECK(!conf_load("/nonexistent/f.ini", &o, &errs));
+	CHECK(!conf_load("/nonexistent/f.ini", &o, NULL, &errs));
 	CHECK_U64(errs.n, 1);
 	CHECK_STR(errs.v[0].text, "No such file or directory");
 	conf_errors_free(&errs);
-	CHECK(!conf_load(harness_tmpdir(), &o, &errs));
+	CHECK(!conf_load(harness_tmpdir(), &o, NULL, &errs));
 	CHECK_STR(errs.v[0].text, "Is a directory");
 	conf_errors_free(&errs);
-	CHECK(!conf_load("/dev/zero", &o, &errs));
+	CHECK(!conf_load("/dev/zero", &o, NULL, &errs));
 	CHECK_STR(errs.v[0].text, "larger than 1048576 bytes");
 	conf_errors_free(&errs);
 	snprintf(path, sizeof(path), "%s/etc/holdfast.ini", harness_srcdir());
-	CHECK(conf_load(path, &o, &errs));
+	CHECK(conf_load(path, &o, NULL, &errs));
 	conf_errors_free(&errs);
 	options_free(&o);
+}
+
+static void
+write_file(const char *dir, const char *name, const char *text)
+{
+	char path[700];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "we");
+	CHECK(f != NULL);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* The files of conf.d come after the main one, in the order of their names; others there do not count. */
+TEST(fragments)
+{
+	const char *dir = harness_tmpdir();
+	char path[600], sub[600];
+	struct conf_origins origins;
+	struct conf_errors errs;
+	struct options o;
+
+	snprintf(path, sizeof(path), "%s/main.ini", dir);
+	snprintf(sub, sizeof(sub), "%s/conf.d", dir);
+	write_file(dir, "main.ini", URL "backoff_min = 5s\n[limits]\nmax_sessions = 1\n");
+	CHECK(conf_load(path, &o, &origins, &errs)); /* no conf.d at all */
+	CHECK_U64(o.max_sessions, 1);
+	CHECK_U64(origins.of[OPTION_max_sessions].line, 5);
+	conf_errors_free(&errs);
+	conf_origins_free(&origins);
+	options_free(&o);
+
+	CHECK(mkdir(sub, 0700) == 0);
+	write_file(sub, "20.ini", "[limits]\n\nmax_sessions = 3\n");
+	write_file(sub, "10.ini", "[limits]\nmax_sessions = 2\nmax_connections = 7\n");
+	write_file(sub, "30.ini~", "[limits]\nmax_sessions = 4\n");
+	write_file(sub, ".40.ini", "[limits]\nmax_sessions = 5\n");
+	CHECK(conf_load(path, &o, &origins, &errs));
+	CHECK_U64(o.max_sessions, 3);
+	CHECK_U64(o.max_connections, 7);
+	CHECK_U64(o.backoff_min_ms, 5000);
+	CHECK_U64(origins.of[OPTION_max_sessions].line, 3);
+	CHECK(strstr(origins.of[OPTION_max_sessions].path, "/conf.d/20.ini") != NULL);
+	CHECK(strstr(origins.of[OPTION_max_connections].path, "/conf.d/10.ini") != NULL);
+	CHECK_STR(origins.of[OPTION_backoff_min_ms].path, path);
+	CHECK(origins.of[OPTION_out_low].path == NULL);
+	conf_errors_free(&errs);
+	conf_origins_free(&origins);
+	options_free(&o);
+}
+
+/* All errors of all files, with the file of each, also when it takes two files to make one. */
+TEST(errors_of_fragments)
+{
+	const char *dir = harness_tmpdir();
+	char path[600], sub[600], out[4000] = "", want[4000];
+	struct conf_errors errs;
+	struct options o;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/main.ini", dir);
+	snprintf(sub, sizeof(sub), "%s/conf.d", dir);
+	CHECK(mkdir(sub, 0700) == 0);
+	write_file(dir, "main.ini", URL "backoff_max = 5s\nverfy = no\n");
+	write_file(sub, "a.ini", "[upstream]\nverify = no\nverify = yes\n[limits]\nmax_sessions = none\n");
+	write_file(sub, "b.ini", "[upstream]\nbackoff_min = 6s\n");
+	CHECK(mkdir(strcat(strcpy(out, sub), "/c.ini"), 0700) == 0);
+	CHECK(!conf_load(path, &o, NULL, &errs));
+	memset(out, 0, sizeof(out));
+	f = fmemopen(out, sizeof(out), "w");
+	conf_errors_print(&errs, f);
+	fclose(f);
+	snprintf(want, sizeof(want),
+		 "%s:4: unknown key verfy in [upstream]; did you mean verify in [upstream]?\n"
+		 "%s/a.ini:3: verify again; it was set on line 2\n"
+		 "%s/a.ini:5: max_sessions must be a plain number\n"
+		 "%s/b.ini:2: backoff_min must not be more than backoff_max\n"
+		 "%s/c.ini: Is a directory\n",
+		 path, sub, sub, sub, sub);
+	CHECK_STR(out, want);
+	conf_errors_free(&errs);
 }
 
 /* What options_dump writes is a configuration file that gives the same options. */
@@ -234,13 +318,13 @@ TEST(dump_is_a_configuration)
 
 	CHECK_STR(complaints_about(text, strlen(text), &o), "");
 	f = open_memstream(&first, &first_len);
-	options_dump(&o, f);
+	options_dump(&o, NULL, NULL, f);
 	fclose(f);
 	CHECK(strstr(first, "\nbackoff_min = 1500ms\n") != NULL);
 	CHECK(strstr(first, "\nmax_bytes = 65537\n") != NULL);
 	CHECK_STR(complaints_about(first, first_len, &again), "");
 	f = open_memstream(&second, &second_len);
-	options_dump(&again, f);
+	options_dump(&again, NULL, NULL, f);
 	fclose(f);
 	CHECK_MEM(second, second_len, first, first_len);
 	CHECK_U64(again.ack, ACK_RELAY);
@@ -261,7 +345,7 @@ TEST(dump_of_a_long_value)
 	snprintf(text, sizeof(text), URL "ca_file=%0*d\n", CONF_LINE_MAX - 8, 0);
 	CHECK_STR(complaints_about(text, strlen(text), &o), "");
 	f = open_memstream(&dump, &dump_len);
-	options_dump(&o, f);
+	options_dump(&o, NULL, NULL, f);
 	fclose(f);
 	CHECK_STR(complaints_about(dump, dump_len, &again), "");
 	CHECK_STR(again.upstream_ca_file, o.upstream_ca_file);
