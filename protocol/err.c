@@ -61,6 +61,19 @@ proto_strerror(enum proto_err err)
 		return "compression brings no gain";
 	case PROTO_Z_MEMORY:
 		return "out of memory in zlib";
+
+	case PROTO_CS_TRUNCATED:
+		return "changeset ends inside an instruction";
+	case PROTO_CS_INTEGER:
+		return "changeset with an integer too long or out of range";
+	case PROTO_CS_UNKNOWN:
+		return "changeset with an unknown instruction or type";
+	case PROTO_CS_STRING:
+		return "changeset with a bad or repeated interned string";
+	case PROTO_CS_PATH:
+		return "changeset with a path that does not fit its instruction";
+	case PROTO_CS_MEMORY:
+		return "out of memory for a changeset";
 	}
 	return "unknown protocol error";
 }

@@ -41,6 +41,14 @@ enum proto_err {
 	PROTO_Z_SIZE,	       /* inflates to another size than declared */
 	PROTO_Z_NO_GAIN,       /* deflate would not make it smaller: send it plain */
 	PROTO_Z_MEMORY,	       /* zlib could not allocate */
+
+	/* 500-599: changesets (protocol.md section 7) */
+	PROTO_CS_TRUNCATED = 500, /* ends inside an instruction */
+	PROTO_CS_INTEGER,	  /* not in its shortest form, over 64 bits, or out of the range of its field */
+	PROTO_CS_UNKNOWN,	  /* an instruction, type or enumeration that does not exist, or not in this place */
+	PROTO_CS_STRING,	  /* an index that is not in the table of strings, or not the next one; a string that stands twice */
+	PROTO_CS_PATH,		  /* no array index where one is due, or an element that is neither index nor string */
+	PROTO_CS_MEMORY,	  /* no memory for the tables */
 };
 
 /* Returns a static English phrase for err; never NULL. */

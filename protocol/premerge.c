@@ -1,0 +1,536 @@
+/* Pre-merge: which instructions of a backlog cannot matter any more (design.md section 6; the rules are listed in premerge.def).
+ *
+ * Why a drop is safe whatever prefix of the backlog upstream already holds
+ *
+ *   Going from the newest changeset to the oldest, the decision about an instruction looks only at instructions behind it. So the
+ *   pre-merged backlog, cut off at any version, is exactly the pre-merge of the rest of the original one: P(A)[v..] = P(A[v..]). If
+ *   upstream has integrated everything up to v already, however long ago, by another way, or just now without telling us, it skips that
+ *   (S5) and takes the pre-merge of what it lacks. That this equals taking all of what it lacks, for every server state and every
+ *   concurrent edit, is the promise of the rules, and what tests/merge proves on a model of the server. The opposite cut, upstream
+ *   takes the pre-merged versions up to v and the client itself brings the rest as it was, is the same promise for the run up to the
+ *   end of A: what was dropped up to v is made irrelevant by an instruction behind it, which arrives either way.
+ *   Which changesets are in flight therefore does not matter. Whether newer changesets arrive while a pass is at work does not either:
+ *   they only stand behind everything. And a pass may stop anywhere: P applied to the newest part only is right as well, because each
+ *   drop rests on instructions that are kept.
+ *
+ * Why the merge rules (protocol.md section 8) allow it
+ *
+ *   (a) An earlier write u and a later Update v of the same path, v not older: whatever instruction of another client meets u, meets v
+ *   right behind it. If it is dropped by u, it is dropped by v too, being older than v or standing inside the path; if it drops u, it
+ *   either drops v as well, or v drops it. In no case is the value of u seen in the end. Equal base: both meet the same instructions of
+ *   others. No default: those lose regardless of age. Plain: embedded objects and collections are created once and then filled.
+ *   (b) An EraseObject drops everything that others do inside the object, and what it does not drop has erased the object itself.
+ *
+ *   The barriers are for the instructions in between that are kept: they may stand on a value that u set (AddInteger after a change of
+ *   type), on the absence of what u overwrote (prior_size after a list was replaced), or meet what u would have dropped.
+ *
+ * What is dropped has no effect on what is known, so pre-merging twice is the same as once.
+ *
+ * What is known is a tree (pathtree.h): table, object, field, and on along the path. A node is live if a later Update of it may justify
+ * a drop (a), erased if it is an object that a later EraseObject erases (b). To clear a table, an object or a field is to cut off a
+ * branch, so each node costs once to make and once to remove. */
+#include "protocol/premerge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/changeset.h"
+#include "protocol/pathtree.h"
+
+#define UNREAD_PART 8 /* a changeset over this part of max_bytes is kept unread: the work space is up to 12 times its size */
+
+/* ON(rule): is it in force? Always, but in the build that tests the tests. */
+#ifdef PREMERGE_MUTANTS
+enum premerge_rule premerge_mutant = PREMERGE_NRULES;
+#define ON(rule) (premerge_mutant != PREMERGE_##rule)
+#else
+#define ON(rule) true
+#endif
+
+/* Tags of names. Keys of objects have their cs_type, seen as a byte. */
+enum { NAME_STRING = 0x40, NAME_INDEX = 0x41 };
+
+struct premerge {
+	struct pathtree tree; /* table, object, field, and on along the path */
+	size_t max_bytes;
+	bool in_run; /* the next two are those of the last feed */
+	uint64_t server_version, client_version;
+	struct premerge_stats stats;
+	/* Work space for one changeset. */
+	struct cs_parsed parsed;
+	struct cs_writer writer;
+	bool *drop; /* for each item */
+	size_t drop_cap;
+	uint32_t *map; /* for each string: its new number */
+	size_t map_cap;
+};
+
+/* ---- names ---- */
+
+static struct pathname
+name_of_str(const struct premerge *p, uint32_t str)
+{
+	return (struct pathname){ NAME_STRING, p->parsed.str[str] };
+}
+
+/* The name of an object, by its key; numbers are seen as bytes where they stand. */
+static struct pathname
+name_of_key(const struct premerge *p, const struct cs_key *key)
+{
+	struct pathname name = { (uint8_t)key->type, { NULL, 0 } };
+
+	switch (key->type) {
+	case CS_INT:
+		name.bytes = (struct view){ (const uint8_t *)&key->integer, sizeof(key->integer) };
+		break;
+	case CS_STRING:
+		name.bytes = p->parsed.str[key->str];
+		break;
+	case CS_GLOBAL_KEY:
+		name.bytes = (struct view){ (const uint8_t *)&key->global, sizeof(key->global) };
+		break;
+	case CS_OBJECT_ID:
+	case CS_UUID:
+		name.bytes = key->bytes;
+		break;
+	default:
+		break;
+	}
+	return name;
+}
+
+/* The next step of a path; false at its end. */
+static bool
+next_name(const struct premerge *p, struct cs_path *rest, struct cs_element *e, struct pathname *name)
+{
+	if (!ON(SAME_PATH) || !cs_path_next(rest, e))
+		return false;
+	*name = e->is_index ? (struct pathname){ NAME_INDEX, { (const uint8_t *)&e->value, sizeof(e->value) } } : name_of_str(p, e->value);
+	return true;
+}
+
+static struct pathnode *
+find_table(struct premerge *p, const struct cs_instr *i)
+{
+	struct pathname table = name_of_str(p, i->table);
+
+	return pathtree_find(&p->tree, p->tree.root, &table);
+}
+
+static struct pathnode *
+find_object(struct premerge *p, const struct cs_instr *i)
+{
+	struct pathname key = name_of_key(p, &i->key);
+
+	return pathtree_find(&p->tree, find_table(p, i), &key);
+}
+
+/* object may be NULL. */
+static struct pathnode *
+find_field(struct premerge *p, const struct pathnode *object, const struct cs_instr *i)
+{
+	struct pathname field = name_of_str(p, i->field);
+
+	return pathtree_find(&p->tree, object, &field);
+}
+
+static struct pathnode *
+find_path(struct premerge *p, const struct pathnode *object, const struct cs_instr *i)
+{
+	struct pathnode *n = find_field(p, object, i);
+	struct cs_path rest = i->path;
+	struct cs_element e;
+	struct pathname name;
+
+	while (n != NULL && next_name(p, &rest, &e, &name))
+		n = pathtree_find(&p->tree, n, &name);
+	return n;
+}
+
+static struct pathnode *
+reach_object(struct premerge *p, const struct cs_instr *i)
+{
+	struct pathname table = name_of_str(p, i->table), key = name_of_key(p, &i->key);
+	struct pathnode *n = pathtree_reach(&p->tree, p->tree.root, &table);
+
+	return n != NULL ? pathtree_reach(&p->tree, n, &key) : NULL;
+}
+
+static struct pathnode *
+reach_path(struct premerge *p, const struct cs_instr *i)
+{
+	struct pathname name = name_of_str(p, i->field);
+	struct pathnode *n = reach_object(p, i);
+	struct cs_path rest = i->path;
+	struct cs_element e;
+
+	if (n != NULL)
+		n = pathtree_reach(&p->tree, n, &name);
+	while (n != NULL && next_name(p, &rest, &e, &name))
+		n = pathtree_reach(&p->tree, n, &name);
+	return n;
+}
+
+/* ---- the rules ---- */
+
+/* A value that an object, a list, a dictionary or a set is not made for. An erased entry of a dictionary is one. */
+static bool
+is_plain(const struct cs_payload *v)
+{
+	return v->type >= CS_NULL || v->type == CS_ERASED;
+}
+
+/* May a later Update v = i justify drops on its path? */
+static bool
+justifies(const struct cs_instr *i)
+{
+	return i->code == CS_UPDATE && (!i->path.indexed || !ON(NO_INDEX)) &&
+	       (i->path.ends_in_index || !i->is_default || !ON(LATER_DEFAULT)) && (is_plain(&i->value) || !ON(LATER_PLAIN));
+}
+
+/* Rule (a): is the Update or AddInteger i made irrelevant by a later Update of the same path? */
+static bool
+is_overwritten(struct premerge *p, const struct pathnode *object, const struct cs_instr *i, uint64_t timestamp)
+{
+	const struct pathnode *n;
+
+	if (i->path.indexed && ON(NO_INDEX))
+		return false;
+	if (i->code == CS_UPDATE && !is_plain(&i->value) && ON(EARLIER_PLAIN))
+		return false;
+	if (i->code == CS_UPDATE && !i->path.ends_in_index && i->is_default && ON(EARLIER_DEFAULT))
+		return false;
+	n = find_path(p, object, i);
+	return n != NULL && n->live && (n->timestamp >= timestamp || !ON(TIMESTAMP));
+}
+
+/* A kept Update or AddInteger clears (a) for its own path and for all prefixes of it, an Update for all below it too. */
+static void
+clear_along(struct premerge *p, const struct pathnode *object, const struct cs_instr *i)
+{
+	struct pathnode *n = find_field(p, object, i), *last = NULL;
+	struct cs_path rest = i->path;
+	struct cs_element e;
+	struct pathname name;
+
+	while (n != NULL) {
+		bool own = !next_name(p, &rest, &e, &name);
+
+		last = n;
+		if (own ? ON(BAR_OWN) : ON(BAR_PREFIX))
+			n->live = false;
+		if (own && i->code == CS_UPDATE && ON(BAR_BELOW))
+			pathtree_clear_below(&p->tree, n);
+		n = own ? NULL : pathtree_find(&p->tree, n, &name);
+	}
+	if (last != NULL)
+		pathtree_prune(&p->tree, last);
+}
+
+/* Update and AddInteger; true: drop it. */
+static bool
+visit_write(struct premerge *p, const struct pathnode *object, const struct cs_instr *i, uint64_t timestamp)
+{
+	struct pathnode *n;
+
+	if (is_overwritten(p, object, i, timestamp))
+		return true;
+	clear_along(p, object, i);
+	if (justifies(i) && (n = reach_path(p, i)) != NULL) {
+		n->live = true;
+		n->timestamp = timestamp;
+	}
+	return false;
+}
+
+static void
+clear_field(struct premerge *p, const struct pathnode *object, const struct cs_instr *i)
+{
+	struct pathnode *n = find_field(p, object, i);
+
+	if (n == NULL)
+		return;
+	pathtree_clear_below(&p->tree, n);
+	n->live = false;
+	pathtree_prune(&p->tree, n);
+}
+
+static bool
+clears_field(const struct cs_instr *i)
+{
+	switch (i->code) {
+	case CS_UPDATE:
+		return i->path.indexed && ON(NO_INDEX) && ON(BAR_INDEXED);
+	case CS_ARRAY_INSERT:
+	case CS_ARRAY_MOVE:
+	case CS_ARRAY_ERASE:
+		return ON(BAR_ARRAY);
+	case CS_SET_INSERT:
+	case CS_SET_ERASE:
+		return ON(BAR_SET);
+	case CS_CLEAR:
+		return ON(BAR_CLEAR);
+	default:
+		return false;
+	}
+}
+
+/* Everything with a path; true: drop it. */
+static bool
+visit_inside(struct premerge *p, const struct cs_instr *i, uint64_t timestamp)
+{
+	const struct pathnode *object = find_object(p, i), *erased = ON(OWN_ERASE) ? object : find_table(p, i);
+
+	if (erased != NULL && erased->erased)
+		return true; /* rule (b) */
+	if (clears_field(i))
+		clear_field(p, object, i);
+	else if (i->code == CS_ADD_INTEGER || (i->code == CS_UPDATE && (!i->path.indexed || !ON(NO_INDEX))))
+		return visit_write(p, object, i, timestamp);
+	return false;
+}
+
+/* CreateObject and EraseObject are kept (true in a mutant only: drop it). */
+static bool
+visit_object(struct premerge *p, const struct cs_instr *i)
+{
+	bool erase = i->code == CS_ERASE_OBJECT;
+	struct pathnode *n = find_object(p, i);
+
+	if (n != NULL && n->erased && (erase ? !ON(KEEP_ERASE) : !ON(KEEP_CREATE)))
+		return true;
+	if (n != NULL && (erase ? ON(BAR_ERASE) : ON(BAR_CREATE))) {
+		pathtree_clear_below(&p->tree, n);
+		pathtree_prune(&p->tree, n);
+	}
+	if (erase && (n = reach_object(p, i)) != NULL) {
+		n->erased = true;
+		n->parent->erased |= !ON(OWN_ERASE);
+	}
+	return false;
+}
+
+static void
+clear_table(struct premerge *p, const struct cs_instr *i)
+{
+	struct pathnode *n = find_table(p, i);
+
+	if (n == NULL)
+		return;
+	pathtree_clear_below(&p->tree, n);
+	n->erased = false;
+	pathtree_prune(&p->tree, n);
+}
+
+/* The next older instruction; true: drop it. */
+static bool
+visit(struct premerge *p, const struct cs_instr *i, uint64_t timestamp)
+{
+	switch (i->code) {
+	case CS_INTERN_STRING:
+		return false;
+	case CS_ERASE_TABLE:
+		if (ON(BAR_ERASE_TABLE))
+			premerge_forget(p);
+		return false;
+	case CS_ADD_TABLE:
+	case CS_ADD_COLUMN:
+	case CS_ERASE_COLUMN:
+		if (ON(BAR_SCHEMA))
+			clear_table(p, i);
+		return false;
+	case CS_CREATE_OBJECT:
+	case CS_ERASE_OBJECT:
+		return visit_object(p, i);
+	default:
+		return visit_inside(p, i, timestamp);
+	}
+}
+
+/* ---- one changeset ---- */
+
+static bool
+room(void **array, size_t *cap, size_t n, size_t size)
+{
+	void *bigger;
+
+	if (n <= *cap)
+		return true;
+	if ((bigger = realloc(*array, n * size)) == NULL)
+		return false;
+	*array = bigger;
+	*cap = n;
+	return true;
+}
+
+/* Numbers the strings that what is kept uses, in the order they have: none gets a higher number, so nothing grows. */
+static void
+number_strings(struct premerge *p)
+{
+	struct cs_instr i;
+	uint32_t str[CS_STRINGS_MAX], next = 0;
+
+	memset(p->map, 0, p->parsed.nstr * sizeof(*p->map));
+	for (size_t at = 0; at < p->parsed.n; at++) {
+		struct cs_element e;
+		size_t n;
+
+		if (p->drop[at])
+			continue;
+		cs_get(&p->parsed, at, &i);
+		n = cs_strings(&i, str);
+		while (n > 0)
+			p->map[str[--n]] = 1;
+		if (cs_has_path(i.code))
+			while (cs_path_next(&i.path, &e))
+				if (!e.is_index)
+					p->map[e.value] = 1;
+	}
+	for (size_t s = 0; s < p->parsed.nstr; s++)
+		p->map[s] = p->map[s] != 0 ? next++ : UINT32_MAX;
+}
+
+/* Writes what is kept to p->writer; false: no memory. */
+static bool
+rewrite(struct premerge *p)
+{
+	struct cs_instr i;
+
+	if (!room((void **)&p->map, &p->map_cap, p->parsed.nstr, sizeof(*p->map)))
+		return false;
+	number_strings(p);
+	p->writer.len = 0;
+	p->writer.failed = false;
+	for (size_t at = 0; at < p->parsed.n; at++) {
+		if (p->drop[at])
+			continue;
+		cs_get(&p->parsed, at, &i);
+		if (i.code == CS_INTERN_STRING) {
+			i.intern.index = p->map[i.intern.index];
+			if (i.intern.index == UINT32_MAX)
+				continue;
+		}
+		cs_write(&p->writer, &i, p->map);
+	}
+	return !p->writer.failed;
+}
+
+/* Decides about each instruction of p->parsed, from its end; sets the numbers of those seen and those dropped. */
+static void
+decide(struct premerge *p, uint64_t timestamp, size_t *seen, size_t *dropped)
+{
+	struct cs_instr i;
+
+	*seen = *dropped = 0;
+	for (size_t at = p->parsed.n; at-- > 0;) {
+		cs_get(&p->parsed, at, &i);
+		p->drop[at] = visit(p, &i, timestamp);
+		*seen += i.code != CS_INTERN_STRING;
+		*dropped += p->drop[at];
+	}
+}
+
+static enum premerge_verdict
+unread(struct premerge *p, const struct upload_entry *e)
+{
+	if (ON(BAR_UNREAD))
+		premerge_forget(p);
+	p->stats.unread++;
+	p->stats.bytes_out += e->changeset.len;
+	return PREMERGE_KEEP;
+}
+
+static enum premerge_verdict
+read_one(struct premerge *p, const struct upload_entry *e, struct view *out)
+{
+	size_t seen, dropped;
+
+	if (e->changeset.len > p->max_bytes / UNREAD_PART || cs_parse(&p->parsed, e->changeset.ptr, e->changeset.len) != PROTO_OK ||
+	    !room((void **)&p->drop, &p->drop_cap, p->parsed.n, sizeof(*p->drop)))
+		return unread(p, e);
+	decide(p, e->origin_timestamp, &seen, &dropped);
+	p->stats.instructions += seen;
+	if (seen > dropped && dropped > 0 && !rewrite(p)) {
+		p->stats.instructions -= seen;
+		return unread(p, e);
+	}
+	p->stats.dropped += dropped;
+	if (dropped == seen) {
+		p->stats.emptied++;
+		return PREMERGE_EMPTY;
+	}
+	if (dropped == 0) {
+		p->stats.bytes_out += e->changeset.len;
+		return PREMERGE_KEEP;
+	}
+	*out = (struct view){ p->writer.buf, p->writer.len };
+	p->stats.replaced++;
+	p->stats.bytes_out += out->len;
+	return PREMERGE_REPLACE;
+}
+
+enum premerge_verdict
+premerge_feed(struct premerge *p, const struct upload_entry *e, struct view *out)
+{
+	bool ours = e->origin_file_ident == 0 || !ON(ORIGIN);
+
+	if (p->in_run && ((e->server_version != p->server_version && ON(SAME_BASE)) || e->client_version >= p->client_version))
+		premerge_forget(p);
+	p->in_run = true;
+	p->server_version = e->server_version;
+	p->client_version = e->client_version;
+	p->stats.changesets++;
+	p->stats.bytes_in += e->changeset.len;
+	if (!ours)
+		return unread(p, e);
+	if (e->changeset.len == 0)
+		return PREMERGE_KEEP;
+	return read_one(p, e, out);
+}
+
+/* ---- life ---- */
+
+struct premerge *
+premerge_new(size_t max_bytes)
+{
+	struct premerge *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NULL;
+	p->max_bytes = max_bytes;
+	if (!pathtree_open(&p->tree, max_bytes)) {
+		free(p);
+		return NULL;
+	}
+	return p;
+}
+
+void
+premerge_free(struct premerge *p)
+{
+	if (p == NULL)
+		return;
+	pathtree_close(&p->tree);
+	free(p->drop);
+	free(p->map);
+	cs_writer_free(&p->writer);
+	cs_free(&p->parsed);
+	free(p);
+}
+
+void
+premerge_forget(struct premerge *p)
+{
+	pathtree_forget(&p->tree);
+}
+
+struct premerge_stats
+premerge_stats(const struct premerge *p)
+{
+	struct premerge_stats s = p->stats;
+
+	s.forgotten = p->tree.forgotten;
+	s.state_bytes = p->tree.bytes;
+	s.state_peak = p->tree.peak;
+	return s;
+}
