@@ -524,9 +524,12 @@ cs_free(struct cs_parsed *c)
 bool
 cs_path_next(struct cs_path *rest, struct cs_element *e)
 {
-	struct reader r = { rest->raw.ptr, rest->raw.ptr + rest->raw.len, SIZE_MAX, PROTO_OK };
+	struct reader r;
 
-	if (rest->n == 0 || !get_element(&r, e))
+	if (rest->n == 0)
+		return false;
+	r = (struct reader){ rest->raw.ptr, rest->raw.ptr + rest->raw.len, SIZE_MAX, PROTO_OK };
+	if (!get_element(&r, e))
 		return false;
 	rest->n--;
 	rest->raw.len -= (size_t)(r.p - rest->raw.ptr);

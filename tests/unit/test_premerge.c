@@ -131,6 +131,7 @@ spell(unsigned i, struct view bytes, char *out)
 
 	if (cs_parse(&c, bytes.ptr, bytes.len) != PROTO_OK) {
 		strcpy(out, "?");
+		cs_free(&c);
 		return;
 	}
 	for (unsigned n = 0; n < backlog[i].n; n++) {
