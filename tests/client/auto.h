@@ -7,7 +7,9 @@
 struct session;
 struct world;
 
-/* From now on s writes count changesets at rate a second, from the loop. count 0 stops. */
+#define AUTO_ENDLESS UINT64_MAX
+
+/* From now on s writes count changesets at rate a second, from the loop. count 0 stops, AUTO_ENDLESS goes on until then. */
 void auto_start(struct session *s, double rate, uint64_t count, enum device_write kind);
 /* Starts and ends the ticking. */
 void auto_open(struct world *w);

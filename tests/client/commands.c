@@ -274,9 +274,10 @@ static void
 do_auto(struct commands *c)
 {
 	double rate = strtod(c->word[2], NULL);
+	uint64_t count = strcmp(c->word[3], "endless") == 0 ? AUTO_ENDLESS : number_at(c, 3, 0);
 
 	for (size_t i = 0; i < c->nmatch; i++)
-		auto_start(c->match[i], rate, number_at(c, 3, 0), kind_of(c));
+		auto_start(c->match[i], rate, count, kind_of(c));
 }
 
 static void

@@ -16,7 +16,7 @@
  *	stall NAME on|off	stop reading / go on
  *	write NAME [N] [size=BYTES] [mode=create|update]	N local changesets now (1): each makes a new object, or writes the
  *		device's first object again (update)
- *	auto NAME RATE COUNT [mode=...]	COUNT local changesets at RATE a second, from now on; COUNT 0 stops
+ *	auto NAME RATE COUNT [mode=...]	COUNT local changesets at RATE a second, from now on; 0 stops, "endless" is until then
  *	query NAME		flexible sync: a new query, whose version is one higher (a device made with flx; path=/flx)
  *	mark NAME / ping NAME	send a MARK / a PING
  *	wait NAME CONDITION MS	until it holds for all of them at once, at most MS milliseconds:

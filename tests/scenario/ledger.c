@@ -30,10 +30,13 @@ struct list {
 static struct device *devices;
 static size_t ndevices;
 
+/* p, which holds n - 1 elements of size bytes, with room for one more: it grows at each power of two, to twice that. */
 static void *
 grown(void *p, size_t n, size_t size)
 {
-	p = realloc(p, n * size);
+	if ((n & (n - 1)) != 0)
+		return p;
+	p = realloc(p, 2 * n * size);
 	if (p == NULL)
 		abort();
 	return p;
