@@ -6,6 +6,7 @@
  * In doubt the client is closed, which is always safe (design section 2).  The upgrade and upstream's coming and going: conn_upgrade.c. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -13,6 +14,7 @@
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
+#include "relay/gate.h"
 #include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/request.h"
@@ -78,12 +80,21 @@ conn_next(const struct conn *c)
 
 /* ---- the end ---- */
 
+/* One that was never admitted says little, and whoever likes can make any number of them. */
+static enum log_level
+closed_level(const struct conn *c)
+{
+	static struct log_quota told;
+
+	return c->state == CONN_OPEN || log_quota(&told) ? LOG_INFO : LOG_DEBUG;
+}
+
 static void
 log_closed(const struct conn *c, const char *reason)
 {
 	struct log_line l;
 
-	log_begin(&l, LOG_INFO, "conn_closed");
+	log_begin(&l, closed_level(c), "conn_closed");
 	log_u64(&l, "conn", c->id);
 	log_str(&l, "peer", stream_peer(c->stream));
 	log_str(&l, "reason", reason);
@@ -109,6 +120,16 @@ drains(struct conn *c)
 }
 
 void
+conn_shaken(struct conn *c)
+{
+	if (!c->shaking)
+		return;
+	c->shaking = false;
+	gate_shaken(c->relay->gate);
+	listener_hold(c->relay->listener, gate_is_shut(c->relay->gate));
+}
+
+void
 conn_leave(struct conn *c, const char *reason, bool drain)
 {
 	bool superseded = !drain; /* its files are about to be bound elsewhere, or nothing is left to say */
@@ -120,7 +141,7 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	log_closed(c, reason);
 	drain = drain && drains(c);
 	c->state = CONN_CLOSED;
-	stream_close(c->stream, !c->streaming, CLOSE_LINGER_MS);
+	stream_close(c->stream, !c->streaming && !c->dropping, CLOSE_LINGER_MS);
 	while ((s = TAILQ_FIRST(&c->sessions)) != NULL)
 		session_client_gone(s, drain);
 	c->upstream = NULL;
@@ -131,6 +152,8 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	admit_cancel(c->admit);
 	event_free(c->timer);
 	event_free(c->retry);
+	conn_shaken(c);
+	gate_leave(c->relay->gate, c->from);
 	listener_release(c->relay->listener);
 	TAILQ_REMOVE(&c->relay->conns, c, link);
 	TAILQ_INSERT_TAIL(&closed, c, link);
@@ -149,6 +172,14 @@ void
 conn_abort(struct conn *c, const char *reason)
 {
 	STAT_INC(c->relay, clients_closed);
+	conn_leave(c, reason, false);
+}
+
+void
+conn_overfull(struct conn *c, const char *reason)
+{
+	STAT_INC(c->relay, conns_overfull);
+	c->dropping = true;
 	conn_leave(c, reason, false);
 }
 
@@ -209,6 +240,17 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 		wire_message(c->after, WS_SERVER, m, body);
 	}
 	own_queue_check(c);
+}
+
+uint64_t
+conn_held(const struct conn *c)
+{
+	uint64_t sum = c->msg_cap + stream_held(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &c->sessions, in_conn)
+		sum += s->request_bytes + s->query_bytes;
+	return c->upstream != NULL ? sum + upstream_held(c->upstream) : sum;
 }
 
 bool
@@ -355,6 +397,8 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 	if (m.type == MSG_C_BIND) {
 		if (conn_count_sessions(c) >= c->relay->opt->max_sessions)
 			conn_close(c, "too many sessions on one connection");
+		else if (c->relay->nsessions >= c->relay->opt->max_sessions_total)
+			conn_close(c, "too many sessions in all");
 		else
 			session_bind(c, &m, body);
 		return;
@@ -366,7 +410,8 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
-static bool
+/* Why the message cannot be gathered; NULL: it was. */
+static const char *
 gather(struct conn *c, struct view data)
 {
 	size_t need = c->msg_len + data.len, cap = c->msg_cap ? c->msg_cap : 4096;
@@ -374,16 +419,20 @@ gather(struct conn *c, struct view data)
 
 	while (cap < need)
 		cap *= 2;
+	if (cap > c->whole_len)
+		cap = (size_t)c->whole_len;
+	if (cap != c->msg_cap && conn_held(c) + (cap - c->msg_cap) > c->relay->opt->max_queued_connection)
+		return "more than max_queued_connection is held for this client";
 	if (cap != c->msg_cap) {
 		p = realloc(c->msg, cap);
 		if (p == NULL)
-			return false;
+			return "out of memory";
 		c->msg = p;
 		c->msg_cap = cap;
 	}
 	memcpy(c->msg + c->msg_len, data.ptr, data.len);
 	c->msg_len += data.len;
-	return true;
+	return NULL;
 }
 
 /* The message is complete: in one piece where it was received, or gathered. */
@@ -427,6 +476,8 @@ ws_violation(struct conn *c, uint16_t code, const char *why)
 static void
 ws_event(struct conn *c, const struct ws_event *ev)
 {
+	const char *why;
+
 	switch (ev->type) {
 	case WS_EV_BEGIN:
 		c->piece = view_of("");
@@ -437,8 +488,8 @@ ws_event(struct conn *c, const struct ws_event *ev)
 	case WS_EV_DATA:
 		if (ev->data.len == c->whole_len)
 			c->piece = ev->data;
-		else if (!gather(c, ev->data))
-			conn_leave(c, "out of memory", true);
+		else if ((why = gather(c, ev->data)) != NULL)
+			conn_overfull(c, why);
 		break;
 	case WS_EV_END:
 		message_complete(c);
@@ -463,7 +514,7 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 	enum proto_err err;
 	size_t done = 0, used;
 
-	while (c->state == CONN_OPEN && c->opening == 0) {
+	while (c->state == CONN_OPEN && c->opening == 0 && !spool_is_behind(c->relay)) {
 		err = ws_decode(&c->ws, buf + done, len - done, &used, &ev);
 		done += used;
 		if (err == PROTO_MORE)
@@ -549,16 +600,27 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 void
 conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
-	struct conn *c = relay_alloc(sizeof(*c));
+	struct gate_address *from = gate_enter(relay->gate, peer);
+	struct conn *c;
 
-	(void)peer;
 	(void)peer_len;
+	if (from == NULL) {
+		STAT_INC(relay, conns_turned_away);
+		close(fd);
+		listener_release(relay->listener);
+		return;
+	}
+	c = relay_alloc(sizeof(*c));
 	c->relay = relay;
+	c->from = from;
+	c->shaking = true;
 	c->id = ++relay->next_conn_id;
 	c->opened_at = clock_ms();
 	TAILQ_INIT(&c->sessions);
 	c->stream = stream_accept(fd, relay->tls_listen, stream_event_cb, c);
 	if (c->stream == NULL) {
+		conn_shaken(c);
+		gate_leave(relay->gate, from);
 		listener_release(relay->listener);
 		free(c);
 		return;
@@ -567,7 +629,8 @@ conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t 
 	c->retry = event_new(relay->base, -1, 0, retry_cb, c);
 	if (c->timer == NULL || c->retry == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	relay_after_ms(c->timer, relay->opt->handshake_timeout_ms);
+	relay_after_ms(c->timer, gate_patience_ms(relay->gate));
+	listener_hold(relay->listener, gate_is_shut(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;
 	STAT_INC(relay, conns_accepted);

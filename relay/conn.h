@@ -29,6 +29,9 @@ void conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, sockl
  * Sessions that still drain stay with the upstream connection, unless abort. */
 void conn_close(struct conn *c, const char *reason);
 void conn_abort(struct conn *c, const char *reason);
+/* The same, and what waits to be sent is dropped: too much memory is held for c. */
+void conn_overfull(struct conn *c, const char *reason);
+uint64_t conn_held(const struct conn *c); /* bytes held for the client: arriving, waiting here, waiting to be sent on either side */
 
 /* The link changed state: connect again, or answer what waits. */
 void conn_link_changed(struct conn *c);

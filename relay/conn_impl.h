@@ -50,12 +50,18 @@ struct conn {
 	unsigned opening; /* sessions whose file is being read */
 	uint64_t backoff_ms, opened_at, messages_in, messages_out;
 	uint64_t received_at_check;
+	struct gate_address *from;
+	bool shaking; /* counted as a handshake by relay->gate */
+	bool dropping; /* nothing more is sent */
 	bool offline; /* admitted without upstream */
 	bool spool_suspended;
 };
 
 /* conn.c: ends c; drain as in conn_close. */
 void conn_leave(struct conn *c, const char *reason, bool drain);
+
+/* conn.c: the handshake is over: the request is complete, or refused. */
+void conn_shaken(struct conn *c);
 
 /* conn.c: sessions on c, ghosts not counted. */
 unsigned conn_count_sessions(const struct conn *c);

@@ -240,17 +240,25 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 	bool beyond;
 	enum proto_err err = http_parse_request(buf, len, &head, &used);
 
+	if ((err == PROTO_MORE && len >= c->relay->opt->max_head) || (err == PROTO_OK && used > c->relay->opt->max_head))
+		err = PROTO_HTTP_TOO_BIG;
 	if (err == PROTO_MORE)
 		return 0;
+	conn_shaken(c);
 	if (err != PROTO_OK) {
 		refuse_status(c, err == PROTO_HTTP_TOO_BIG ? 431 : err == PROTO_HTTP_NOT_UPGRADE ? 426 : 400, proto_strerror(err));
 		return len;
 	}
-	if (head.path.len > STORE_ENDPOINT_MAX - 64) {
+	if (head.path.len > c->relay->opt->max_path) {
 		refuse_status(c, 414, "the request path is too long");
 		return len;
 	}
 	keep_request(c, &head);
+	explicit_bzero(buf, used); /* I9: the buffer is shared and lives on */
+	if (conn_token(c).len > c->relay->opt->max_token) {
+		refuse_status(c, 431, "the token is too long");
+		return len;
+	}
 	if (!read_offers(c, &beyond)) { /* a 400 is final to a client */
 		refuse_status(c, beyond ? 503 : 400, beyond ? "no version of the protocol that is known here" : "no known subprotocol offered");
 		return len;

@@ -295,7 +295,7 @@ file_take(struct file *f, struct upload *u, bool now)
 	f->relay->tail_bytes += u->len;
 	if (u->last.client_version > f->held.client_version)
 		f->held = (struct pair){ u->last.client_version, u->last.server_version };
-	if (now) {
+	if (now || f->relay->tail_bytes > f->relay->opt->spool_bytes / 2) { /* a long linger must not gather more than the spool may (I6) */
 		file_post(f);
 	} else if (f->linger_at == 0) {
 		f->linger_at = clock_ms() + f->relay->opt->linger_ms;

@@ -4,7 +4,7 @@
  * just goes on spins.  So the listener stops for a while.  And it stops early: descriptors are given out lowest first, so an
  * accepted one near the limit means that few are left, and those belong to the store and the upstream leg.
  *
- * Three reasons not to accept: pausing (a timer ends it), full (listener_release ends it), none left. update() is the only
+ * Three reasons not to accept: pausing (a timer ends it), full (listener_release ends it), held (listener_hold). update() is the only
  * place that arms or disarms. */
 #include <errno.h>
 #include <stdbool.h>
@@ -26,7 +26,7 @@
 
 struct listener {
 	int fd;
-	bool armed, pausing;
+	bool armed, pausing, held;
 	uint64_t max, count;
 	uint64_t full_told_ms, pause_told_ms; /* when the warnings were given last */
 	struct event *readable, *pause;
@@ -49,7 +49,7 @@ may_tell(uint64_t *told_ms)
 static void
 update(struct listener *l)
 {
-	bool want = !l->pausing && l->count < l->max;
+	bool want = !l->pausing && !l->held && l->count < l->max;
 
 	if (l->count >= l->max && l->armed && may_tell(&l->full_told_ms))
 		log_event(LOG_WARN, "connections_full", "max=%llu", (unsigned long long)l->max);
@@ -132,7 +132,7 @@ readable_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < LISTENER_BATCH && l->count < l->max && accept_one(l); i++)
+	for (int i = 0; i < LISTENER_BATCH && !l->held && l->count < l->max && accept_one(l); i++)
 		;
 	update(l);
 }
@@ -211,6 +211,15 @@ listener_release(struct listener *l)
 	if (l->count == 0)
 		PANIC("more connections released than accepted");
 	l->count--;
+	update(l);
+}
+
+void
+listener_hold(struct listener *l, bool hold)
+{
+	if (l->held == hold)
+		return;
+	l->held = hold;
 	update(l);
 }
 

@@ -29,6 +29,8 @@ void listener_close(struct listener *l); /* NULL allowed */
 
 /* A connection handed on by l has ended. */
 void listener_release(struct listener *l);
+/* No further connection is accepted for now; whoever comes waits in the kernel's queue. */
+void listener_hold(struct listener *l, bool hold);
 void listener_set_max(struct listener *l, uint64_t max);
 const char *listener_address(const struct listener *l); /* "addr:port" with the real port */
 uint64_t listener_count(const struct listener *l);	/* handed on and not yet released */

@@ -271,6 +271,32 @@ log_event(enum log_level level, const char *event, const char *fmt, ...)
 	log_end(&l);
 }
 
+bool
+log_quota(struct log_quota *q)
+{
+	uint64_t now = clock_ms();
+
+	if (q->since_ms == 0 || now - q->since_ms >= LOG_QUOTA_MS) {
+		q->since_ms = now;
+		q->written = 0;
+	}
+	if (q->written < LOG_QUOTA) {
+		q->written++;
+		return true;
+	}
+	q->dropped++;
+	return false;
+}
+
+uint64_t
+log_quota_dropped(struct log_quota *q)
+{
+	uint64_t n = q->dropped;
+
+	q->dropped = 0;
+	return n;
+}
+
 void
 log_panic(const char *file, int line, const char *what)
 {

@@ -37,6 +37,16 @@ void log_end(struct log_line *l); /* writes it with one write(2); errno is kept 
 /* The common case in one call: log_event(LOG_WARN, "accept_failed", "reason=%s", ...): fmt must already be logfmt and safe. */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* For a line that peers can cause as often as they like: LOG_QUOTA of them in LOG_QUOTA_MS, the others are only counted.  Zeroed at the start.
+ * log_quota: may it be written?  log_quota_dropped: how many were not, since this was asked last. */
+#define LOG_QUOTA 10
+#define LOG_QUOTA_MS 10000
+struct log_quota {
+	uint64_t since_ms, written, dropped;
+};
+bool log_quota(struct log_quota *q);
+uint64_t log_quota_dropped(struct log_quota *q);
+
 /* Our own bug: logs level=error event=panic and aborts.  A peer can never cause it. */
 void log_panic(const char *file, int line, const char *what) __attribute__((noreturn));
 #define PANIC(what) log_panic(__FILE__, __LINE__, what)

@@ -17,10 +17,12 @@
 #include "buffer/store.h"
 
 #include "relay/absent.h"
+#include "relay/budget.h"
 #include "relay/clock.h"
 #include "relay/conf.h"
 #include "relay/conn.h"
 #include "relay/control.h"
+#include "relay/gate.h"
 #include "relay/journal.h"
 #include "relay/jwt.h"
 #include "relay/link.h"
@@ -169,6 +171,7 @@ relay_open(struct relay *r)
 	if (r->base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	stream_init(r->base);
+	r->gate = gate_new(r->opt);
 	store = recover_open(r->opt, &r->recovery);
 	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
@@ -223,6 +226,7 @@ relay_close(struct relay *r)
 	tls_free(r->tls_listen);
 	tls_free(r->tls_upstream);
 	jwt_key_free(r->jwt_key);
+	gate_free(r->gate);
 }
 
 /* ---- the loop ---- */
@@ -281,6 +285,7 @@ end_of_pass(struct relay *r)
 	int64_t linger = file_linger_pass(r, now), show = session_show_pass(r, now);
 
 	stream_flush_all();
+	budget_pass(r);
 	stream_reap();
 	session_free_ended(r);
 	conn_free_closed();
@@ -321,6 +326,7 @@ loop(struct relay *r)
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	event_add(hup, NULL);
+	budget_log(r->opt);
 	status_cb(-1, 0, r);
 	while (!r->stopping) {
 		int64_t wait;

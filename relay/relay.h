@@ -22,6 +22,7 @@ struct resolver;
 struct link;
 struct pool;
 struct listener;
+struct gate;
 struct absents;
 struct pace;
 struct control;
@@ -57,6 +58,7 @@ struct relay {
 	struct pool *pool;
 	struct statecache *statecache;
 	struct listener *listener;
+	struct gate *gate;
 	struct absents *absents; /* NULL while starting */
 	struct pace *pace;
 	struct control *control; /* NULL: none */
@@ -76,6 +78,7 @@ struct relay {
 	uint64_t nrefused;   /* sessions of which an UPLOAD was not taken */
 	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */
+	uint64_t held_sum, held_at;   /* budget.c: what was held for clients when stream_moved() was held_at */
 	uint64_t next_conn_id;
 	const char *recovery;	      /* how the buffer was recovered at the start; static */
 	struct stats stats;

@@ -61,7 +61,7 @@ void
 session_upload(struct session *s, const struct message *m, struct view body)
 {
 	struct upload *u;
-	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, clock_wall_ms(), &u);
+	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, s->relay->opt->max_ratio, clock_wall_ms(), &u);
 	bool live, store, refuse, again;
 
 	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */

@@ -27,6 +27,7 @@ static struct {
 	struct event *wake; /* zero timer: there is work no descriptor announces */
 	bool awake;	    /* it is set */
 	struct stream *dirty, *ready, *dead, *all;
+	uint64_t moved;
 } g;
 
 static void event_cb(evutil_socket_t fd, short what, void *arg);
@@ -510,6 +511,36 @@ bool
 stream_verified(const struct stream *s)
 {
 	return rawio_verified(&s->io);
+}
+
+void
+stream_count_moved(size_t n)
+{
+	g.moved += n;
+}
+
+uint64_t
+stream_moved(void)
+{
+	return g.moved;
+}
+
+uint64_t
+stream_lingering(void)
+{
+	uint64_t sum = 0;
+
+	for (const struct stream *s = g.all; s != NULL; s = s->next)
+		sum += s->state == ST_CLOSING ? stream_queued(s) : 0;
+	return sum;
+}
+
+void
+stream_drop_lingering(void)
+{
+	for (struct stream *s = g.all; s != NULL; s = s->next)
+		if (s->state == ST_CLOSING && s->out != NULL)
+			stream_finish(s);
 }
 
 void

@@ -64,6 +64,7 @@ void stream_write(struct stream *s, const void *buf, size_t len);
 void stream_write_buffer(struct stream *s, struct evbuffer *src);
 
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
+size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */
 uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open (life on a thin link) */
 uint64_t stream_received(const struct stream *s);  /* bytes received since open */
 
@@ -81,6 +82,12 @@ const char *stream_why(const struct stream *s); /* reason of the last STREAM_ERR
 bool stream_cert_failed(const struct stream *s); /* STREAM_ERROR because the peer's certificate did not verify (captive portal?) */
 const char *stream_peer(const struct stream *s); /* "addr:port", for logs */
 bool stream_verified(const struct stream *s);	 /* the peer's certificate was verified */
+
+/* Of all streams together: bytes received or queued since stream_init; bytes queued on those that are closing, which
+ * stream_drop_lingering gives up. */
+uint64_t stream_moved(void);
+uint64_t stream_lingering(void);
+void stream_drop_lingering(void);
 
 /* End-of-pass work, called by the main loop: send what was queued, then free what was closed. */
 void stream_flush_all(void);

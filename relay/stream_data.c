@@ -17,6 +17,7 @@
 #define SHARED_BUF 65536      /* also the most input one stream can keep */
 #define READ_MAX (256 * 1024) /* bytes of one stream an event: 4 fills of the buffer */
 #define WRITE_MAX (256 * 1024)
+#define COPY_MAX 512	      /* bytes of a buffer up to which it is copied */
 #define PIECES 64 /* pieces of the queue given to the kernel or gathered into a record at once */
 
 static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
@@ -84,6 +85,7 @@ fill(struct stream *s, size_t have, enum rawio_result *result)
 
 	*result = rawio_read(&s->io, shared + have, SHARED_BUF - have, s->write_failed, &got);
 	s->received += got;
+	stream_count_moved(got);
 	s->read_wants_write = *result == RAWIO_WRITE;
 	if (*result == RAWIO_FAIL) {
 		stream_explain(s, "read");
@@ -241,19 +243,20 @@ stream_closing_step(struct stream *s, short what)
 /* ---- public ---- */
 
 static void
-queued(struct stream *s)
+queued(struct stream *s, size_t len)
 {
+	stream_count_moved(len);
 	if (stream_queued(s) > s->low)
 		s->above = true;
 	stream_dirty(s);
 }
 
-/* ok: the bytes are in out.  A message that is missing cannot be made up for: the stream ends. */
+/* ok: the len bytes are in out.  A message that is missing cannot be made up for: the stream ends. */
 static void
-queued_or_failed(struct stream *s, bool ok)
+queued_or_failed(struct stream *s, size_t len, bool ok)
 {
 	if (ok) {
-		queued(s);
+		queued(s, len);
 		return;
 	}
 	if (stream_queued(s) == 0)
@@ -268,7 +271,19 @@ stream_write(struct stream *s, const void *buf, size_t len)
 		return;
 	if (s->out == NULL)
 		s->out = evbuffer_new();
-	queued_or_failed(s, s->out != NULL && evbuffer_add(s->out, buf, len) == 0);
+	queued_or_failed(s, len, s->out != NULL && evbuffer_add(s->out, buf, len) == 0);
+}
+
+/* Queues src by moving it, or, when it is short, by copying: a piece that is moved keeps its own KiB of memory, and thousands of PONGs of 20
+ * bytes would take fifty times what they count (I6). */
+static bool
+append(struct stream *s, struct evbuffer *src, size_t len)
+{
+	uint8_t buf[COPY_MAX];
+
+	if (len > sizeof buf)
+		return evbuffer_add_buffer(s->out, src) == 0;
+	return evbuffer_remove(src, buf, len) == (int)len && evbuffer_add(s->out, buf, len) == 0;
 }
 
 void
@@ -284,13 +299,19 @@ stream_write_buffer(struct stream *s, struct evbuffer *src)
 		return;
 	if (s->out == NULL)
 		s->out = evbuffer_new();
-	queued_or_failed(s, s->out != NULL && evbuffer_add_buffer(s->out, src) == 0);
+	queued_or_failed(s, len, s->out != NULL && append(s, src, len));
 }
 
 size_t
 stream_queued(const struct stream *s)
 {
 	return s->out != NULL ? evbuffer_get_length(s->out) : 0;
+}
+
+size_t
+stream_held(const struct stream *s)
+{
+	return s->kept_len + stream_queued(s);
 }
 
 uint64_t

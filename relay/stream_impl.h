@@ -59,6 +59,7 @@ struct stream {
 };
 
 /* stream.c */
+void stream_count_moved(size_t n); /* for stream_moved */
 void stream_arm(struct stream *s);   /* waits for what the state wants */
 void stream_ready(struct stream *s); /* a step is due that no descriptor will announce */
 void stream_dirty(struct stream *s); /* stream_flush_all has work with it */

@@ -11,7 +11,7 @@
 #include "relay/upload.h"
 
 static enum proto_err
-body_copy(const struct message *m, struct view body, uint64_t max_inflated, struct upload *u)
+body_copy(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio, struct upload *u)
 {
 	const struct msg_upload *up = &m->upload;
 
@@ -19,6 +19,8 @@ body_copy(const struct message *m, struct view body, uint64_t max_inflated, stru
 		return PROTO_MSG_LIMIT;
 	if (up->is_compressed && !zbody_plausible(body.len, up->uncompressed_size))
 		return PROTO_Z_SIZE;
+	if (up->is_compressed && up->uncompressed_size > body.len * max_ratio)
+		return PROTO_MSG_LIMIT;
 	u->len = (size_t)up->uncompressed_size;
 	u->body = malloc(u->len ? u->len : 1);
 	if (u->body == NULL)
@@ -54,7 +56,8 @@ entries_check(struct upload *u)
 }
 
 enum proto_err
-upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t now_wall_ms, struct upload **out)
+upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio, uint64_t now_wall_ms,
+	     struct upload **out)
 {
 	struct upload *u = calloc(1, sizeof(*u));
 	enum proto_err err;
@@ -67,7 +70,7 @@ upload_parse(const struct message *m, struct view body, uint64_t max_inflated, u
 	u->progress_server_version = m->upload.progress_server_version;
 	u->locked_server_version = m->upload.locked_server_version;
 	u->received_ms = now_wall_ms;
-	err = body_copy(m, body, max_inflated, u);
+	err = body_copy(m, body, max_inflated, max_ratio, u);
 	if (err == PROTO_OK)
 		err = entries_check(u);
 	if (err != PROTO_OK) {

@@ -29,12 +29,12 @@ struct upload {
 
 TAILQ_HEAD(upload_list, upload);
 
-/* Parses and checks the UPLOAD m with its body: inflates (at most max_inflated bytes), walks the entries, checks that
+/* Parses and checks the UPLOAD m with its body: inflates (at most max_inflated bytes, and max_ratio times its own size), walks the entries, checks that
  * client_version strictly rises, server_version never falls, and that the progress pair is not behind the last entry (S4).
  * On success *out has one reference.  body need not outlive the call.
  * Errors: PROTO_MSG_ENTRY, PROTO_MSG_LIMIT, PROTO_Z_*. */
-MUSTCHECK enum proto_err upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t now_wall_ms,
-				      struct upload **out);
+MUSTCHECK enum proto_err upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio,
+				      uint64_t now_wall_ms, struct upload **out);
 
 struct upload *upload_ref(struct upload *u); /* returns u */
 void upload_unref(struct upload *u);	     /* frees at zero */

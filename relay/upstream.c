@@ -830,6 +830,30 @@ upstream_queued(const struct upstream *u)
 	return u->stream != NULL ? stream_queued(u->stream) : 0;
 }
 
+struct upstream *
+upstream_next(const struct upstream *u)
+{
+	return TAILQ_NEXT(u, link);
+}
+
+uint64_t
+upstream_held(const struct upstream *u)
+{
+	return (u->stream != NULL ? stream_held(u->stream) : 0) + (u->in.body != NULL ? u->in.m.body_len : 0);
+}
+
+bool
+upstream_has_client(const struct upstream *u)
+{
+	return u->conn != NULL;
+}
+
+void
+upstream_give_up(struct upstream *u, const char *why)
+{
+	lost(u, LINK_CUT, why);
+}
+
 uint64_t
 upstream_rate(const struct upstream *u)
 {

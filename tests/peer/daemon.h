@@ -1,0 +1,34 @@
+/* A holdfast of its own for a unit test: started from a configuration given as text, its log read while it runs. */
+#ifndef TESTS_PEER_DAEMON_H
+#define TESTS_PEER_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct daemon {
+	pid_t pid;	/* -1: does not run */
+	unsigned port;	/* where it listens */
+	char dir[400];	/* holds holdfast.ini, log and state */
+	char line[2048]; /* see daemon_logged */
+};
+
+/* Is the program there?  Else SKIP. */
+bool daemon_is_built(void);
+
+/* Starts it in dir with this configuration, to which [holdfast] state_dir and a listener on 127.0.0.1:0 are added in front; config goes on
+ * inside of [listener].  Waits until it listens.  False: it does not (the log is printed). */
+bool daemon_start(struct daemon *d, const char *dir, const char *config);
+
+/* A line of the log that holds text, waiting up to 10 s for it; NULL: there is none.  Lives until the next call. */
+const char *daemon_logged(struct daemon *d, const char *text);
+/* How many lines of the log hold text now. */
+unsigned daemon_count(const struct daemon *d, const char *text);
+
+/* Its peak of resident memory in bytes; 0 when that cannot be read. */
+size_t daemon_peak(const struct daemon *d);
+
+/* Ends it by SIGTERM; true when it exited with status 0 within 10 s.  Nothing to do when it does not run. */
+bool daemon_stop(struct daemon *d);
+
+#endif
