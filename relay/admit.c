@@ -210,8 +210,15 @@ none_cb(void *arg, struct spool_op *op)
 	finish(arg, 0, "offline_admit = none");
 }
 
+static void
+uncertified_cb(void *arg, struct spool_op *op)
+{
+	(void)op;
+	finish(arg, 0, "the client has no certificate");
+}
+
 struct admit *
-admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, uint64_t offers,
+admit_ask(struct relay *relay, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour, uint64_t offers,
 	  admit_answer *answer, void *arg)
 {
 	struct admit *a = relay_alloc(sizeof(*a));
@@ -228,6 +235,12 @@ admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg
 	switch (relay->opt->offline_admit) {
 	case ADMIT_ANY:
 		ask_agreed(a);
+		break;
+	case ADMIT_CERTIFICATE:
+		if (certified)
+			ask_agreed(a);
+		else
+			spool_get(relay->spool, STORE_META, view_of(a->agreed_key), uncertified_cb, a);
 		break;
 	case ADMIT_KNOWN:
 		spool_get(relay->spool, STORE_TOKENS, (struct view){ hash, sizeof(hash) }, token_cb, a);

@@ -25,10 +25,10 @@ uint64_t admit_agreed_time(const void *val, size_t len);
 
 struct admit;
 
-/* Asks the policy.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
+/* Asks the policy.  certified: the client has shown a certificate, and it was verified.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
  * comes from the loop, later; token must live until then, or until cancelled. */
-struct admit *admit_ask(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, uint64_t offers,
-			admit_answer *answer, void *arg);
+struct admit *admit_ask(struct relay *relay, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour,
+			uint64_t offers, admit_answer *answer, void *arg);
 void admit_cancel(struct admit *a); /* NULL allowed; no answer follows */
 
 #endif

@@ -24,6 +24,7 @@
 #include "relay/upstream.h"
 #include "relay/wire.h"
 
+#define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
 
 static struct conn_list closed = TAILQ_HEAD_INITIALIZER(closed);
@@ -193,6 +194,7 @@ conn_free_closed(void)
 		relay_wipe(c->target);
 		relay_wipe(c->authorization);
 		free(c->user_agent);
+		free(c->subject);
 		free(c->offers);
 		free(c->endpoint);
 		free(c->msg);
@@ -574,6 +576,15 @@ on_drained(struct conn *c)
 	}
 }
 
+static void
+on_open(struct conn *c)
+{
+	char subject[SUBJECT_MAX];
+
+	if (stream_subject(c->stream, subject, sizeof(subject)))
+		c->subject = relay_strndup(subject, strlen(subject));
+}
+
 static size_t
 stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf, size_t len)
 {
@@ -581,6 +592,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 
 	switch (ev) {
 	case STREAM_OPEN:
+		on_open(c);
 		return 0;
 	case STREAM_DATA:
 		if (c->state == CONN_REQUEST)

@@ -33,6 +33,7 @@ struct conn {
 	uint64_t id;
 	/* the request, kept to repeat it: secrets */
 	char *target, *authorization, *user_agent, *offers, *endpoint;
+	char *subject; /* of the client's certificate, if it has one */
 	char key_accept[29];
 	enum msg_flavour flavour;
 	uint64_t offered; /* bit set of versions */

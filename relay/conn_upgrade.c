@@ -61,6 +61,22 @@ refuse_status(struct conn *c, unsigned status, const char *why)
 }
 
 static void
+log_open(const struct conn *c)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "conn_open");
+	log_u64(&l, "conn", c->id);
+	log_str(&l, "peer", stream_peer(c->stream));
+	log_u64(&l, "version", c->version);
+	log_str(&l, "flavour", c->flavour == MSG_FLX ? "flx" : "pbs");
+	log_u64(&l, "offline", c->offline);
+	if (c->subject != NULL)
+		log_str(&l, "subject", c->subject);
+	log_end(&l);
+}
+
+static void
 become_open(struct conn *c, unsigned version, struct view protocol, struct view server)
 {
 	char out[HTTP_HEAD_MAX];
@@ -74,8 +90,7 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 	ws_decoder_init(&c->ws, WS_SERVER, c->relay->opt->max_message);
 	stream_set_low_water(c->stream, (size_t)c->relay->opt->out_low);
 	relay_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
-	log_event(LOG_INFO, "conn_open", "conn=%llu peer=%s version=%u flavour=%s offline=%d", (unsigned long long)c->id,
-		  stream_peer(c->stream), version, c->flavour == MSG_FLX ? "flx" : "pbs", c->offline);
+	log_open(c);
 	stream_resume(c->stream, SUSPEND_OPEN);
 }
 
@@ -133,7 +148,7 @@ ask_admission(struct conn *c)
 		return;
 	}
 	c->state = CONN_ADMIT;
-	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->flavour, c->offered, admitted_cb, c);
+	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
 }
 
 void
@@ -341,7 +356,7 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 {
 	struct conn *c = arg;
 	struct relay *relay = c->relay;
-	bool verified = relay->tls_upstream != NULL && relay->opt->upstream_verify;
+	bool verified = tls_verifies(relay->tls_upstream);
 
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);

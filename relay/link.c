@@ -13,6 +13,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/spool.h"
+#include "relay/tls.h"
 #include "relay/upstream.h"
 
 #define PATH_KEY "probe path"	 /* in STORE_META: the request path upstream accepted last */
@@ -72,6 +73,16 @@ set_state(struct link *l, enum link_state to, const char *cause)
 		absents_link_changed(l->relay->absents);
 }
 
+/* An answer that upstream would not give has a name that helps who reads it. */
+static void
+go_down(struct link *l, enum link_evidence e, const char *why)
+{
+	char cause[sizeof(l->cause)];
+
+	snprintf(cause, sizeof(cause), "%s%s", e == LINK_UNTRUSTED ? "a captive portal or a proxy in the way? " : "", why);
+	set_state(l, LINK_DOWN, cause);
+}
+
 static void
 probe_now(struct link *l)
 {
@@ -124,11 +135,11 @@ probe_refused(void *arg, const struct http_head *head, struct view body)
 	(void)body;
 	l->probe = NULL;
 	snprintf(why, sizeof(why), "the probe was answered %u", head->status);
-	if ((l->relay->tls_upstream != NULL && l->relay->opt->upstream_verify) || head->status == 401 || head->status >= 500 ||
+	if (tls_verifies(l->relay->tls_upstream) || head->status == 401 || head->status >= 500 ||
 	    (!l->path_accepted && (head->status == 400 || head->status == 404 || head->status == 426)))
 		set_state(l, LINK_UP, "");
 	else
-		set_state(l, LINK_DOWN, why);
+		go_down(l, LINK_UNTRUSTED, why);
 	probe_ended(l);
 }
 
@@ -137,9 +148,8 @@ probe_lost(void *arg, enum link_evidence e, const char *why)
 {
 	struct link *l = arg;
 
-	(void)e;
 	l->probe = NULL;
-	set_state(l, LINK_DOWN, why);
+	go_down(l, e, why);
 	probe_ended(l);
 }
 
@@ -256,7 +266,7 @@ link_failed(struct link *l, enum link_evidence e, const char *why)
 	if (l->state == LINK_DOWN)
 		return;
 	if (e != LINK_CUT && e != LINK_GARBLED && ++l->fails >= LINK_FAILS)
-		set_state(l, LINK_DOWN, why);
+		go_down(l, e, why);
 	probe_now(l);
 }
 

@@ -18,6 +18,7 @@
 
 #include "relay/absent.h"
 #include "relay/budget.h"
+#include "relay/certs.h"
 #include "relay/clock.h"
 #include "relay/conf.h"
 #include "relay/conn.h"
@@ -89,12 +90,22 @@ open_tls(struct relay *r)
 {
 	const struct options *o = r->opt;
 	char why[512] = "";
+	struct tls_settings own = { .certificate = o->tls_certificate,
+		.key = o->tls_key,
+		.ca = o->client_ca,
+		.verify = o->client_certificate,
+		.tls12 = o->listen_tls_min == TLS_MIN_12 };
+	struct tls_settings up = { .certificate = o->upstream_certificate,
+		.key = o->upstream_key,
+		.ca = o->upstream_ca_file,
+		.pin = o->upstream_pin,
+		.verify = o->upstream_verify,
+		.tls12 = o->upstream_tls_min == TLS_MIN_12 };
 
 	if (o->tls_certificate[0] != '\0')
-		r->tls_listen = need_tls(tls_server_new(o->tls_certificate, o->tls_key, why, sizeof(why)), "listener", why);
+		r->tls_listen = need_tls(tls_server_new(&own, why, sizeof(why)), "listener", why);
 	if (r->upstream_urls.url[0].tls)
-		r->tls_upstream = need_tls(tls_client_new(o->upstream_ca_file, o->upstream_verify, why, sizeof(why)), "upstream",
-					   why);
+		r->tls_upstream = need_tls(tls_client_new(&up, why, sizeof(why)), "upstream", why);
 }
 
 /* Read also when it is not used now, so that a bad file does not come to light in an outage. */
@@ -172,6 +183,9 @@ relay_open(struct relay *r)
 		log_fatal("out_of_memory", "bytes=0");
 	stream_init(r->base);
 	r->gate = gate_new(r->opt);
+	r->certs = certs_new(r->base);
+	certs_watch(r->certs, r->tls_listen, "listener");
+	certs_watch(r->certs, r->tls_upstream, "upstream");
 	store = recover_open(r->opt, &r->recovery);
 	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
@@ -221,6 +235,7 @@ relay_close(struct relay *r)
 	statecache_free(r->statecache);
 	resolver_free(r->resolver);
 	pace_free(r->pace);
+	certs_free(r->certs);
 	stream_fini();
 	event_base_free(r->base);
 	tls_free(r->tls_listen);

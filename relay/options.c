@@ -380,6 +380,12 @@ check_pairs(const struct options *o, options_complain *complain, void *arg)
 		complain(arg, OPTION_tls_certificate, OPTION_tls_key, "tls_certificate needs tls_key as well");
 	if (o->tls_certificate[0] == '\0' && o->tls_key[0] != '\0')
 		complain(arg, OPTION_tls_key, OPTION_tls_certificate, "tls_key needs tls_certificate as well");
+	if ((o->upstream_certificate[0] == '\0') != (o->upstream_key[0] == '\0'))
+		complain(arg, OPTION_upstream_certificate, OPTION_upstream_key, "[upstream] tls_certificate and tls_key need each other");
+	if (o->client_ca[0] != '\0' && o->tls_certificate[0] == '\0')
+		complain(arg, OPTION_client_ca, OPTION_tls_certificate, "client_ca needs tls_certificate as well");
+	if (o->offline_admit == ADMIT_CERTIFICATE && o->client_ca[0] == '\0')
+		complain(arg, OPTION_offline_admit, OPTION_client_ca, "offline_admit = certificate needs client_ca as well");
 	if (o->offline_admit == ADMIT_SIGNED && o->jwt_key_file[0] == '\0')
 		complain(arg, OPTION_offline_admit, OPTION_jwt_key_file, "offline_admit = signed needs jwt_key as well");
 	if (o->out_low >= o->out_high)

@@ -12,7 +12,8 @@
 
 /* Values of the OPT_ENUM fields, in the order of their rows (log_level: enum log_level of relay/log.h). */
 enum { ACK_UPSTREAM, ACK_RELAY };
-enum { ADMIT_KNOWN, ADMIT_ANY, ADMIT_NONE, ADMIT_SIGNED };
+enum { ADMIT_KNOWN, ADMIT_ANY, ADMIT_NONE, ADMIT_SIGNED, ADMIT_CERTIFICATE };
+enum { TLS_MIN_13, TLS_MIN_12 };
 enum { OFFLINE_MARK_ANSWER, OFFLINE_MARK_HOLD };
 enum { OFFLINE_NEW_HOLD, OFFLINE_NEW_ADMIT };
 enum { ON_RESET_HOLD, ON_RESET_PASS };

@@ -19,6 +19,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include "relay/rawio.h"
 #include "relay/tls.h"
@@ -82,12 +83,18 @@ ssl_result(const struct rawio *io, int ret)
 enum rawio_result
 rawio_handshake(struct rawio *io)
 {
+	enum rawio_result result;
 	int ret;
 
 	ERR_clear_error();
 	errno = 0;
 	ret = SSL_do_handshake(io->ssl);
-	return ret == 1 ? RAWIO_OK : ssl_result(io, ret);
+	if (ret == 1)
+		return RAWIO_OK;
+	result = ssl_result(io, ret);
+	if (result == RAWIO_FAIL || result == RAWIO_EOF)
+		tls_failed(io->ssl);
+	return result;
 }
 
 static enum rawio_result
@@ -257,7 +264,10 @@ rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_le
 	verify = SSL_get_verify_result(io->ssl);
 	if (!SSL_is_init_finished(io->ssl) && (SSL_get_verify_mode(io->ssl) & SSL_VERIFY_PEER) != 0 && verify != X509_V_OK) {
 		*cert = true;
-		snprintf(why, why_len, "tls: certificate verify failed: %s", X509_verify_cert_error_string(verify));
+		if (verify == X509_V_ERR_APPLICATION_VERIFICATION)
+			snprintf(why, why_len, "tls: certificate verify failed: its public key is none that is pinned");
+		else
+			snprintf(why, why_len, "tls: certificate verify failed: %s", X509_verify_cert_error_string(verify));
 	} else {
 		reason = ERR_reason_error_string(ERR_peek_error());
 		snprintf(why, why_len, "tls: %s", reason != NULL ? reason : "closed by peer during the handshake");
@@ -270,4 +280,26 @@ rawio_verified(const struct rawio *io)
 {
 	return io->ssl != NULL && SSL_is_init_finished(io->ssl) && (SSL_get_verify_mode(io->ssl) & SSL_VERIFY_PEER) != 0 &&
 	       SSL_get_verify_result(io->ssl) == X509_V_OK;
+}
+
+bool
+rawio_subject(const struct rawio *io, char *text, size_t size)
+{
+	X509 *cert = rawio_verified(io) ? SSL_get0_peer_certificate(io->ssl) : NULL;
+	BIO *mem = cert != NULL ? BIO_new(BIO_s_mem()) : NULL;
+	int n = -1;
+
+	if (mem != NULL && X509_NAME_print_ex(mem, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0)
+		n = BIO_read(mem, text, (int)size - 1);
+	BIO_free(mem);
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return true;
+}
+
+bool
+rawio_resumed(const struct rawio *io)
+{
+	return io->ssl != NULL && SSL_session_reused(io->ssl) == 1;
 }

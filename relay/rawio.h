@@ -53,5 +53,8 @@ void rawio_close(struct rawio *io);
 /* "what: reason" for the failure that just happened; *cert: because the peer's certificate did not verify. */
 void rawio_explain(const struct rawio *io, const char *what, char *why, size_t why_len, bool *cert);
 bool rawio_verified(const struct rawio *io);
+/* The subject of the peer's certificate (RFC 4514), cut off at size, when it has one and it was verified. */
+bool rawio_subject(const struct rawio *io, char *text, size_t size);
+bool rawio_resumed(const struct rawio *io); /* the TLS handshake was a short one */
 
 #endif

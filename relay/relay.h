@@ -23,6 +23,7 @@ struct link;
 struct pool;
 struct listener;
 struct gate;
+struct certs;
 struct absents;
 struct pace;
 struct control;
@@ -59,6 +60,7 @@ struct relay {
 	struct statecache *statecache;
 	struct listener *listener;
 	struct gate *gate;
+	struct certs *certs;
 	struct absents *absents; /* NULL while starting */
 	struct pace *pace;
 	struct control *control; /* NULL: none */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/budget.h"
+#include "relay/certs.h"
 #include "relay/conf.h"
 #include "relay/json.h"
 #include "relay/listener.h"
@@ -202,6 +204,7 @@ apply(struct reload *rl)
 		log_set_level((enum log_level)o->log_level);
 	relay_after_ms(r->status_timer, o->status_interval_ms);
 	listener_set_max(r->listener, o->max_connections);
+	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);
 }
@@ -227,6 +230,7 @@ reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum)
 	}
 	options_free(&u.fresh);
 	options_free(&u.next);
+	certs_reload(rl->relay->certs); /* the names of the files stay, what is in them need not */
 	notify_send("READY=1");
 	return ok;
 }

@@ -513,6 +513,18 @@ stream_verified(const struct stream *s)
 	return rawio_verified(&s->io);
 }
 
+bool
+stream_subject(const struct stream *s, char *text, size_t size)
+{
+	return rawio_subject(&s->io, text, size);
+}
+
+bool
+stream_resumed(const struct stream *s)
+{
+	return rawio_resumed(&s->io);
+}
+
 void
 stream_count_moved(size_t n)
 {

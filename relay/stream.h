@@ -82,6 +82,9 @@ const char *stream_why(const struct stream *s); /* reason of the last STREAM_ERR
 bool stream_cert_failed(const struct stream *s); /* STREAM_ERROR because the peer's certificate did not verify (captive portal?) */
 const char *stream_peer(const struct stream *s); /* "addr:port", for logs */
 bool stream_verified(const struct stream *s);	 /* the peer's certificate was verified */
+/* The subject of the peer's verified certificate (RFC 4514; a peer's own words) into text, cut off at size; false: there is none. */
+bool stream_subject(const struct stream *s, char *text, size_t size);
+bool stream_resumed(const struct stream *s); /* the TLS session was resumed */
 
 /* Of all streams together: bytes received or queued since stream_init; bytes queued on those that are closing, which
  * stream_drop_lingering gives up. */

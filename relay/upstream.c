@@ -745,6 +745,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 
 	switch (ev) {
 	case STREAM_OPEN:
+		STAT_ADD(u->relay, upstream_resumed, stream_resumed(st));
 		send_request(u);
 		return 0;
 	case STREAM_DATA:

@@ -263,13 +263,13 @@ tls_of(bool server)
 {
 	static struct tls_context *contexts[2];
 	static struct cert_files files;
+	struct tls_settings own = { .certificate = files.cert, .key = files.key }, trust = { .ca = files.ca, .verify = true };
 	char why[256];
 
 	if (files.ca[0] == '\0' && !cert_make(harness_tmpdir(), "stream", &files))
 		return NULL;
 	if (contexts[server] == NULL)
-		contexts[server] = server ? tls_server_new(files.cert, files.key, why, sizeof why) :
-					    tls_client_new(files.ca, true, why, sizeof why);
+		contexts[server] = server ? tls_server_new(&own, why, sizeof why) : tls_client_new(&trust, why, sizeof why);
 	return contexts[server];
 }
 

@@ -39,7 +39,7 @@ one_certificate(const struct cert_case *k, const char *other_ca)
 	struct end c = { NEVER, .to_send = 10 }, s = { NEVER };
 
 	if (k->other_ca || k->no_verify) {
-		own = tls_client_new(other_ca, !k->no_verify, why, sizeof why);
+		own = tls_client_new(&(struct tls_settings){ .ca = other_ca, .verify = !k->no_verify }, why, sizeof why);
 		CHECK(own != NULL);
 		use = own;
 	}
@@ -79,15 +79,15 @@ TEST(contexts_say_what_is_wrong)
 
 	CHECK(cert_make(harness_tmpdir(), "a", &a));
 	CHECK(cert_make(harness_tmpdir(), "b", &b));
-	CHECK(tls_server_new("/nonexistent/x.pem", a.key, why, sizeof why) == NULL);
+	CHECK(tls_server_new(&(struct tls_settings){ .certificate = "/nonexistent/x.pem", .key = a.key }, why, sizeof why) == NULL);
 	CHECK_STR(why, "certificate /nonexistent/x.pem: No such file or directory");
-	CHECK(tls_server_new(a.cert, a.cert, why, sizeof why) == NULL);
+	CHECK(tls_server_new(&(struct tls_settings){ .certificate = a.cert, .key = a.cert }, why, sizeof why) == NULL);
 	snprintf(want, sizeof want, "private key %s: ", a.cert);
 	CHECK(strncmp(why, want, strlen(want)) == 0);
-	CHECK(tls_server_new(a.cert, b.key, why, sizeof why) == NULL);
+	CHECK(tls_server_new(&(struct tls_settings){ .certificate = a.cert, .key = b.key }, why, sizeof why) == NULL);
 	snprintf(want, sizeof want, "private key %s: key values mismatch", b.key);
 	CHECK_STR(why, want);
-	CHECK(tls_client_new("/nonexistent/ca.pem", true, why, sizeof why) == NULL);
+	CHECK(tls_client_new(&(struct tls_settings){ .ca = "/nonexistent/ca.pem", .verify = true }, why, sizeof why) == NULL);
 	CHECK_STR(why, "authorities /nonexistent/ca.pem: No such file or directory");
 }
 
@@ -214,7 +214,7 @@ careless(void)
 {
 	char why[256];
 
-	return tls_client_new("", false, why, sizeof why);
+	return tls_client_new(&(struct tls_settings){ .verify = false }, why, sizeof why);
 }
 
 #define RAW_UNTIL(cond) \
