@@ -58,6 +58,8 @@ struct absent {
 	uint64_t ident_at;	   /* 0 = not identified */
 	uint64_t error;		   /* what upstream said, as a code or HTTP status; 0 = nothing */
 	enum verdict verdict;
+	struct verdict_delay named;
+	uint64_t asked_ms;	   /* upstream asks to be left alone for so long */
 	bool cut;
 	/* after a cut, until it is clear what it was */
 	uint64_t cut_at;
@@ -246,6 +248,8 @@ try_again(struct absent *a)
 	if (a->retry_ms < o->absent_quiet_ms)
 		a->retry_ms = o->absent_quiet_ms;
 	a->due_at = clock_ms() + a->retry_ms - random_below(a->retry_ms / 4);
+	if (a->due_at < clock_ms() + a->asked_ms)
+		a->due_at = clock_ms() + a->asked_ms;
 }
 
 static void
@@ -353,10 +357,13 @@ log_ended(const struct absent *a, const char *how)
 }
 
 void
-absent_error(struct session *s, uint64_t code, enum verdict v)
+absent_error(struct session *s, const struct verdict_error *e)
 {
-	s->absent->error = code;
-	s->absent->verdict = v;
+	struct absent *a = s->absent;
+
+	a->error = e->code;
+	a->verdict = verdict_of(e);
+	a->asked_ms = verdict_delay(&a->named, e);
 }
 
 void
@@ -512,7 +519,7 @@ refused_cb(void *arg, const struct http_head *head, struct view body)
 
 	(void)body;
 	a->upstream = NULL;
-	a->verdict = head->status == 401 || head->status == 403 ? VERDICT_TOKEN : VERDICT_RETRY;
+	a->verdict = verdict_of_status(head->status);
 	if (verified || head->status == 401 || link_proved(relay->link))
 		a->error = head->status;
 	else
@@ -549,6 +556,7 @@ start(struct absent *a)
 		.is_subserver = a->is_subserver };
 
 	a->error = 0;
+	a->asked_ms = 0;
 	a->cut = false;
 	a->due_at = clock_ms() + as->relay->opt->absent_quiet_ms;
 	a->session = session_open_absent(as->relay, a, &id);

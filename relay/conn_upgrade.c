@@ -18,6 +18,7 @@
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
+#include "relay/verdict.h"
 
 #define VERDICT_MS 250    /* how soon to ask again while a probe finds out whether upstream or a portal refused */
 #define VERSION_OLDEST 2  /* of the protocol, in both flavours (protocol/PROTOCOL) */
@@ -365,7 +366,7 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
 		pass_refusal(c, head, body);
-	} else if (head->status >= 500) {
+	} else if (verdict_of_status(head->status) == VERDICT_RETRY) {
 		schedule_retry(c);
 	} else {
 		conn_close(c, "upstream refused to resume"); /* 401, 403: the token expired meanwhile */

@@ -15,6 +15,7 @@
 #include "relay/spool.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
+#include "relay/verdict.h"
 
 #define PATH_KEY "probe path"	 /* in STORE_META: the request path upstream accepted last */
 #define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
@@ -33,6 +34,7 @@ struct link {
 	char *path;
 	unsigned fails;
 	uint64_t proved_at; /* clock_ms; 0 = never */
+	struct verdict_delay named; /* the delay upstream named last */
 	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
 	bool path_accepted; /* path is one that upstream accepted once */
 	struct upstream *probe;
@@ -284,11 +286,20 @@ link_proved_at_ms(const struct link *l)
 	return l->proved_at;
 }
 
-void
-link_hold(struct link *l, uint64_t ms)
+uint64_t
+link_hold(struct link *l, const struct verdict_error *e)
 {
+	uint64_t ms = verdict_delay(&l->named, e);
+
 	if (clock_ms() + ms > l->held_until)
 		l->held_until = clock_ms() + ms;
+	return ms;
+}
+
+void
+link_served(struct link *l)
+{
+	l->named = (struct verdict_delay){ 0 };
 }
 
 uint64_t

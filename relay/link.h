@@ -20,6 +20,7 @@
 struct address_url;
 struct relay;
 struct link;
+struct verdict_error;
 
 enum link_state { LINK_UNKNOWN, LINK_UP, LINK_DOWN };
 
@@ -47,8 +48,11 @@ void link_succeeded(struct link *l);
 /* Whether upstream has just proved itself (PONG, accepted upgrade), so that what comes over plain TCP may be taken as its own words. */
 bool link_proved(const struct link *l);
 uint64_t link_proved_at_ms(const struct link *l); /* clock_ms of that; 0 = never */
-/* Upstream named a delay: the relay connects to it again of its own accord only after so long. */
-void link_hold(struct link *l, uint64_t ms);
+/* Upstream ended a connection with e: if it named a delay, the relay connects to it again of its own accord only after so long.
+ * Returns that, in ms. */
+uint64_t link_hold(struct link *l, const struct verdict_error *e);
+/* Upstream does its work (a DOWNLOAD came): what it names next is a first delay again. */
+void link_served(struct link *l);
 uint64_t link_held_ms(const struct link *l); /* how long that still is */
 /* Upstream has several URLs (option url): a connection tries first the one that worked last, then the others in the order of preference.
  * first: link_first_url() when the attempt began; nth counts from 0.  NULL: there are no more.  Lives as long as l. */

@@ -21,8 +21,9 @@
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/upstream.h"
+#include "relay/verdict.h"
 
-#define LOOK_MS 600000	       /* a pair that has enough is looked at again, for idents that have grown old */
+#define LOOK_MAX_MS 600000
 #define BURN_AGAIN_MS 60000
 #define BACKOFF_MAX_MS 3600000 /* for a pair whose fetching fails */
 
@@ -31,6 +32,8 @@ struct pair_seen {
 	uint8_t key[IDENT_KEY];
 	uint64_t due_ms; /* clock_ms; UINT64_MAX: when it is seen again */
 	uint64_t backoff_ms;
+	bool refused; /* with backoff_ms: only when it is seen again */
+	struct verdict_delay named;
 };
 
 TAILQ_HEAD(pair_seen_list, pair_seen);
@@ -240,6 +243,24 @@ new_step(struct pool *p, const uint8_t key[IDENT_KEY])
 	return step;
 }
 
+/* A pair that has enough is looked at again, for idents that have grown old. */
+static uint64_t
+look_ms(const struct pool *p)
+{
+	uint64_t age = p->relay->opt->ident_max_age_ms / 4;
+
+	return age < LOOK_MAX_MS ? age : LOOK_MAX_MS;
+}
+
+/* How long the pair of the fetch under way rests. */
+static uint64_t
+rest_ms(const struct pool *p)
+{
+	if (p->pair == NULL || p->pair->backoff_ms == 0)
+		return look_ms(p);
+	return p->pair->refused ? UINT64_MAX : p->pair->backoff_ms;
+}
+
 /* Over, for better or worse: the pair is due again in ms. */
 static void
 fetch_over(struct pool *p, uint64_t ms)
@@ -273,15 +294,31 @@ kept_cb(void *arg, struct spool_op *op)
 	if (step->op.err == STORE_OK)
 		STAT_ADD(step->relay, idents_reserved, step->op.add.n);
 	if (p != NULL)
-		fetch_over(p, p->pair == NULL || p->pair->backoff_ms == 0 ? LOOK_MS : p->pair->backoff_ms);
+		fetch_over(p, rest_ms(p));
 	free(step);
+}
+
+/* Fetching for it failed. What would only be refused again waits until the pair is seen again: another client, or another token. */
+static void
+put_off(const struct pool *p, enum verdict v, uint64_t delay_ms)
+{
+	struct pair_seen *pair = p->pair;
+
+	if (pair == NULL)
+		return;
+	if (pair->backoff_ms == 0)
+		pair->backoff_ms = p->relay->opt->backoff_max_ms;
+	else if (pair->backoff_ms < BACKOFF_MAX_MS)
+		pair->backoff_ms *= 2;
+	if (pair->backoff_ms < delay_ms)
+		pair->backoff_ms = delay_ms;
+	pair->refused = v == VERDICT_TOKEN || v == VERDICT_CLIENT || v == VERDICT_REJECT;
 }
 
 /* The connection is not needed any more, or of no use: what came over it is kept. */
 static void
-fetch_end(struct pool *p, bool failed)
+fetch_end(struct pool *p)
 {
-	const struct options *o = p->relay->opt;
 	struct pool_step *step;
 
 	p->upstream = NULL;
@@ -289,14 +326,8 @@ fetch_end(struct pool *p, bool failed)
 		fetch_over(p, 0);
 		return;
 	}
-	if (!failed)
-		p->pair->backoff_ms = 0;
-	else if (p->pair->backoff_ms == 0)
-		p->pair->backoff_ms = o->backoff_max_ms;
-	else if (p->pair->backoff_ms < BACKOFF_MAX_MS)
-		p->pair->backoff_ms *= 2;
 	if (p->got.n == 0) {
-		fetch_over(p, p->pair->backoff_ms != 0 ? p->pair->backoff_ms : LOOK_MS);
+		fetch_over(p, rest_ms(p));
 		return;
 	}
 	p->state = FETCH_KEEP;
@@ -308,11 +339,12 @@ fetch_end(struct pool *p, bool failed)
 }
 
 static void
-fetch_failed(struct pool *p, const char *why)
+fetch_failed(struct pool *p, const char *why, enum verdict v, uint64_t delay_ms)
 {
 	log_event(LOG_INFO, "idents_not_reserved", "reason=\"%s\"", why);
 	upstream_close(p->upstream, false, why);
-	fetch_end(p, true);
+	put_off(p, v, delay_ms);
+	fetch_end(p);
 }
 
 static void
@@ -359,11 +391,25 @@ got_unbound(struct pool *p)
 	}
 	log_event(LOG_INFO, "idents_reserved", "n=%zu", p->got.n);
 	upstream_close(p->upstream, false, "idents reserved");
-	fetch_end(p, false);
+	if (p->pair != NULL) {
+		p->pair->backoff_ms = 0;
+		p->pair->named = (struct verdict_delay){ 0 };
+	}
+	fetch_end(p);
 }
 
 static void
-fetch_message(void *arg, const struct message *m)
+fetch_error(struct pool *p, const struct message *m, struct view body)
+{
+	struct verdict_error e;
+
+	verdict_read(m, body, false, &e);
+	if (verdict_of(&e) != VERDICT_GO_ON)
+		fetch_failed(p, verdict_name(verdict_of(&e)), verdict_of(&e), p->pair != NULL ? verdict_delay(&p->pair->named, &e) : 0);
+}
+
+static void
+fetch_message(void *arg, const struct message *m, struct view body)
 {
 	struct pool *p = arg;
 
@@ -373,8 +419,10 @@ fetch_message(void *arg, const struct message *m)
 		got_ident(p, &m->s_ident);
 	else if (m->type == MSG_S_UNBOUND && p->state == FETCH_UNBOUND)
 		got_unbound(p);
+	else if (m->type == MSG_S_ERROR || m->type == MSG_S_JSON_ERROR)
+		fetch_error(p, m, body);
 	else
-		fetch_failed(p, "upstream gives none");
+		fetch_failed(p, "upstream gives none", VERDICT_UNKNOWN, 0);
 }
 
 static void
@@ -388,17 +436,22 @@ fetch_opened(void *arg, struct view subprotocol, struct view server)
 static void
 fetch_refused(void *arg, const struct http_head *head, struct view body)
 {
-	(void)head;
+	struct pool *p = arg;
+
 	(void)body;
-	fetch_end(arg, true);
+	put_off(p, verdict_of_status(head->status), 0);
+	fetch_end(p);
 }
 
 static void
 fetch_lost(void *arg, enum link_evidence e, const char *why)
 {
+	struct pool *p = arg;
+
 	(void)e;
 	(void)why;
-	fetch_end(arg, true);
+	put_off(p, VERDICT_RETRY, 0);
+	fetch_end(p);
 }
 
 static const struct upstream_ops fetch_ops = {
@@ -470,7 +523,7 @@ looked_cb(void *arg, struct spool_op *op)
 		return;
 	}
 	if (p->pair == NULL || step->op.err != STORE_OK || young >= want)
-		fetch_over(p, LOOK_MS);
+		fetch_over(p, look_ms(p));
 	else
 		fetch(p, want - young);
 	free(step);
@@ -486,7 +539,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (p->state != FETCH_NONE) {
-		fetch_failed(p, "no answer");
+		fetch_failed(p, "no answer", VERDICT_RETRY, 0);
 		return;
 	}
 	if (p->burn == BURN_FAILED) {

@@ -120,6 +120,7 @@ session_download(struct session *s, const struct message *m, bool passed)
 	}
 	s->reached = max_u64(s->reached, d->download_server_version);
 	if (first) {
+		link_served(s->relay->link);
 		first_download(s, acked);
 		pool_seen(s);
 	}
@@ -228,7 +229,7 @@ session_error(struct session *s, const struct message *m, struct view body)
 		pool_doubt(s); /* it forgot this file: it may have been wiped */
 	hold = hold_back(s, &e);
 	if (s->absent != NULL)
-		absent_error(s, e.code, v);
+		absent_error(s, &e);
 	lost = request_upstream_lost(s);
 	answer_error(s);
 	if (s->file != NULL && (clean || !by_relay) && (s->absent == NULL || !client_knows(e.code)))

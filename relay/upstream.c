@@ -481,12 +481,11 @@ connection_error(struct upstream *u, const struct message *m, struct view body)
 	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
 	log_u64(&l, "code", e.code);
 	log_str(&l, "verdict", verdict_name(verdict_of(&e)));
-	log_u64(&l, "delay_ms", e.delay_ms);
+	if (u->relay->link != NULL)
+		log_u64(&l, "delay_ms", link_hold(u->relay->link, &e));
 	log_view(&l, "text", body);
 	log_end(&l);
 	STAT_INC(u->relay, upstream_errors);
-	if (u->relay->link != NULL)
-		link_hold(u->relay->link, e.delay_ms);
 	lost(u, LINK_GARBLED, "upstream ended the connection with an error");
 }
 
@@ -515,7 +514,7 @@ message_end(struct upstream *u)
 	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
 		connection_error(u, &m, body);
 	else if (in->route == ROUTE_COLLECT && u->ops != NULL && u->ops->message != NULL)
-		u->ops->message(u->arg, &m);
+		u->ops->message(u->arg, &m, body);
 	free(owned);
 	return u->state == UPSTREAM_OPEN;
 }

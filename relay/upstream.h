@@ -32,8 +32,9 @@ struct upstream_ops {
 	void (*lost)(void *arg, enum link_evidence e, const char *why);
 	/* A PONG came (may be NULL). */
 	void (*pong)(void *arg);
-	/* IDENT, UNBOUND or an ERROR in a session that the owner runs by itself, without struct session (may be NULL). */
-	void (*message)(void *arg, const struct message *m);
+	/* IDENT, UNBOUND or an ERROR in a session that the owner runs by itself, without struct session (may be NULL).  body: of an ERROR,
+	 * for the call. */
+	void (*message)(void *arg, const struct message *m, struct view body);
 };
 
 struct upstream_request { /* views are copied */

@@ -57,13 +57,24 @@ static const struct {
 #define NCODE (sizeof(codes) / sizeof(codes[0]))
 
 static uint64_t
-delay_of(struct view body)
+seconds_of(struct view body, const char *key)
 {
 	uint64_t s;
 
-	if (!jsonread_get_u64(body, "backoffIntervalSec", &s))
+	if (!jsonread_get_u64(body, key, &s))
 		return 0;
 	return s < VERDICT_DELAY_MAX_MS / 1000 ? s * 1000 : VERDICT_DELAY_MAX_MS;
+}
+
+static void
+read_delay(struct view body, struct verdict_error *e)
+{
+	e->delay_ms = seconds_of(body, "backoffIntervalSec");
+	e->delay_max_ms = seconds_of(body, "backoffMaxDelaySec");
+	if (e->delay_max_ms < e->delay_ms)
+		e->delay_max_ms = e->delay_ms;
+	if (!jsonread_get_u64(body, "backoffMultiplier", &e->delay_factor) || e->delay_factor == 0)
+		e->delay_factor = 1;
 }
 
 void
@@ -83,7 +94,7 @@ verdict_read(const struct message *m, struct view body, bool clean, struct verdi
 		e->try_again = false;
 	if (jsonread_get(body, "action", &v) && v.kind == JSONREAD_STRING)
 		e->action = v.text;
-	e->delay_ms = delay_of(body);
+	read_delay(body, e);
 }
 
 /* Row of the action, NACTION: it says nothing. */
@@ -121,6 +132,27 @@ verdict_of(const struct verdict_error *e)
 	if (code == NCODE)
 		return VERDICT_UNKNOWN;
 	return e->clean ? codes[code].at_upload : codes[code].at_ident;
+}
+
+enum verdict
+verdict_of_status(unsigned status)
+{
+	if (status == 401 || status == 403)
+		return VERDICT_TOKEN;
+	return status >= 500 ? VERDICT_RETRY : VERDICT_UNKNOWN;
+}
+
+uint64_t
+verdict_delay(struct verdict_delay *d, const struct verdict_error *e)
+{
+	if (e->delay_ms == 0 || d->ms == 0 || d->code != e->code)
+		d->ms = e->delay_ms;
+	else if (d->ms > e->delay_max_ms / e->delay_factor)
+		d->ms = e->delay_max_ms;
+	else
+		d->ms *= e->delay_factor;
+	d->code = e->code;
+	return d->ms;
 }
 
 bool

@@ -107,6 +107,44 @@ TEST(verdict_order)
 	}
 }
 
+TEST(verdict_of_http_status)
+{
+	CHECK_STR(verdict_name(verdict_of_status(401)), "token");
+	CHECK_STR(verdict_name(verdict_of_status(403)), "token");
+	CHECK_STR(verdict_name(verdict_of_status(500)), "retry");
+	CHECK_STR(verdict_name(verdict_of_status(503)), "retry");
+	CHECK_STR(verdict_name(verdict_of_status(301)), "unknown");
+	CHECK_STR(verdict_name(verdict_of_status(404)), "unknown");
+}
+
+/* It grows while the same error comes, up to its maximum; another error, one without a delay and a server that works begin anew. */
+TEST(verdict_delay_grows)
+{
+	static const char growing[] = "{\"backoffIntervalSec\":2,\"backoffMaxDelaySec\":15,\"backoffMultiplier\":3}";
+	struct verdict_error e = json_error_of(100, growing), other = json_error_of(201, growing), none = json_error_of(100, "{}"),
+			     flat = json_error_of(100, "{\"backoffIntervalSec\":2}"),
+			     wild = json_error_of(100, "{\"backoffIntervalSec\":2,\"backoffMaxDelaySec\":9999999,\"backoffMultiplier\":"
+						       "18446744073709551615}"),
+			     upside_down = json_error_of(100, "{\"backoffIntervalSec\":9,\"backoffMaxDelaySec\":3,\"backoffMultiplier\":2}");
+	struct verdict_delay d = { 0 };
+
+	CHECK_U64(verdict_delay(&d, &e), 2000);
+	CHECK_U64(verdict_delay(&d, &e), 6000);
+	CHECK_U64(verdict_delay(&d, &e), 15000);
+	CHECK_U64(verdict_delay(&d, &e), 15000);
+	CHECK_U64(verdict_delay(&d, &other), 2000);
+	CHECK_U64(verdict_delay(&d, &e), 2000);
+	CHECK_U64(verdict_delay(&d, &none), 0);
+	CHECK_U64(verdict_delay(&d, &e), 2000);
+	d = (struct verdict_delay){ 0 };
+	CHECK_U64(verdict_delay(&d, &flat), 2000);
+	CHECK_U64(verdict_delay(&d, &flat), 2000);
+	CHECK_U64(verdict_delay(&d, &wild), VERDICT_DELAY_MAX_MS);
+	d = (struct verdict_delay){ 0 };
+	CHECK_U64(verdict_delay(&d, &upside_down), 9000);
+	CHECK_U64(verdict_delay(&d, &upside_down), 9000);
+}
+
 TEST(verdict_delay)
 {
 	CHECK_U64(json_error_of(100, "{\"tryAgain\":true,\"backoffIntervalSec\":7}").delay_ms, 7000);
