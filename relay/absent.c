@@ -1,7 +1,8 @@
 /* Which absent client's file is replayed when, with which token, and what its end means.  See absent.h for the course of one.
  *
  * Never: more than `absent_sessions` at once; anything in a client's name but what it uploaded (its cursors stay as it stated
- * them); a token in a log or on the disk (I9): tokens live in memory, so after a restart there is the service token, or the client.
+ * them); a token in a log, or on a disk that is not encrypted (I9): without a key tokens live in memory, and after a restart there is the
+ * service token, or the client.
  *
  * Live elsewhere (S2): our IDENT cuts the client that is connected to upstream directly, and when it comes back upstream cuts us.  A cut
  * soon after our IDENT is taken as that, once upstream has proved that it is there; then the file is left alone for
@@ -19,6 +20,7 @@
 #include "relay/absent_walk.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
+#include "relay/credential.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -43,8 +45,8 @@ struct absent {
 	char *endpoint, *path;
 	uint64_t file_ident, file_ident_salt;
 	bool is_subserver;
-	/* the client's own request: secrets; all NULL without one */
-	char *target, *protocol, *authorization, *user_agent, *token;
+	uint64_t id; /* of the file in the store; 0 = not known yet */
+	struct credential own; /* the client's own request */
 	unsigned service_refused; /* the serial of the service token that was refused for this file */
 	bool by_service;	  /* this session uses the service token */
 	/* when; all clock_ms */
@@ -123,17 +125,6 @@ find_session(const struct session *s)
 }
 
 static void
-forget_token(struct absent *a)
-{
-	relay_wipe(a->target);
-	relay_wipe(a->authorization);
-	relay_wipe(a->token);
-	free(a->protocol);
-	free(a->user_agent);
-	a->target = a->protocol = a->authorization = a->token = a->user_agent = NULL;
-}
-
-static void
 forget(struct absent *a)
 {
 	struct absents *as = a->all;
@@ -141,7 +132,7 @@ forget(struct absent *a)
 	tdelete(a, &as->tree, identity_cmp);
 	TAILQ_REMOVE(&as->list, a, link);
 	as->n--;
-	forget_token(a);
+	credential_wipe(&a->own);
 	free(a->endpoint);
 	free(a->path);
 	free(a);
@@ -193,17 +184,36 @@ absents_left(const struct session *s)
 	a = find_session(s);
 	if (a != NULL)
 		forget(a);
-	if (s->file != NULL && !file_waiting(s->file))
+	if (s->file != NULL && !file_waiting(s->file)) {
+		if (s->credential_stored)
+			credential_drop(s->relay, s->file->id);
 		return;
+	}
 	a = remember(as, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
 	if (!s->relay->opt->store_tokens)
 		return;
 	conn_upstream_request(s->conn, &req, protocol);
-	a->target = relay_strndup(req.target.ptr, req.target.len);
-	a->protocol = relay_strndup(req.protocol.ptr, req.protocol.len);
-	a->authorization = relay_strndup(req.authorization.ptr, req.authorization.len);
-	a->user_agent = relay_strndup(req.user_agent.ptr, req.user_agent.len);
-	a->token = relay_strndup(s->token, s->token_len);
+	credential_take(&a->own, &req, (struct view){ (const uint8_t *)s->token, s->token_len });
+	a->id = s->file != NULL ? s->file->id : 0;
+	if (credential_may_store(s->relay) && a->id != 0 && !s->credential_stored)
+		credential_store(s->relay, a->id, &a->own);
+}
+
+void
+absents_stored(struct session *s)
+{
+	char protocol[MSG_SUBPROTOCOL_MAX];
+	struct upstream_request req;
+	struct credential own = { 0 };
+
+	if (s->credential_stored || s->conn == NULL || s->file->id == 0 || conn_flavour(s->conn) != MSG_PBS ||
+	    !credential_may_store(s->relay))
+		return;
+	conn_upstream_request(s->conn, &req, protocol);
+	credential_take(&own, &req, (struct view){ (const uint8_t *)s->token, s->token_len });
+	credential_store(s->relay, s->file->id, &own);
+	credential_wipe(&own);
+	s->credential_stored = true;
 }
 
 void
@@ -315,6 +325,14 @@ absents_link_changed(struct absents *as)
 
 /* ---- the end of a session ---- */
 
+/* In memory and on the disk. */
+static void
+forget_own(struct absent *a)
+{
+	credential_wipe(&a->own);
+	credential_drop(a->all->relay, a->id);
+}
+
 /* The token that was used is no good (any more): the other one, or the client. */
 static void
 token_refused(struct absent *a)
@@ -322,7 +340,7 @@ token_refused(struct absent *a)
 	if (a->by_service)
 		a->service_refused = a->all->serial;
 	else
-		forget_token(a);
+		forget_own(a);
 	a->due_at = clock_ms();
 }
 
@@ -392,6 +410,7 @@ absent_ended(struct session *s)
 		refused(a);
 	} else if (s->file != NULL && (!file_waiting(s->file) || s->file->state != STORE_FILE_OK)) {
 		log_ended(a, s->file->state == STORE_FILE_OK ? "drained" : "stopped");
+		forget_own(a);
 		forget(a);
 	} else if (a->cut) {
 		log_ended(a, "cut");
@@ -442,12 +461,9 @@ offers(const struct options *o)
 static struct upstream *
 connect_as_client(struct absent *a)
 {
-	struct upstream_request req = { .target = view_of(a->target),
-		.protocol = view_of(a->protocol),
-		.authorization = view_of(a->authorization),
-		.user_agent = view_of(a->user_agent),
-		.flavour = MSG_PBS };
+	struct upstream_request req;
 
+	credential_request(&a->own, &req);
 	return upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
 }
 
@@ -484,7 +500,7 @@ absent_file_read(struct session *s)
 {
 	struct absent *a = s->absent;
 
-	a->by_service = a->target == NULL;
+	a->by_service = !credential_known(&a->own);
 	if (!a->by_service)
 		a->upstream = connect_as_client(a);
 	else if (service_usable(a))
@@ -497,7 +513,7 @@ static void
 opened_cb(void *arg, struct view subprotocol, struct view server)
 {
 	struct absent *a = arg;
-	const char *token = a->by_service ? a->all->service_token : a->token;
+	const char *token = a->by_service ? a->all->service_token : a->own.token;
 	struct upstream *u = a->upstream;
 
 	(void)subprotocol;
@@ -565,7 +581,7 @@ start(struct absent *a)
 	as->running++;
 	STAT_INC(as->relay, absent_sessions);
 	log_event(LOG_INFO, "absent_start", "file_ident=%llu backlog_bytes=%llu token=%s", (unsigned long long)a->file_ident,
-		  (unsigned long long)a->backlog, a->target != NULL ? "client" : "service");
+		  (unsigned long long)a->backlog, credential_known(&a->own) ? "client" : "service");
 }
 
 /* ---- the walk ---- */
@@ -586,14 +602,19 @@ log_complaint(struct absents *as)
 }
 
 static void
-walk_found(struct absents *as, const struct store_file *f)
+walk_found(struct absents *as, const struct absent_file *found)
 {
+	const struct store_file *f = &found->file;
 	struct absent *a = find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
 
-	if (a == NULL && (as->serial == 0 || as->n >= KNOWN_MAX))
+	if (a == NULL && ((as->serial == 0 && found->credential_len == 0) || as->n >= KNOWN_MAX))
 		return; /* nothing to do it with */
-	if (a == NULL)
+	if (a == NULL) {
 		a = remember(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
+		if (found->credential_len > 0)
+			(void)credential_unpack(&a->own, found->credential, found->credential_len);
+	}
+	a->id = f->id;
 	a->backlog = f->backlog_bytes;
 	a->walk = as->walk;
 }
@@ -628,6 +649,7 @@ stepped(void *arg, struct spool_op *op)
 	log_complaint(as);
 	for (size_t i = 0; i < as->step->nfile; i++)
 		walk_found(as, &as->step->file[i]);
+	explicit_bzero(as->step->file, sizeof(as->step->file));
 	if (as->step->end)
 		walk_ended(as);
 }
@@ -644,6 +666,7 @@ walk_on(struct absents *as)
 	}
 	as->step->end = false;
 	snprintf(as->step->service.path, sizeof(as->step->service.path), "%s", as->relay->opt->service_token_file);
+	as->step->credentials = credential_may_store(as->relay);
 	as->stepping = true;
 	spool_call(as->relay->spool, absent_step, stepped, as->step);
 }
@@ -697,7 +720,7 @@ next_due(struct absents *as)
 	TAILQ_FOREACH (a, &as->list, link) {
 		if (a->session != NULL || a->waits || a->cut_at != 0 || a->due_at > now || a->backlog == 0)
 			continue;
-		if (a->target == NULL && !service_usable(a))
+		if (!credential_known(&a->own) && !service_usable(a))
 			continue;
 		if (best == NULL || a->backlog < best->backlog)
 			best = a;

@@ -28,6 +28,8 @@ void absents_link_changed(struct absents *as);
 /* The client of s leaves: its token and its request are kept (options: store_tokens) while its file has a backlog.  s->conn is
  * still set. */
 void absents_left(const struct session *s);
+/* What the client of s uploaded is on the disk: its token and its request are kept there too, where that is allowed (credential.h). */
+void absents_stored(struct session *s);
 /* The client of s identified itself: it replays by itself, and whatever was wrong with its file is to be found out anew. */
 void absents_here(const struct session *s);
 /* A client was thrown off by upstream: so it is not the relay's own session that upstream has something against. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "relay/absent_walk.h"
+#include "relay/credential.h"
 
 static bool
 same_file(const struct stat *a, const struct stat *b)
@@ -74,11 +75,21 @@ look_at_token(struct service_token *t)
 		close(fd);
 }
 
+static void
+read_credential(struct absent_file *f, struct store *store)
+{
+	uint8_t key[CREDENTIAL_KEY];
+	size_t len = sizeof(f->credential);
+
+	credential_key(key, f->file.id);
+	f->credential_len = store_get(store, STORE_TOKENS, key, sizeof(key), f->credential, &len) == STORE_OK ? len : 0;
+}
+
 void
 absent_step(void *arg, struct store *store)
 {
 	struct absent_step *w = arg;
-	struct store_file *f;
+	struct absent_file *f;
 	uint64_t id;
 
 	look_at_token(&w->service);
@@ -90,7 +101,11 @@ absent_step(void *arg, struct store *store)
 			return;
 		}
 		w->after = id;
-		if (store_file_get(store, id, f) == STORE_OK && f->state == STORE_FILE_OK && f->backlog_records > 0)
-			w->nfile++;
+		f->credential_len = 0;
+		if (store_file_get(store, id, &f->file) != STORE_OK || f->file.state != STORE_FILE_OK || f->file.backlog_records == 0)
+			continue;
+		if (w->credentials)
+			read_credential(f, store);
+		w->nfile++;
 	}
 }

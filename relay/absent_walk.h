@@ -13,7 +13,13 @@
 
 #include "buffer/store.h"
 
-#define ABSENT_STEP 16 /* files a step: some 40 KiB */
+#define ABSENT_STEP 16 /* files a step: some 100 KiB */
+
+struct absent_file {
+	struct store_file file;
+	size_t credential_len; /* 0: none is on the disk */
+	uint8_t credential[STORE_VALUE_MAX]; /* packed (credential.h): a secret */
+};
 
 struct service_token {
 	char path[4001];	 /* "" = none configured; a copy, for a reload may change the option meanwhile */
@@ -29,7 +35,8 @@ struct absent_step {
 	struct service_token service; /* kept from step to step */
 	size_t nfile;
 	bool end;
-	struct store_file file[ABSENT_STEP]; /* with a backlog, nothing against replay */
+	bool credentials; /* in: those on the disk are wanted */
+	struct absent_file file[ABSENT_STEP]; /* with a backlog, nothing against replay */
 };
 
 /* A spool_fn; arg: struct absent_step. */

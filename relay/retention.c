@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "relay/admit.h"
+#include "relay/credential.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -42,11 +43,13 @@ struct doomed { /* values of one slice */
 };
 
 static bool
-is_old(const struct retention_pass *p, size_t key_len, const void *val, size_t val_len)
+is_old(const struct retention_pass *p, const void *key, size_t key_len, const void *val, size_t val_len)
 {
 	uint64_t at;
 
 	if (p->phase == RETENTION_TOKENS) {
+		if (credential_is_key(key, key_len, &at))
+			return true; /* perhaps: sift */
 		at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
 		return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms;
 	}
@@ -66,12 +69,36 @@ look_at_value(void *arg, const void *key, size_t key_len, const void *val, size_
 		return false;
 	memcpy(p->after, key, key_len);
 	p->after_len = key_len;
-	if (is_old(p, key_len, val, val_len)) {
+	if (is_old(p, key, key_len, val, val_len)) {
 		memcpy(d->v[d->n].key, key, key_len);
 		d->v[d->n++].len = key_len;
 	}
 	d->more = ++d->looked_at == RETENTION_SLICE;
 	return !d->more;
+}
+
+/* Whether a client's token is still good for something: while its file has a backlog, and the operator wants it (credential.h). */
+static bool
+is_needed(const struct retention_pass *p, struct store *s, uint64_t file_id)
+{
+	struct store_file *f = relay_alloc(sizeof(*f));
+	bool needed = !p->drop_credentials && store_file_get(s, file_id, f) == STORE_OK && f->backlog_records > 0;
+
+	free(f);
+	return needed;
+}
+
+/* Of the values listed, those that go. */
+static void
+sift(struct doomed *d, struct store *s)
+{
+	size_t n = 0;
+	uint64_t id;
+
+	for (size_t i = 0; i < d->n; i++)
+		if (d->pass->phase != RETENTION_TOKENS || !credential_is_key(d->v[i].key, d->v[i].len, &id) || !is_needed(d->pass, s, id))
+			d->v[n++] = d->v[i];
+	d->n = n;
 }
 
 static enum store_err
@@ -103,6 +130,8 @@ slice_values(struct retention_pass *p, struct store *s)
 	}
 	d->pass = p;
 	p->err = store_each_after(s, t, p->after, p->after_len, look_at_value, d);
+	if (p->err == STORE_OK)
+		sift(d, s);
 	if (p->err == STORE_OK && d->n > 0)
 		p->err = remove_values(s, t, d);
 	if (p->err == STORE_OK)
@@ -252,6 +281,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	p->tokens_before_ms = now > o->token_grace_ms ? now - o->token_grace_ms : 0;
 	p->seen_before_ms = now > o->forget_after_ms ? now - o->forget_after_ms : 0;
+	p->drop_credentials = !credential_may_store(r->relay);
 	r->pass = p;
 	r->forgotten = 0;
 	spool_call(r->relay->spool, slice_cb, slice_done, r);

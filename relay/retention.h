@@ -1,6 +1,7 @@
 /* What may be forgotten when: tokens, protocol versions, client files (issue: "a buffer one can trust", 7).
  *
  *   tokens        accepted longer than token_grace ago: nobody is admitted by them any more
+ *                 and what is kept of a client's request (credential.h) when its file has no backlog
  *   "agreed ..."  not agreed to and not used for forget_after
  *   files         unseen for forget_after, and nothing of them is owed to anybody: retention_may_forget
  *
@@ -31,6 +32,7 @@ enum retention_phase { RETENTION_TOKENS, RETENTION_AGREED, RETENTION_FILES, RETE
 struct retention_pass {
 	/* what is old: times since 1970; 0 = nothing is */
 	uint64_t tokens_before_ms, seen_before_ms;
+	bool drop_credentials; /* all of them, not only those of files without a backlog */
 	/* where it stands; all zero to begin */
 	enum retention_phase phase;
 	uint8_t after[STORE_KEY_MAX];

@@ -538,6 +538,7 @@ static void
 session_refresh(struct session *s, const struct message *m, struct view body)
 {
 	take_token(s, body);
+	s->credential_stored = false;
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
 		forward(s, m, body);
 }

@@ -89,6 +89,7 @@ struct session {
 	/* from BIND */
 	char *path, *token, *endpoint;
 	size_t path_len, token_len;
+	bool credential_stored; /* they are on the disk (absent.c) */
 	bool need_client_file_ident, is_subserver;
 	bool pool_keyed;	/* pool_key is that of this endpoint, path and token (pool.c) */
 	uint8_t pool_key[32];

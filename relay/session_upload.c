@@ -5,6 +5,7 @@
  *                  +--no room, set aside--> refused: not taken, no later one either, and the client is closed when it can be (session_room)
  *
  * Never: reads the disk, or decides what upstream's acknowledgement means (session_upstream.c). */
+#include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
@@ -114,6 +115,7 @@ void
 session_stored(struct session *s)
 {
 	s->may_show = true;
+	absents_stored(s);
 	session_owe_show(s);
 	replay_kick(s);
 }

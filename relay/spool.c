@@ -72,6 +72,8 @@ op_free(struct spool_op *op)
 	upload_unref(op->upload);
 	free(op->batch.body);
 	free(op->key);
+	if (op->val != NULL)
+		explicit_bzero(op->val, op->val_len); /* it may be a client's token */
 	free(op->val);
 	free(op);
 }

@@ -5,6 +5,7 @@
 #include "tests/storekit.h"
 
 #include "relay/admit.h"
+#include "relay/credential.h"
 #include "relay/retention.h"
 #include "relay/walltime.h"
 
@@ -230,4 +231,47 @@ TEST(times_in_values)
 	CHECK_U64(admit_agreed_time("14 99", 5), 99);
 	CHECK_U64(admit_agreed_time("14 ", 3), 0);
 	CHECK_U64(admit_agreed_time("14", 2), 0);
+}
+
+/* What is kept of a client's request goes with the backlog of its file, or when tokens are not to be kept at all. */
+TEST(credentials)
+{
+	static uint8_t data[KIT_DATA_MAX];
+	struct store *s = kit_open(harness_tmpdir());
+	uint8_t key[CREDENTIAL_KEY];
+	uint64_t id[100], files;
+	bool goes, added;
+
+	CHECK(s != NULL);
+	CHECK_U64(store_begin(s), STORE_OK);
+	for (unsigned n = 0; n < 100; n++) {
+		struct store_file f = file_row(n, &goes);
+		struct store_record r = kit_record(data, n, 1, 10);
+
+		CHECK_U64(store_file_put(s, &f), STORE_OK);
+		id[n] = f.id;
+		if (n % 2 == 0)
+			CHECK_U64(store_append(s, f.id, &r, &added), STORE_OK);
+		credential_key(key, f.id);
+		CHECK_STR(put_text(s, STORE_TOKENS, key, sizeof(key), "secret"), "");
+	}
+	credential_key(key, 1000000); /* of no file */
+	CHECK_STR(put_text(s, STORE_TOKENS, key, sizeof(key), "secret"), "");
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	for (int drop = 0; drop <= 1; drop++) {
+		struct retention_pass *p = pass_new();
+
+		p->seen_before_ms = 0;
+		p->drop_credentials = drop;
+		(void)pass(s, p, &files);
+		CHECK(!has(s, STORE_TOKENS, key, sizeof(key)));
+		for (unsigned n = 0; n < 100; n++) {
+			uint8_t k[CREDENTIAL_KEY];
+
+			credential_key(k, id[n]);
+			CHECK_U64(has(s, STORE_TOKENS, k, sizeof(k)), n % 2 == 0 && !drop);
+		}
+		free(p);
+	}
+	store_close(s);
 }
