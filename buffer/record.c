@@ -1,4 +1,4 @@
-/* Encodes and decodes the records of the tables `files` and `changesets`.  Called by the store only, which owns the bytes.
+/* Encodes and decodes the records of the tables `files`, `changesets` and `queries`.  Called by the store only, which owns the bytes.
  *
  *      0         4       5    6           8        12    16      24       32
  *     | magic   | vers. | kind| fields len| data len| CRC | file  | seq.  | fields ... | data ... |
@@ -50,7 +50,7 @@ head_get(const uint8_t *buf, size_t len, struct record *r)
 		return STORE_CORRUPT;
 	if (buf[AT_VERSION] > RECORD_VERSION)
 		return STORE_VERSION;
-	if (buf[AT_KIND] < RECORD_CHANGESET || buf[AT_KIND] > RECORD_RUN)
+	if (buf[AT_KIND] < RECORD_CHANGESET || buf[AT_KIND] > RECORD_QUERY)
 		return STORE_CORRUPT;
 	r->kind = (enum record_kind)buf[AT_KIND];
 	r->fields_len = be_get16(buf + AT_FIELDS_LEN);
@@ -125,6 +125,42 @@ record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64
 		return err;
 	out->data = rec.data;
 	return changeset_fields(&rec, file_id, client_version, out);
+}
+
+/* ---- queries ---- */
+
+size_t
+record_query_size(uint32_t len)
+{
+	return (size_t)RECORD_HEAD_LEN + RECORD_QUERY_FIELDS + len;
+}
+
+void
+record_encode_query(uint8_t *out, uint64_t file_id, const struct store_query *q)
+{
+	uint8_t *fields = out + RECORD_HEAD_LEN;
+	struct record head = { .kind = RECORD_QUERY, .file_id = file_id, .sequence = q->query_version,
+		.fields_len = RECORD_QUERY_FIELDS, .data_len = q->len };
+
+	be_put64(fields, q->place);
+	if (q->len > 0)
+		memcpy(fields + RECORD_QUERY_FIELDS, q->text, q->len);
+	head_put(out, &head);
+}
+
+enum store_err
+record_decode_query(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t query_version, struct store_query *out)
+{
+	struct record rec;
+	enum store_err err;
+
+	if ((err = record_decode(buf, len, &rec)) != STORE_OK)
+		return err;
+	if (rec.kind != RECORD_QUERY || rec.file_id != file_id || rec.sequence != query_version ||
+	    rec.fields_len < RECORD_QUERY_FIELDS)
+		return STORE_CORRUPT;
+	*out = (struct store_query){ query_version, be_get64(rec.fields), rec.data, rec.data_len };
+	return STORE_OK;
 }
 
 /* ---- runs ---- */

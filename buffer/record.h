@@ -1,4 +1,4 @@
-/* The bytes of a record: what the tables `files` and `changesets` hold.  Layout and rules of change: buffer/FORMAT.
+/* The bytes of a record: what the tables `files`, `changesets` and `queries` hold.  Layout and rules of change: buffer/FORMAT.
  *
  * Every record opens with the same head (magic, version, kind, lengths, CRC, file id, sequence), so that a salvage can judge a
  * single record without its key or its page.  Pure: bytes in, values out. */
@@ -14,6 +14,7 @@
 #define RECORD_HEAD_LEN 32
 #define RECORD_CHANGESET_FIELDS 32
 #define RECORD_RUN_FIELDS 32
+#define RECORD_QUERY_FIELDS 8
 #define RECORD_ENTRY_HEAD 48 /* before the data of each entry of a run */
 #define RECORD_PEEK_LEN (RECORD_HEAD_LEN + RECORD_CHANGESET_FIELDS) /* what record_peek needs of a record */
 
@@ -24,13 +25,13 @@
 /* The longest file record that this version writes: three strings, 21 numbers of 8 bytes, two of 4, three of 1. */
 #define RECORD_FILE_MAX (RECORD_HEAD_LEN + 6 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + 22 * 8 + 2 * 4 + 3)
 
-enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3 };
+enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3, RECORD_QUERY = 4 };
 
 /* A record taken apart; fields and data point into the bytes it was decoded from. */
 struct record {
 	enum record_kind kind;
 	uint64_t file_id;
-	uint64_t sequence; /* client version of a changeset, the first one of a run, 0 of a file */
+	uint64_t sequence; /* client version of a changeset, the first one of a run, 0 of a file, query version of a query */
 	const uint8_t *fields, *data;
 	uint32_t fields_len, data_len;
 };
@@ -45,6 +46,14 @@ void record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_
 /* The record must be a changeset of exactly this file and version (the key it was found under).  out->data points into buf. */
 STORE_MUSTCHECK enum store_err record_decode_changeset(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t client_version,
 						       struct store_record *out);
+
+/* ---- queries ---- */
+
+size_t record_query_size(uint32_t len);
+void record_encode_query(uint8_t *out, uint64_t file_id, const struct store_query *q);
+/* The record must be a query of exactly this file and version.  out->text points into buf. */
+STORE_MUSTCHECK enum store_err record_decode_query(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t query_version,
+						   struct store_query *out);
 
 /* ---- runs: several changesets of one file in one record ---- */
 

@@ -461,6 +461,20 @@ changeset_cb(void *arg, const uint8_t *buf, size_t len)
 	return sv->err == STORE_OK;
 }
 
+/* Of a query that is found twice the last stands, for its text is the same.  Which ones are missing nobody can tell. */
+static bool
+query_cb(void *arg, const uint8_t *buf, size_t len)
+{
+	struct salvage *sv = arg;
+	struct found want = { .old_id = be_get64(buf + 16) };
+	struct found *f = bsearch(&want, sv->files, sv->n, sizeof(want), by_old_id);
+	struct store_query q;
+
+	if (f != NULL && record_decode_query(buf, len, want.old_id, be_get64(buf + 24), &q) == STORE_OK)
+		sv->err = store_query_put(sv->s, f->new_id, &q);
+	return sv->err == STORE_OK;
+}
+
 /* Is name the table, or a copy of it in a base? */
 static bool
 is_copy(const char *name, const char *table)
@@ -555,7 +569,8 @@ salvage_into(struct store *s, const char *const *dirs, unsigned n, const uint8_t
 	if (err == STORE_OK && (err = walk_dirs(&sv, dirs, n, "files", key, file_cb)) == STORE_OK && (err = expect(&sv)) == STORE_OK) {
 		if (sv.n > 0)
 			qsort(sv.files, sv.n, sizeof(*sv.files), by_old_id);
-		if ((err = walk_dirs(&sv, dirs, n, "changesets", key, changeset_cb)) == STORE_OK && (err = judge(&sv, out)) == STORE_OK)
+		if ((err = walk_dirs(&sv, dirs, n, "changesets", key, changeset_cb)) == STORE_OK &&
+		    (err = walk_dirs(&sv, dirs, n, "queries", key, query_cb)) == STORE_OK && (err = judge(&sv, out)) == STORE_OK)
 			err = store_commit(s, true);
 	}
 	if (err != STORE_OK)

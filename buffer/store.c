@@ -1,4 +1,4 @@
-/* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c and store_values.c; the
+/* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c, store_queries.c and store_values.c; the
  * disk is env.c.  Called by the committer thread only; never logs, exits or starts a thread.
  *
  * The one idea: what is in memory changes only when the transaction has committed.  An open transaction collects the new
@@ -171,7 +171,7 @@ check_format(struct store *s, char *why, size_t why_len)
 			       STORE_FORMAT);
 		return STORE_VERSION;
 	}
-	/* Format 2 added runs to what format 1 had, so the old records stay as they are; who knows format 1 only must not open it. */
+	/* Format 2 added runs, format 3 queries, so the old records stay as they are; who knows the older only must not open it. */
 	if (err == STORE_OK && format < STORE_FORMAT)
 		return write_own(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT);
 	return err;
@@ -191,8 +191,8 @@ open_table(struct store *s, const char *name, DB **out, char *why, size_t why_le
 static enum store_err
 open_tables(struct store *s, char *why, size_t why_len)
 {
-	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents", "states" };
-	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents, &s->states };
+	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents", "states", "queries" };
+	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents, &s->states, &s->queries };
 	const size_t ntable = sizeof(names) / sizeof(names[0]);
 	uint64_t made = 0;
 	enum store_err err;
@@ -254,7 +254,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 void
 store_close(struct store *s)
 {
-	DB *tables[7];
+	DB *tables[8];
 	bool healthy;
 
 	if (s == NULL)
@@ -270,6 +270,7 @@ store_close(struct store *s)
 	tables[4] = s->meta;
 	tables[5] = s->idents;
 	tables[6] = s->states;
+	tables[7] = s->queries;
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		if (tables[i] != NULL)
 			(void)tables[i]->close(tables[i], healthy ? 0 : DB_NOSYNC);

@@ -2,6 +2,7 @@
  *
  *   files        one record per client file: identity, cursors, progress, state, backlog counters
  *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
+ *   queries      of clients of flexible sync, keyed by (file id, query version)
  *   meta, tokens, idents, states  small named values
  *
  * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store may be used
@@ -169,6 +170,31 @@ STORE_MUSTCHECK enum store_err store_trim(struct store *s, uint64_t id, uint64_t
  * STORE_CORRUPT (not latched) and *bad_version set (bad_version may be NULL). */
 STORE_MUSTCHECK enum store_err store_read(struct store *s, uint64_t id, uint64_t after, uint64_t max_bytes,
 					  bool (*each)(void *arg, const struct store_record *r), void *arg, uint64_t *bad_version);
+
+/* ---- queries of flexible sync (store_queries.c) ---- */
+
+#define STORE_QUERY_MAX (1u << 20) /* bytes of one */
+
+struct store_query {
+	uint64_t query_version;
+	uint64_t place;	      /* the client version that it comes behind; never falls as query versions rise */
+	const uint8_t *text;  /* JSON, as the client sent it; borrowed */
+	uint32_t len;
+};
+
+/* Keeps q with file id, in place of what is held under its version.  Needs a transaction.  STORE_FULL as for store_append. */
+STORE_MUSTCHECK enum store_err store_query_put(struct store *s, uint64_t id, const struct store_query *q);
+
+/* Removes the queries low <= query_version <= high of file id.  Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_query_cut(struct store *s, uint64_t id, uint64_t low, uint64_t high);
+
+/* Calls each for the queries of file id in rising order of version until it returns false.  text lives for the call only.  STORE_CORRUPT (not
+ * latched): a damaged one; those before it were given. */
+STORE_MUSTCHECK enum store_err store_query_each(struct store *s, uint64_t id, bool (*each)(void *arg, const struct store_query *q), void *arg);
+
+/* The least place at or above client version `from`: changesets up to it and those above it have a query between them, and must not be
+ * merged with each other.  *place is UINT64_MAX when there is none. */
+STORE_MUSTCHECK enum store_err store_query_barrier(struct store *s, uint64_t id, uint64_t from, uint64_t *place);
 
 /* ---- small values ---- */
 

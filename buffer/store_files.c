@@ -341,7 +341,7 @@ store_file_remove(struct store *s, uint64_t id)
 	int ret;
 
 	if (err != STORE_OK || (err = store_row_get(s, id, &row)) != STORE_OK || (err = file_load(s, id, &f)) != STORE_OK ||
-	    (err = store_cut(s, &row, UINT64_MAX)) != STORE_OK)
+	    (err = store_cut(s, &row, UINT64_MAX)) != STORE_OK || (err = store_query_cut(s, id, 0, UINT64_MAX)) != STORE_OK)
 		return err;
 	key = store_dbt(name, name_key(name, f.endpoint, f.path, f.file_ident, f.file_ident_salt));
 	if ((ret = s->names->del(s->names, s->txn, &key, 0)) != 0 && ret != DB_NOTFOUND)

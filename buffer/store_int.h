@@ -1,4 +1,4 @@
-/* Inside the store: shared by store.c, store_files.c, store_changesets.c and store_values.c, and by nobody else. */
+/* Inside the store: shared by store.c and the store_*.c, and by nobody else. */
 #ifndef BUFFER_STORE_INT_H
 #define BUFFER_STORE_INT_H
 
@@ -13,7 +13,7 @@
 #include "buffer/store.h"
 #include "buffer/tally.h"
 
-#define STORE_FORMAT 2 /* of the whole environment: buffer/FORMAT, "Versions" */
+#define STORE_FORMAT 3 /* of the whole environment: buffer/FORMAT, "Versions" */
 
 /* Keys of the store's own values in the meta table begin with a NUL byte; a caller's may not. */
 #define STORE_KEY_FORMAT "\0format"
@@ -36,7 +36,7 @@ struct run {
 
 struct store {
 	struct env *env;
-	DB *files, *names, *changesets, *meta, *tokens, *idents, *states;
+	DB *files, *names, *changesets, *meta, *tokens, *idents, *states, *queries;
 	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
 	uint64_t disk_free;	/* when the transaction began */
 	enum store_err latched; /* STORE_OK: healthy */

@@ -29,6 +29,21 @@ try_changeset(const uint8_t *data, size_t len)
 }
 
 static void
+try_query(const uint8_t *data, size_t len)
+{
+	struct store_query q;
+	uint8_t *again;
+
+	if (len < RECORD_HEAD_LEN || record_decode_query(data, len, be_get64(data + 16), be_get64(data + 24), &q) != STORE_OK ||
+	    record_query_size(q.len) != len || (again = malloc(len)) == NULL)
+		return;
+	record_encode_query(again, be_get64(data + 16), &q);
+	if (memcmp(again, data, len) != 0)
+		abort();
+	free(again);
+}
+
+static void
 try_file(const uint8_t *data, size_t len)
 {
 	static struct store_file f, again;
@@ -69,6 +84,7 @@ static void
 try_all(const uint8_t *data, size_t len)
 {
 	try_changeset(data, len);
+	try_query(data, len);
 	try_file(data, len);
 	try_walk(data, len);
 }

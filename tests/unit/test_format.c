@@ -74,16 +74,27 @@ check_file(struct store *s, uint64_t n, uint64_t from, uint64_t to)
 	CHECK_U64(f.backlog_records, seen.count);
 }
 
-TEST(format_1)
+static bool
+no_query(void *arg, const struct store_query *q)
+{
+	(void)arg;
+	(void)q;
+	return false;
+}
+
+static void
+check_format(const char *name)
 {
 	static uint8_t data[KIT_DATA_MAX];
 	const char *dir = harness_tmpdir();
+	struct store_query q = { 7, 20, (const uint8_t *)"{}", 2 };
+	uint64_t place;
 	struct store *s;
 	char val[8];
 	size_t len = sizeof(val);
 	bool added;
 
-	unpack(dir, "1.env");
+	unpack(dir, name);
 	CHECK((s = kit_open(dir)) != NULL);
 	for (uint64_t n = 0; n < 3; n++)
 		check_file(s, n, 1, 10);
@@ -98,10 +109,24 @@ TEST(format_1)
 		CHECK(added);
 	}
 	CHECK_U64(store_trim(s, 1, 15), STORE_OK);
+	CHECK_U64(store_query_each(s, 1, no_query, NULL), STORE_OK);
+	CHECK_U64(store_query_put(s, 1, &q), STORE_OK);
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	store_close(s);
 	CHECK((s = kit_open(dir)) != NULL);
 	check_file(s, 0, 16, 20);
 	check_file(s, 1, 1, 10);
+	CHECK_U64(store_query_barrier(s, 1, 1, &place), STORE_OK);
+	CHECK_U64(place, 20);
 	store_close(s);
+}
+
+TEST(format_1)
+{
+	check_format("1.env");
+}
+
+TEST(format_2)
+{
+	check_format("2.env");
 }
