@@ -470,7 +470,7 @@ file_set_state(struct file *f, enum store_file_state state, unsigned code, const
 	f->state_text = relay_strndup(text, strlen(text));
 	f->inflight++;
 	fill_record(f, &rec);
-	spool_update(f->relay->spool, &rec, updated, f);
+	spool_set_state(f->relay->spool, &rec, updated, f);
 }
 
 bool

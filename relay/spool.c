@@ -195,15 +195,16 @@ is_elsewhere(enum store_file_state state)
 	return state == STORE_FILE_EXPORTED || state == STORE_FILE_IMPORTING;
 }
 
-/* Only an UPDATE changes the state: an operator may have decided since the session read it.  An exported backlog belongs to another
- * gateway until upstream has acknowledged all of it. */
+/* Only spool_set_state changes the state: any other operation may carry one that is out of date, for an operator may have decided
+ * since its session read the file.  An exported backlog belongs to another gateway until upstream has acknowledged all of it. */
 static void
 keep_state(struct spool_op *op, const struct store_file *cur)
 {
 	struct store_file *f = &op->file;
 
-	if (op->kind == SPOOL_UPDATE && (!is_elsewhere(cur->state) || (cur->state == STORE_FILE_EXPORTED &&
-								       f->upstream_client_version >= cur->held_client_version)))
+	if (op->set_state &&
+	    (!is_elsewhere(cur->state) ||
+	     (cur->state == STORE_FILE_EXPORTED && f->upstream_client_version >= cur->held_client_version)))
 		return;
 	f->state = cur->state;
 	f->state_code = cur->state_code;
@@ -727,22 +728,36 @@ spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, u
 	op_post(sp, op);
 }
 
-void
-spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
+static struct spool_op *
+update_new(const struct store_file *rec, spool_done *done, void *arg)
 {
 	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
 
 	op->file = *rec;
-	op_post(sp, op);
+	return op;
+}
+
+void
+spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
+{
+	op_post(sp, update_new(rec, done, arg));
 }
 
 void
 spool_update_exact(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
+	struct spool_op *op = update_new(rec, done, arg);
 
-	op->file = *rec;
 	op->exact = true;
+	op_post(sp, op);
+}
+
+void
+spool_set_state(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg)
+{
+	struct spool_op *op = update_new(rec, done, arg);
+
+	op->set_state = true;
 	op_post(sp, op);
 }
 

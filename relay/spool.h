@@ -62,6 +62,7 @@ struct spool_op {
 	uint64_t max_bytes, max_server_version; /* READ */
 	int level;		/* READ: deflate level, 0 = plain */
 	bool exact;		/* UPDATE: offered_client_version may fall */
+	bool set_state;		/* UPDATE: the state is part of it */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
@@ -93,11 +94,16 @@ void spool_find(struct spool *sp, const struct store_file *key, spool_done *done
 void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show, spool_done *done,
 		  void *arg);
 
-/* Writes rec (durably), but for its pairs held, shown and final.  rec->id 0 finds or creates. */
+/* Writes rec (durably), but for its pairs held, shown and final, and its state.  rec->id 0 finds or creates; what is created has
+ * the state of rec. */
 void spool_update(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
 
 /* The same, and offered_client_version may fall: nothing above it was sent. */
 void spool_update_exact(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
+
+/* The same, and the file has the state of rec from now on; not while its backlog is another gateway's (EXPORTED, until upstream has
+ * acknowledged all of it) or is being brought in (IMPORTING). */
+void spool_set_state(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
 
 /* Removes the records of rec->id up to a client_version that upstream acknowledged (I2), and writes rec.  Not synced on its
  * own: a record that comes back is sent again and skipped (S5). */

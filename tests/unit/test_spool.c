@@ -1,0 +1,150 @@
+/* Tests relay/spool: what an operation may change in a file's record that was changed since the operation's session read it. */
+#include <event2/event.h>
+
+#include "tests/harness.h"
+#include "tests/storekit.h"
+
+#include "relay/journal.h"
+#include "relay/spool.h"
+
+struct rig {
+	struct event_base *base;
+	struct spool *spool;
+	struct store_file file; /* as the last operation left it */
+	unsigned done;
+	enum store_err err;
+};
+
+static void
+changed(void *arg)
+{
+	(void)arg;
+}
+
+static void
+rig_open(struct rig *g)
+{
+	const char *dir = harness_tmpdir();
+	char state[200], journal[200], why[512];
+	struct store *s;
+
+	memset(g, 0, sizeof(*g));
+	snprintf(state, sizeof(state), "%s/s", dir);
+	snprintf(journal, sizeof(journal), "%s/j", dir);
+	CHECK((s = kit_open(state)) != NULL);
+	g->base = event_base_new();
+	CHECK((g->spool = spool_new(g->base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
+	g->file = kit_file(1);
+}
+
+static void
+rig_close(struct rig *g)
+{
+	spool_free(g->spool);
+	event_base_free(g->base);
+}
+
+static void
+done(void *arg, struct spool_op *op)
+{
+	struct rig *g = arg;
+
+	g->done++;
+	g->err = op->err;
+	g->file = op->file;
+}
+
+static void
+await(struct rig *g, unsigned n)
+{
+	while (g->done < n)
+		event_base_loop(g->base, EVLOOP_ONCE);
+	g->done = 0;
+}
+
+static void
+look(struct rig *g)
+{
+	spool_find(g->spool, &g->file, done, g);
+	await(g, 1);
+}
+
+static void
+set_state(struct rig *g, enum store_file_state state)
+{
+	struct store_file rec = g->file;
+
+	rec.state = state;
+	spool_set_state(g->spool, &rec, done, g);
+	await(g, 1);
+	CHECK_U64(g->err, STORE_OK);
+}
+
+/* A session knows the file in a state that it is not in any more, and writes its record: a new bound of what it sends, an exact one, a
+ * trim. None of them brings the old state back; IMPORTING came back that way, and with it the file was stuck. */
+TEST(a_late_record_does_not_bring_a_state_back)
+{
+	static const enum store_file_state states[] = { STORE_FILE_OK, STORE_FILE_REJECTED, STORE_FILE_CONFLICT, STORE_FILE_IMPORTING };
+	struct store_file stale;
+	struct rig g;
+
+	for (size_t i = 0; i < 16; i++) {
+		rig_open(&g);
+		CHECK(!harness_failed());
+		g.file.state = states[i / 4];
+		spool_update(g.spool, &g.file, done, &g);
+		await(&g, 1);
+		stale = g.file;
+		stale.state = states[i % 4];
+		stale.offered_client_version = 7;
+		spool_update(g.spool, &stale, done, &g);
+		spool_update_exact(g.spool, &stale, done, &g);
+		spool_trim(g.spool, &stale, 0, done, &g);
+		await(&g, 3);
+		look(&g);
+		CHECK_U64(g.file.state, states[i / 4]);
+		CHECK_U64(g.file.offered_client_version, 7);
+		rig_close(&g);
+	}
+}
+
+/* What is created has the state that it is created with. */
+TEST(a_new_file_has_its_state)
+{
+	struct rig g;
+
+	rig_open(&g);
+	CHECK(!harness_failed());
+	g.file.state = STORE_FILE_DIFFERS;
+	spool_update(g.spool, &g.file, done, &g);
+	await(&g, 1);
+	look(&g);
+	CHECK_U64(g.err, STORE_OK);
+	CHECK_U64(g.file.state, STORE_FILE_DIFFERS);
+	rig_close(&g);
+}
+
+/* A backlog that is another gateway's stays so until upstream has acknowledged all of it. */
+TEST(elsewhere_is_not_overruled)
+{
+	struct rig g;
+	static const enum store_file_state states[] = { STORE_FILE_EXPORTED, STORE_FILE_IMPORTING };
+
+	for (size_t i = 0; i < 2; i++) {
+		rig_open(&g);
+		CHECK(!harness_failed());
+		g.file.held_client_version = g.file.upstream_client_version = 9;
+		g.file.held_server_version = g.file.upstream_server_version = 3;
+		g.file.state = states[i];
+		spool_update(g.spool, &g.file, done, &g);
+		await(&g, 1);
+		g.file.upstream_client_version = 8; /* of 9 */
+		set_state(&g, STORE_FILE_REJECTED);
+		look(&g);
+		CHECK_U64(g.file.state, states[i]);
+		set_state(&g, STORE_FILE_OK);
+		look(&g);
+		CHECK_U64(g.file.state, states[i] == STORE_FILE_EXPORTED ? STORE_FILE_OK : STORE_FILE_IMPORTING);
+		rig_close(&g);
+	}
+}
