@@ -23,6 +23,7 @@
 #include "relay/credential.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/pace.h"
 #include "relay/options.h"
 #include "relay/replay.h"
 #include "relay/session.h"
@@ -78,6 +79,7 @@ struct absents {
 	size_t n, running;
 	uint64_t client_cut_at, busy_since;
 	bool stopping, busy;
+	bool hurry; /* no quiet time any more */
 	/* the walk */
 	struct absent_step *step;
 	bool stepping; /* the committer has it */
@@ -89,6 +91,13 @@ struct absents {
 };
 
 static const struct upstream_ops upstream_ops;
+
+/* How long a client must be gone. */
+static uint64_t
+quiet_ms(const struct absents *as)
+{
+	return as->hurry ? 0 : as->relay->opt->absent_quiet_ms;
+}
 
 /* ---- the files known here ---- */
 
@@ -163,7 +172,7 @@ remember(struct absents *as, const char *endpoint, const char *path, uint64_t fi
 	a->file_ident_salt = salt;
 	a->is_subserver = is_subserver;
 	a->known_at = clock_ms();
-	a->due_at = a->known_at + as->relay->opt->absent_quiet_ms;
+	a->due_at = a->known_at + quiet_ms(as);
 	if (tsearch(a, &as->tree, identity_cmp) == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	TAILQ_INSERT_TAIL(&as->list, a, link);
@@ -299,7 +308,7 @@ void
 absents_link_changed(struct absents *as)
 {
 	const struct options *o = as->relay->opt;
-	uint64_t spread = (as->relay->nconns + as->n) * 1000 / o->reconnect_rate + o->absent_quiet_ms / 4, at;
+	uint64_t spread = (as->relay->nconns + as->n) * 1000 / o->reconnect_rate + quiet_ms(as) / 4, at;
 	struct absent *a, *next;
 
 	as->client_cut_at = 0; /* that was the link, too */
@@ -402,7 +411,7 @@ absent_ended(struct session *s)
 	upstream_close(a->upstream, false, "the absent client's session ended");
 	a->upstream = NULL;
 	a->ident_at = 0;
-	a->due_at = clock_ms() + a->all->relay->opt->absent_quiet_ms;
+	a->due_at = clock_ms() + quiet_ms(a->all);
 	if (s->successor != NULL) {
 		log_ended(a, "the client is back"); /* absents_here follows */
 	} else if (a->error != 0) {
@@ -574,7 +583,7 @@ start(struct absent *a)
 	a->error = 0;
 	a->asked_ms = 0;
 	a->cut = false;
-	a->due_at = clock_ms() + as->relay->opt->absent_quiet_ms;
+	a->due_at = clock_ms() + quiet_ms(as);
 	a->session = session_open_absent(as->relay, a, &id);
 	if (a->session == NULL)
 		return; /* its client is here, or drains on its own connection */
@@ -631,7 +640,7 @@ walk_ended(struct absents *as)
 			forget(a);
 	}
 	as->walk_began = 0;
-	as->walk_at = clock_ms() + as->relay->opt->absent_quiet_ms;
+	as->walk_at = clock_ms() + quiet_ms(as);
 }
 
 static void
@@ -737,8 +746,8 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(o->absent_quiet_ms / 4 + 10, TICK_MAX_MS));
-	if (!o->replay_absent || link_state(as->relay->link) != LINK_UP || link_held_ms(as->relay->link) > 0)
+	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(quiet_ms(as) / 4 + (as->hurry ? 250 : 10), TICK_MAX_MS));
+	if (!o->replay_absent || pace_held(as->relay->pace) || link_state(as->relay->link) != LINK_UP || link_held_ms(as->relay->link) > 0)
 		return;
 	notice_clients(as);
 	TAILQ_FOREACH (a, &as->list, link)
@@ -747,6 +756,20 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 	walk_on(as);
 	while (!as->busy && as->running < o->absent_sessions && (a = next_due(as)) != NULL)
 		start(a);
+}
+
+void
+absents_hurry(struct absents *as)
+{
+	uint64_t now = clock_ms();
+	struct absent *a;
+
+	as->hurry = true;
+	as->walk_at = now;
+	TAILQ_FOREACH (a, &as->list, link)
+		if (a->hold_ms == 0 && a->retry_ms == 0 && a->due_at > now)
+			a->due_at = now;
+	relay_after_ms(as->timer, 0);
 }
 
 /* ---- all of them ---- */

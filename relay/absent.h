@@ -24,6 +24,8 @@ void absents_stop(struct absents *as);
 void absents_free(struct absents *as);
 
 void absents_link_changed(struct absents *as);
+/* From now on nobody waits for absent_quiet. */
+void absents_hurry(struct absents *as);
 
 /* The client of s leaves: its token and its request are kept (options: store_tokens) while its file has a backlog.  s->conn is
  * still set. */

@@ -67,6 +67,12 @@ conn_sessions(struct conn *c)
 	return &c->sessions;
 }
 
+void
+conn_describe(const struct conn *c, struct conn_info *out)
+{
+	*out = (struct conn_info){ c->id, clock_ms() - c->opened_at, stream_peer(c->stream), c->version, c->offline };
+}
+
 struct relay *
 conn_relay(const struct conn *c)
 {

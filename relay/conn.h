@@ -70,6 +70,13 @@ unsigned conn_version(const struct conn *c);
 uint64_t conn_id(const struct conn *c);
 struct upstream *conn_upstream(const struct conn *c); /* open, or NULL */
 struct session_list *conn_sessions(struct conn *c);
+struct conn_info {
+	uint64_t id, age_ms;
+	const char *peer; /* lives as long as c */
+	unsigned version; /* 0: the upgrade is not done */
+	bool offline;	  /* admitted without upstream */
+};
+void conn_describe(const struct conn *c, struct conn_info *out);
 struct relay *conn_relay(const struct conn *c);
 struct conn *conn_next(const struct conn *c); /* on relay->conns */
 void conn_free_closed(void); /* end of pass */

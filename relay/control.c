@@ -22,6 +22,7 @@
 #include <event2/event.h>
 
 #include "relay/admin.h"
+#include "relay/command.h"
 #include "relay/control.h"
 #include "relay/log.h"
 #include "relay/relay.h"
@@ -231,38 +232,15 @@ do_buffer(struct ctl_conn *c)
 }
 
 static void
-do_version(struct ctl_conn *c)
-{
-	struct json *j = &c->answer.last;
-
-	json_begin(j);
-	json_str(j, "name", "holdfast");
-	json_str(j, "version", HOLDFAST_VERSION);
-	json_u64(j, "pid", (uint64_t)getpid());
-	json_str(j, "status", "ok");
-	json_end(j);
-	send_answer(c);
-}
-
-static const struct {
-	const char *name;
-	void (*run)(struct ctl_conn *c);
-} verbs[] = {
-	{ "buffer", do_buffer },
-	{ "version", do_version },
-};
-
-static void
 run_request(struct ctl_conn *c)
 {
 	memset(&c->answer, 0, sizeof(c->answer));
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		if (strcmp(verbs[i].name, c->request.word[0]) == 0) {
-			verbs[i].run(c);
-			return;
-		}
-	}
-	refuse(c, "unknown command", false);
+	if (strcmp(c->request.word[0], "buffer") == 0)
+		do_buffer(c);
+	else if (command_run(c->control->relay, &c->request, &c->answer))
+		send_answer(c);
+	else
+		refuse(c, "unknown command", false);
 }
 
 /* The request's line is in c->line.  False: it was refused. */

@@ -120,6 +120,20 @@ json_bool(struct json *j, const char *key, bool value)
 }
 
 void
+json_copy(struct json *j, const struct json_object *o, const char *except)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		if (except != NULL && strcmp(o->field[i].key, except) == 0)
+			continue;
+		put_key(j, o->field[i].key);
+		if (o->field[i].is_string)
+			put_string(j, o->field[i].value);
+		else
+			put(j, o->field[i].value, strlen(o->field[i].value));
+	}
+}
+
+void
 json_end(struct json *j)
 {
 	put(j, "}\n", 2);

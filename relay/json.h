@@ -22,9 +22,13 @@ void json_str(struct json *j, const char *key, const char *value);
 void json_u64(struct json *j, const char *key, uint64_t value);
 void json_bool(struct json *j, const char *key, bool value);
 void json_end(struct json *j); /* and a newline */
+
+struct json_object;
+/* Adds every field of o but the one named except (may be NULL). */
+void json_copy(struct json *j, const struct json_object *o, const char *except);
 void json_free(struct json *j);
 
-#define JSON_FIELDS_MAX 64
+#define JSON_FIELDS_MAX 128 /* the status has some 60 */
 struct json_object {
 	size_t n;
 	struct {

@@ -13,6 +13,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/spool.h"
+#include "relay/status.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
 #include "relay/verdict.h"
@@ -36,6 +37,8 @@ struct link {
 	uint64_t proved_at; /* clock_ms; 0 = never */
 	struct verdict_delay named; /* the delay upstream named last */
 	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
+	enum link_mode mode;
+	bool closed;	     /* DOWN by order */
 	bool path_accepted; /* path is one that upstream accepted once */
 	struct upstream *probe;
 	struct event *timer; /* the next probe */
@@ -51,7 +54,10 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	enum link_state from = l->state;
 	uint64_t now = clock_ms();
 
-	snprintf(l->cause, sizeof(l->cause), "%s", cause);
+	if (l->closed && to != LINK_DOWN)
+		return;
+	if (!l->closed || to != from)
+		snprintf(l->cause, sizeof(l->cause), "%s", cause);
 	if (from == to)
 		return;
 	log_begin(&line, to == LINK_DOWN ? LOG_WARN : LOG_INFO, "link");
@@ -66,7 +72,7 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	l->fails = 0;
 	if (to == LINK_DOWN)
 		l->at = 0; /* none works: preferences count again */
-	relay_status(l->relay);
+	status_log(l->relay);
 	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
 		next = conn_next(c);
 		conn_link_changed(c);
@@ -94,6 +100,8 @@ probe_now(struct link *l)
 		.flavour = MSG_PBS };
 
 	event_del(l->timer);
+	if (l->closed)
+		return;
 	if (link_held_ms(l) > 0)
 		relay_after_ms(l->timer, link_held_ms(l));
 	else if (l->probe == NULL && !l->relay->stopping)
@@ -229,6 +237,59 @@ link_free(struct link *l)
 	free(l->path);
 	free(l);
 }
+
+/* ---- by order ---- */
+
+static void
+close_link(struct link *l, const char *why)
+{
+	struct upstream *u;
+
+	l->closed = true;
+	event_del(l->timer);
+	upstream_close(l->probe, false, why);
+	l->probe = NULL;
+	set_state(l, LINK_DOWN, why);
+	while ((u = TAILQ_FIRST(&l->relay->upstreams)) != NULL)
+		upstream_fail(u, why); /* leaves the list; no new one is made while the link is DOWN */
+}
+
+static void
+open_link(struct link *l)
+{
+	l->closed = false;
+	snprintf(l->cause, sizeof(l->cause), "not tried yet since it was closed");
+	probe_now(l);
+}
+
+void
+link_set_mode(struct link *l, enum link_mode mode)
+{
+	if (mode == l->mode)
+		return;
+	log_event(LOG_INFO, "link_mode", "mode=%s was=%s", link_mode_name(mode), link_mode_name(l->mode));
+	l->mode = mode;
+	if (mode == LINK_OFFLINE)
+		close_link(l, "closed by an operator");
+	else if (l->closed)
+		open_link(l);
+}
+
+enum link_mode
+link_mode(const struct link *l)
+{
+	return l->mode;
+}
+
+const char *
+link_mode_name(enum link_mode mode)
+{
+	static const char *const names[] = { "auto", "online", "offline" };
+
+	return names[mode];
+}
+
+/* ---- what is known ---- */
 
 enum link_state
 link_state(const struct link *l)

@@ -9,6 +9,7 @@
  *   UP:    a failure starts a probe at once; a cut alone never makes the link DOWN.  With no connection open it is probed from time
  *          to time, so that the status tells the truth.
  *   DOWN:  probed every probe_interval; nobody else connects.
+ *   Closed by an operator (LINK_OFFLINE): DOWN, not even probed; what was open is cut.
  *
  * A probe is a connection of the relay's own: TCP, TLS, an upgrade without credentials to the path last accepted, and PING/PONG. */
 #ifndef RELAY_LINK_H
@@ -32,6 +33,12 @@ enum link_evidence {
 	LINK_UNTRUSTED, /* certificate, or an answer that is not this protocol: portal or proxy */
 };
 
+enum link_mode {
+	LINK_AUTO,    /* evidence decides */
+	LINK_ONLINE,  /* the same: the operator wants it open whatever else would close it */
+	LINK_OFFLINE, /* closed */
+};
+
 struct link *link_new(struct relay *relay);
 void link_free(struct link *l);
 
@@ -40,6 +47,11 @@ bool link_down(const struct link *l);
 const char *link_state_name(enum link_state state);
 uint64_t link_since_ms(const struct link *l);	/* clock_ms of the last change */
 const char *link_cause(const struct link *l);	/* why it is DOWN, in words; "" otherwise */
+
+/* The operator's wish, until the process ends.  Logged. */
+void link_set_mode(struct link *l, enum link_mode mode);
+enum link_mode link_mode(const struct link *l);
+const char *link_mode_name(enum link_mode mode);
 
 /* A connection that ought to have worked did not; why in words (copied). */
 void link_failed(struct link *l, enum link_evidence e, const char *why);

@@ -49,7 +49,7 @@ may_tell(uint64_t *told_ms)
 static void
 update(struct listener *l)
 {
-	bool want = !l->pausing && !l->held && l->count < l->max;
+	bool want = !l->pausing && !l->held && l->fd >= 0 && l->count < l->max;
 
 	if (l->count >= l->max && l->armed && may_tell(&l->full_told_ms))
 		log_event(LOG_WARN, "connections_full", "max=%llu", (unsigned long long)l->max);
@@ -201,8 +201,20 @@ listener_close(struct listener *l)
 		return;
 	event_free(l->readable);
 	event_free(l->pause);
-	close(l->fd);
+	if (l->fd >= 0)
+		close(l->fd);
 	free(l);
+}
+
+void
+listener_stop(struct listener *l)
+{
+	if (l->fd < 0)
+		return;
+	event_del(l->readable);
+	close(l->fd);
+	l->fd = -1;
+	l->armed = false;
 }
 
 void

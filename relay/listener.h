@@ -27,6 +27,9 @@ struct listener *listener_open(struct event_base *base, const char *address, uin
 			       size_t why_len);
 void listener_close(struct listener *l); /* NULL allowed */
 
+/* Closes the socket for good: who connects is refused.  Connections handed on are not touched. */
+void listener_stop(struct listener *l);
+
 /* A connection handed on by l has ended. */
 void listener_release(struct listener *l);
 /* No further connection is accepted for now; whoever comes waits in the kernel's queue. */

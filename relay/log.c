@@ -31,6 +31,30 @@ log_set_level(enum log_level level)
 	level_max = level;
 }
 
+enum log_level
+log_get_level(void)
+{
+	return (enum log_level)level_max;
+}
+
+const char *
+log_level_name(enum log_level level)
+{
+	return level_names[level];
+}
+
+bool
+log_level_find(const char *name, enum log_level *level)
+{
+	for (int i = LOG_ERROR; i <= LOG_DEBUG; i++) {
+		if (strcmp(level_names[i], name) == 0) {
+			*level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool
 log_enabled(enum log_level level)
 {

@@ -15,7 +15,10 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
 bool log_enabled(enum log_level level);
+const char *log_level_name(enum log_level level);
+bool log_level_find(const char *name, enum log_level *level); /* false: none is called so */
 
 /* A line under construction: begin, any number of fields, end.  On the stack; no allocation; a line over LOG_LINE_MAX is cut at
  * a field and marked `cut=1`.  Fields of a line below the level cost one test. */

@@ -23,6 +23,7 @@
 #include "relay/conf.h"
 #include "relay/conn.h"
 #include "relay/control.h"
+#include "relay/drain.h"
 #include "relay/gate.h"
 #include "relay/journal.h"
 #include "relay/jwt.h"
@@ -40,6 +41,7 @@
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/statecache.h"
+#include "relay/status.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/upstream.h"
@@ -214,6 +216,7 @@ relay_close(struct relay *r)
 
 	r->stopping = true;
 	control_close(r->control);
+	drain_free(r->drain);
 	retention_stop(r->retention);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
@@ -250,17 +253,6 @@ static struct timeval
 from_ms(uint64_t ms)
 {
 	return (struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
-}
-
-static void
-status_cb(evutil_socket_t fd, short what, void *arg)
-{
-	struct relay *r = arg;
-
-	(void)fd;
-	(void)what;
-	relay_status(r);
-	relay_after_ms(r->status_timer, r->opt->status_interval_ms);
 }
 
 static void
@@ -330,8 +322,8 @@ loop(struct relay *r)
 	struct event *watchdog = event_new(r->base, -1, EV_PERSIST, watchdog_cb, r);
 	struct timeval tv;
 
-	r->status_timer = event_new(r->base, -1, 0, status_cb, r);
-	if (r->status_timer == NULL || hup == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
+	r->status = status_new(r);
+	if (hup == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	if (notify_watchdog_ms() > 0) {
 		tv = from_ms(notify_watchdog_ms() / 3);
@@ -342,7 +334,6 @@ loop(struct relay *r)
 	event_add(intr, NULL);
 	event_add(hup, NULL);
 	budget_log(r->opt);
-	status_cb(-1, 0, r);
 	while (!r->stopping) {
 		int64_t wait;
 
@@ -360,7 +351,8 @@ loop(struct relay *r)
 	event_free(intr);
 	event_free(hup);
 	event_free(term);
-	event_free(r->status_timer);
+	status_free(r->status);
+	r->status = NULL;
 }
 
 /* ---- start ---- */
@@ -451,16 +443,16 @@ read_order(int argc, char **argv, struct order *order)
 }
 
 static void
-run(struct options *o, const struct order *order)
+run(struct options *o, struct conf_origins *origins, const struct order *order)
 {
 	struct relay r = { .opt = o };
 
-	r.reload = reload_new(&r, order->path, o, order->verbose);
+	r.reload = reload_new(&r, order->path, o, origins, order->verbose);
 	relay_open(&r);
 	loop(&r);
 	relay_close(&r);
 	reload_free(r.reload);
-	log_event(LOG_INFO, "stopped", "reason=signal");
+	log_event(LOG_INFO, "stopped", "reason=%s", r.drain != NULL ? "drained" : "signal");
 }
 
 int
@@ -483,9 +475,9 @@ main(int argc, char **argv)
 		check_only(&o);
 		status = 0;
 	}
-	conf_origins_free(&origins);
 	if (status < 0)
-		run(&o, &order);
+		run(&o, &origins, &order);
+	conf_origins_free(&origins);
 	options_free(&o);
 	return status < 0 ? 0 : status;
 }

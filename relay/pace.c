@@ -19,6 +19,7 @@ struct pace {
 	struct pace_bucket bucket;
 	TAILQ_HEAD(, session) line;
 	struct session *served; /* whose turn it is, off the line; NULL otherwise */
+	bool held;		/* by an operator */
 };
 
 void
@@ -52,6 +53,8 @@ serve(struct pace *p)
 	uint64_t rate = p->relay->opt->replay_rate;
 	struct session *s;
 
+	if (p->held)
+		return;
 	if (rate > 0)
 		pace_fill(&p->bucket, rate, clock_ms());
 	while ((s = TAILQ_FIRST(&p->line)) != NULL && (rate == 0 || p->bucket.bytes > 0)) {
@@ -95,22 +98,49 @@ pace_free(struct pace *p)
 	free(p);
 }
 
+void
+pace_hold(struct pace *p, bool hold)
+{
+	if (hold == p->held)
+		return;
+	p->held = hold;
+	log_event(LOG_INFO, "replay", "state=%s", hold ? "paused" : "on");
+	if (!hold)
+		relay_after_ms(p->timer, 0);
+}
+
+bool
+pace_held(const struct pace *p)
+{
+	return p->held;
+}
+
+static void
+stand_in_line(struct pace *p, struct session *s)
+{
+	TAILQ_INSERT_TAIL(&p->line, s, in_pace);
+	s->in_line = true;
+}
+
 bool
 pace_ask(struct session *s, uint64_t bytes)
 {
 	struct pace *p = s->relay->pace;
 	uint64_t rate = s->relay->opt->replay_rate;
 
-	if (rate == 0)
-		return true;
 	if (s->in_line)
 		return false;
+	if (p->held) {
+		stand_in_line(p, s);
+		return false;
+	}
+	if (rate == 0)
+		return true;
 	pace_fill(&p->bucket, rate, clock_ms());
 	if (p->bucket.bytes <= 0 || (p->served != s && !TAILQ_EMPTY(&p->line))) {
 		if (TAILQ_EMPTY(&p->line))
 			relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate));
-		TAILQ_INSERT_TAIL(&p->line, s, in_pace);
-		s->in_line = true;
+		stand_in_line(p, s);
 		return false;
 	}
 	p->served = NULL;

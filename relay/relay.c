@@ -1,11 +1,9 @@
-/* The little that all parts share: allocation, room in the buffer, the status line. */
+/* The little that all parts share: allocation, room in the buffer. */
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event.h>
 
-#include "relay/clock.h"
-#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/spool.h"
@@ -93,34 +91,4 @@ relay_full_by(const struct relay *relay)
 	if (!disk_has(relay, 0, relay->opt->buffer_min_free / 4))
 		return "disk";
 	return relay_has_room(relay) ? NULL : "max_bytes";
-}
-
-void
-relay_status(struct relay *relay)
-{
-	const struct store_stat *st = spool_stat(relay->spool);
-	uint64_t wall = clock_wall_ms();
-	struct log_line l;
-
-	log_begin(&l, LOG_INFO, "status");
-	log_str(&l, "link", link_state_name(link_state(relay->link)));
-	log_u64(&l, "since_s", (clock_ms() - link_since_ms(relay->link)) / 1000);
-	if (link_down(relay->link))
-		log_str(&l, "cause", link_cause(relay->link));
-	log_u64(&l, "conns", relay->nconns);
-	log_u64(&l, "sessions", relay->nsessions);
-	log_u64(&l, "upstreams", relay->nupstreams);
-	log_u64(&l, "backlog_records", st->records);
-	log_u64(&l, "backlog_bytes", st->bytes);
-	log_u64(&l, "backlog_files", st->files_with_backlog);
-	log_u64(&l, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
-	log_u64(&l, "unwritten_bytes", relay->tail_bytes);
-	log_str(&l, "buffer", relay_full_by(relay) == NULL ? "ok" : "full");
-	if (relay_full_by(relay) != NULL)
-		log_str(&l, "full_by", relay_full_by(relay));
-	log_str(&l, "recovery", relay->recovery);
-#define COUNTER(name, help) log_u64(&l, #name, relay->stats.name);
-#include "relay/stats.def"
-#undef COUNTER
-	log_end(&l);
 }

@@ -28,7 +28,9 @@ struct absents;
 struct pace;
 struct control;
 struct walltime;
+struct drain;
 struct reload;
+struct status;
 struct retention;
 struct jwt_key;
 struct tls_context;
@@ -67,7 +69,8 @@ struct relay {
 	struct walltime *walltime;
 	struct retention *retention;
 	struct reload *reload;
-	struct event *status_timer; /* the next status line */
+	struct drain *drain;   /* NULL: it does not leave */
+	struct status *status; /* NULL while starting and stopping */
 	struct jwt_key *jwt_key; /* NULL: none given */
 	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
 	struct conn_list conns;
@@ -107,8 +110,5 @@ bool relay_has_room(const struct relay *relay);
 
 /* Which bound has no room: "max_bytes", "disk" (min_free, or the ballast was given up), or NULL. */
 const char *relay_full_by(const struct relay *relay);
-
-/* One status line (logfmt). */
-void relay_status(struct relay *relay);
 
 #endif

@@ -20,31 +20,36 @@
 #include "relay/relay.h"
 #include "relay/reload.h"
 #include "relay/spool.h"
+#include "relay/status.h"
 
 #define VALUE_MAX 4096
 
 struct reload {
 	struct relay *relay;
 	const char *path;
-	struct options *options;
+	struct options *options, defaults;
+	struct conf_origins *origins;
 	bool level_fixed;
 };
 
 /* One run. */
 struct run {
 	struct options fresh, next; /* what the files say; what will hold */
+	struct conf_origins origins;
 	struct json *rows;	    /* NULL: nobody asks */
 	struct reload_sum *sum;
 };
 
 struct reload *
-reload_new(struct relay *relay, const char *path, struct options *o, bool level_fixed)
+reload_new(struct relay *relay, const char *path, struct options *o, struct conf_origins *origins, bool level_fixed)
 {
 	struct reload *rl = relay_alloc(sizeof(*rl));
 
 	rl->relay = relay;
 	rl->path = path;
 	rl->options = o;
+	rl->origins = origins;
+	options_defaults(&rl->defaults);
 	rl->level_fixed = level_fixed;
 	return rl;
 }
@@ -52,6 +57,7 @@ reload_new(struct relay *relay, const char *path, struct options *o, bool level_
 void
 reload_free(struct reload *rl)
 {
+	options_free(&rl->defaults);
 	free(rl);
 }
 
@@ -87,7 +93,7 @@ static bool
 read_files(const struct reload *rl, struct run *u)
 {
 	struct conf_errors errs;
-	bool ok = conf_load(rl->path, &u->fresh, NULL, &errs);
+	bool ok = conf_load(rl->path, &u->fresh, &u->origins, &errs);
 
 	for (size_t i = 0; i < errs.n; i++)
 		tell_error(u, errs.path[errs.v[i].file], errs.v[i].line, errs.v[i].text);
@@ -131,12 +137,18 @@ make_next(const struct reload *rl, struct run *u)
 /* ---- differences ---- */
 
 static void
+full_name(enum option_id id, char *name, size_t len)
+{
+	snprintf(name, len, "%s.%s", options_section(id), options_name(id));
+}
+
+static void
 tell_difference(struct run *u, enum option_id id, const struct options *was, const struct options *now, bool applied)
 {
 	char name[2 * CONF_NAME_MAX + 2], old[VALUE_MAX], new[VALUE_MAX];
 	struct log_line l;
 
-	snprintf(name, sizeof(name), "%s.%s", options_section(id), options_name(id));
+	full_name(id, name, sizeof(name));
 	options_text(was, id, old, sizeof(old));
 	options_text(now, id, new, sizeof(new));
 	log_begin(&l, applied ? LOG_INFO : LOG_WARN, applied ? "option_changed" : "option_needs_restart");
@@ -171,6 +183,24 @@ tell_differences(const struct reload *rl, struct run *u)
 	}
 }
 
+void
+reload_describe(const struct reload *rl, enum option_id id, struct json *rows)
+{
+	char name[2 * CONF_NAME_MAX + 2], value[VALUE_MAX], standard[VALUE_MAX];
+
+	full_name(id, name, sizeof(name));
+	options_text(rl->options, id, value, sizeof(value));
+	options_text(&rl->defaults, id, standard, sizeof(standard));
+	json_begin(rows);
+	json_str(rows, "option", name);
+	json_str(rows, "value", value);
+	json_str(rows, "default", standard);
+	json_bool(rows, "reloadable", options_reloadable(id));
+	json_str(rows, "file", rl->origins->of[id].path != NULL ? rl->origins->of[id].path : "");
+	json_u64(rows, "line", rl->origins->of[id].line);
+	json_end(rows);
+}
+
 /* ---- the swap ---- */
 
 struct bounds {
@@ -202,11 +232,24 @@ apply(struct reload *rl)
 
 	if (!rl->level_fixed)
 		log_set_level((enum log_level)o->log_level);
-	relay_after_ms(r->status_timer, o->status_interval_ms);
+	status_reloaded(r->status);
 	listener_set_max(r->listener, o->max_connections);
 	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);
+}
+
+/* Where the values that hold come from: of what waits for a restart, as before. */
+static void
+swap_origins(struct reload *rl, struct run *u)
+{
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		if (options_reloadable((enum option_id)i) || options_same(rl->options, &u->fresh, (enum option_id)i)) {
+			free(rl->origins->of[i].path);
+			rl->origins->of[i] = u->origins.of[i];
+			u->origins.of[i].path = NULL;
+		}
+	}
 }
 
 bool
@@ -223,6 +266,7 @@ reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum)
 		options_free(rl->options);
 		*rl->options = u.next;
 		memset(&u.next, 0, sizeof(u.next));
+		swap_origins(rl, &u);
 		apply(rl);
 		log_event(LOG_INFO, "reloaded", "changed=%zu restart=%zu", sum->changed, sum->restart);
 	} else {
@@ -230,6 +274,7 @@ reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum)
 	}
 	options_free(&u.fresh);
 	options_free(&u.next);
+	conf_origins_free(&u.origins);
 	certs_reload(rl->relay->certs); /* the names of the files stay, what is in them need not */
 	notify_send("READY=1");
 	return ok;

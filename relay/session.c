@@ -293,6 +293,22 @@ session_identified(const struct session *s)
 	return s->upside == UPSIDE_IDENTED || s->upside == UPSIDE_REPLAY || s->upside == UPSIDE_LIVE;
 }
 
+const char *
+session_state_name(enum session_state state)
+{
+	static const char *const names[] = { "wait_ident", "bound", "opening", "ready", "error", "unbinding", "ghost" };
+
+	return names[state];
+}
+
+const char *
+session_upside_name(enum session_upside upside)
+{
+	static const char *const names[] = { "none", "bound", "identified", "replay", "live", "unbinding" };
+
+	return names[upside];
+}
+
 bool
 session_drains(const struct session *s)
 {

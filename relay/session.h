@@ -131,6 +131,9 @@ struct session {
 	uint64_t unbinding_since; /* clock_ms */
 };
 
+const char *session_state_name(enum session_state state);
+const char *session_upside_name(enum session_upside upside);
+
 /* A BIND on c.  body: path, token. */
 void session_bind(struct conn *c, const struct message *m, struct view body);
 

@@ -169,6 +169,12 @@ upstream_close(struct upstream *u, bool flush, const char *reason)
 }
 
 void
+upstream_fail(struct upstream *u, const char *why)
+{
+	lost(u, LINK_CUT, why);
+}
+
+void
 upstream_free_closed(void)
 {
 	struct upstream *u;

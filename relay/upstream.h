@@ -54,6 +54,9 @@ struct upstream *upstream_open(struct relay *relay, const struct upstream_reques
  * No callback to the owner.  NULL allowed.  flush: what is queued may still go out. */
 void upstream_close(struct upstream *u, bool flush, const char *reason);
 
+/* Ends u as if it had been cut: owner, link and sessions are told why. */
+void upstream_fail(struct upstream *u, const char *why);
+
 /* The owner leaves; u stays while sessions drain on it and closes itself afterwards. */
 void upstream_orphan(struct upstream *u);
 

@@ -18,24 +18,6 @@ is_state(const struct json_object *row, const char *state)
 	return s != NULL && strcmp(s, state) == 0;
 }
 
-static void
-print_row(const struct json_object *row)
-{
-	struct json j = { 0 };
-
-	json_begin(&j);
-	for (size_t i = 0; i < row->n; i++) {
-		if (row->field[i].is_string)
-			json_str(&j, row->field[i].key, row->field[i].value);
-		else
-			json_u64(&j, row->field[i].key, strtoull(row->field[i].value, NULL, 10));
-	}
-	json_end(&j);
-	if (!j.failed)
-		fputs(j.text, stdout);
-	json_free(&j);
-}
-
 /* ---- stat, list ---- */
 
 struct sums {
@@ -94,7 +76,7 @@ list_row(void *arg, const struct json_object *row)
 
 	add_up(x, row);
 	if (x->c->json) {
-		print_row(row);
+		ctl_print_row(row);
 		return;
 	}
 	if (x->files == 1)
@@ -149,7 +131,7 @@ show_file(const struct ctl *c, const struct json_object *row)
 	char text[TEXT_MAX];
 
 	if (c->json) {
-		print_row(row);
+		ctl_print_row(row);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -277,7 +259,7 @@ ctl_verify(struct ctl *c)
 		while (reply_row(&r, &row)) {
 			problems++;
 			if (c->json) {
-				print_row(&row);
+				ctl_print_row(&row);
 				continue;
 			}
 			printf("file %llu", (ull)json_get_u64(&row, "file"));

@@ -21,8 +21,13 @@ struct ctl {
 	struct json end; /* with --json: the fields of the final object; each command adds its own */
 };
 
-/* A command of "buffer".  Returns; what fails ends the program (ctl_die). */
+/* A command.  Returns; what fails ends the program (ctl_die). */
 typedef void ctl_command(struct ctl *c);
+
+ctl_command ctl_status, ctl_watch, ctl_sessions, ctl_config, ctl_version; /* daemon.c */
+ctl_command ctl_link, ctl_pause, ctl_resume, ctl_kill, ctl_log_level, ctl_reload; /* order.c */
+ctl_command ctl_drain;	 /* drain.c */
+ctl_command ctl_devices; /* devices.c */
 
 ctl_command ctl_stat, ctl_list, ctl_show, ctl_verify, ctl_discard, ctl_retry, ctl_compact; /* buffer.c */
 ctl_command ctl_export;	/* export.c */
@@ -36,6 +41,14 @@ void ctl_raise(struct ctl *c, int status);
 void ctl_must(struct ctl *c, struct reply *r, const void *data, size_t len, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 
+/* The same of the daemon itself: the request is not the buffer's. */
+void ctl_daemon(struct ctl *c, struct reply *r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* With --json: a row as it came. */
+void ctl_print_row(const struct json_object *row);
+/* With --json: the end of the output.  Else nothing. */
+void ctl_finish(struct ctl *c);
+
 /* The file that the arguments name: an id, or endpoint, path and ident.  Its row in r; ends the program if there is none. */
 void ctl_file(struct ctl *c, struct reply *r, struct json_object *row);
 
@@ -46,6 +59,7 @@ void ctl_each_file(struct ctl *c, void (*each)(void *arg, const struct json_obje
 
 #define TEXT_MAX 64
 const char *text_bytes(char out[TEXT_MAX], uint64_t bytes); /* "1.5 MiB" */
+const char *text_span(char out[TEXT_MAX], uint64_t s); /* seconds: "3h12m" */
 const char *text_age(char out[TEXT_MAX], uint64_t since_ms); /* "3h12m"; "-" for 0 */
 const char *text_time(char out[TEXT_MAX], uint64_t ms);	    /* "2026-11-23 09:55:01Z"; "-" for 0 */
 /* A string that came from outside, on a terminal: control characters become "?". */

@@ -1,4 +1,4 @@
-/* holdfastctl: looks after the buffer of a holdfast, running or not.  See holdfastctl(8).
+/* holdfastctl: looks after a holdfast, and after its buffer also when it does not run.  See holdfastctl(8).
  *
  * Here: the command line, and what all commands need.  Each command asks for small steps (source.h) and strings them together; with
  * --json every row of an answer is printed as it came, one object a line, and at the end one object with "status" and "exit". */
@@ -23,6 +23,19 @@ static void
 usage(FILE *out)
 {
 	fputs("usage: holdfastctl [-c FILE | -d STATE_DIR] [--json] COMMAND\n"
+	      "  status                      link, backlog, clients, what needs attention\n"
+	      "  watch [SECONDS]             the same again and again\n"
+	      "  devices                     per device file: what waits here, and whether the device may leave\n"
+	      "  sessions                    who is connected\n"
+	      "  files                       every client file (buffer list)\n"
+	      "  link [online|offline|auto]  shows, opens or closes the way to the server\n"
+	      "  pause, resume               replay of backlogs stops, goes on\n"
+	      "  drain                       no new clients; when all is replayed the daemon ends\n"
+	      "  kill CONN                   disconnects a client, which loses nothing\n"
+	      "  log-level [LEVEL]           shows or sets it, until the next reload\n"
+	      "  reload                      reads the configuration again\n"
+	      "  config                      every option, its value and where it comes from\n"
+	      "  version\n"
 	      "  buffer stat                 totals, and how many files need attention\n"
 	      "  buffer list                 every client file\n"
 	      "  buffer show [-x] FILE       one file and its records; -x: their bytes\n"
@@ -34,7 +47,7 @@ usage(FILE *out)
 	      "  buffer backup DIR           a copy of the whole buffer\n"
 	      "  buffer compact              gives free space back to the file system\n"
 	      "FILE is an id, or: ENDPOINT PATH IDENT\n"
-	      "exit status: 0 fine, 1 something to see, 2 failed, 3 not running and no buffer\n",
+	      "exit status: 0 fine, 1 degraded or something to see, 2 failing or failed, 3 not running\n",
 	      out);
 }
 
@@ -87,6 +100,32 @@ ctl_must(struct ctl *c, struct reply *r, const void *data, size_t len, const cha
 }
 
 void
+ctl_daemon(struct ctl *c, struct reply *r, const char *fmt, ...)
+{
+	char line[16384];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (!source_ask_daemon(c->src, r, line))
+		ctl_die(CTL_FAILED, "%s", reply_error(r));
+}
+
+void
+ctl_print_row(const struct json_object *row)
+{
+	struct json j = { 0 };
+
+	json_begin(&j);
+	json_copy(&j, row, NULL);
+	json_end(&j);
+	if (!j.failed)
+		fputs(j.text, stdout);
+	json_free(&j);
+}
+
+void
 ctl_file(struct ctl *c, struct reply *r, struct json_object *row)
 {
 	char words[16384], *p = words;
@@ -120,24 +159,53 @@ ctl_each_file(struct ctl *c, void (*each)(void *arg, const struct json_object *r
 	reply_free(&r);
 }
 
-static const struct {
-	const char *name;
-	int min, max; /* arguments */
+struct command {
+	const char *group, *name; /* group NULL: of the daemon */
+	int min, max;		  /* arguments */
 	ctl_command *run;
-} commands[] = {
-	{ "stat", 0, 0, ctl_stat },	  { "list", 0, 0, ctl_list },	      { "show", 1, 3, ctl_show },     { "verify", 0, 0, ctl_verify },
-	{ "export", 1, 1000, ctl_export }, { "import", 1, 1, ctl_import },     { "discard", 1, 3, ctl_discard }, { "retry", 1, 3, ctl_retry },
-	{ "backup", 1, 1, ctl_backup },	  { "compact", 0, 0, ctl_compact },
+	bool stopped; /* does without the daemon */
 };
 
-static ctl_command *
-find_command(int argc, char **argv)
+static const struct command commands[] = {
+	{ NULL, "status", 0, 0, ctl_status, false },
+	{ NULL, "watch", 0, 1, ctl_watch, false },
+	{ NULL, "devices", 0, 0, ctl_devices, false },
+	{ NULL, "sessions", 0, 0, ctl_sessions, false },
+	{ NULL, "files", 0, 0, ctl_list, true },
+	{ NULL, "link", 0, 1, ctl_link, false },
+	{ NULL, "pause", 0, 0, ctl_pause, false },
+	{ NULL, "resume", 0, 0, ctl_resume, false },
+	{ NULL, "drain", 0, 0, ctl_drain, false },
+	{ NULL, "kill", 1, 1, ctl_kill, false },
+	{ NULL, "log-level", 0, 1, ctl_log_level, false },
+	{ NULL, "reload", 0, 0, ctl_reload, false },
+	{ NULL, "config", 0, 0, ctl_config, false },
+	{ NULL, "version", 0, 0, ctl_version, false },
+	{ "buffer", "stat", 0, 0, ctl_stat, true },
+	{ "buffer", "list", 0, 0, ctl_list, true },
+	{ "buffer", "show", 1, 3, ctl_show, true },
+	{ "buffer", "verify", 0, 0, ctl_verify, true },
+	{ "buffer", "export", 1, 1000, ctl_export, true },
+	{ "buffer", "import", 1, 1, ctl_import, true },
+	{ "buffer", "discard", 1, 3, ctl_discard, true },
+	{ "buffer", "retry", 1, 3, ctl_retry, true },
+	{ "buffer", "backup", 1, 1, ctl_backup, true },
+	{ "buffer", "compact", 0, 0, ctl_compact, true },
+};
+
+/* Which command the words are; *words becomes the number of them that name it.  NULL: none. */
+static const struct command *
+find_command(int argc, char **argv, int *words)
 {
-	if (argc < 2 || strcmp(argv[0], "buffer") != 0)
-		return NULL;
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(commands[i].name, argv[1]) == 0 && argc - 2 >= commands[i].min && argc - 2 <= commands[i].max)
-			return commands[i].run;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		const struct command *k = &commands[i];
+		int n = k->group != NULL ? 2 : 1;
+
+		if (argc < n || (n == 2 && strcmp(k->group, argv[0]) != 0) || strcmp(k->name, argv[n - 1]) != 0)
+			continue;
+		*words = n;
+		return argc - n >= k->min && argc - n <= k->max ? k : NULL;
+	}
 	return NULL;
 }
 
@@ -164,27 +232,33 @@ read_options(const char *config, const char *dir, struct options *o)
 	conf_errors_free(&errs);
 }
 
-static void
-run(struct ctl *c, ctl_command *command)
+void
+ctl_finish(struct ctl *c)
 {
-	char why[1024];
-	int status;
-
-	c->src = source_open(c->opt, &status, why, sizeof(why));
-	if (c->src == NULL)
-		ctl_die(status, "%s", why);
-	open_source = c->src;
-	json_begin(&c->end);
-	json_bool(&c->end, "live", source_is_live(c->src));
-	command(c);
-	open_source = NULL;
-	source_close(c->src);
 	json_str(&c->end, "status", "ok");
 	json_u64(&c->end, "exit", (uint64_t)c->status);
 	json_end(&c->end);
 	if (c->json && !c->end.failed)
 		fputs(c->end.text, stdout);
 	json_free(&c->end);
+}
+
+static void
+run(struct ctl *c, const struct command *command)
+{
+	char why[4400];
+	int status;
+
+	c->src = (command->stopped ? source_open : source_open_live)(c->opt, &status, why, sizeof(why));
+	if (c->src == NULL)
+		ctl_die(status, "%s", why);
+	open_source = c->src;
+	json_begin(&c->end);
+	json_bool(&c->end, "live", source_is_live(c->src));
+	command->run(c);
+	open_source = NULL;
+	source_close(c->src);
+	ctl_finish(c);
 }
 
 static const struct option longs[] = {
@@ -197,8 +271,8 @@ main(int argc, char **argv)
 	const char *config = HOLDFAST_CONFIG, *dir = NULL;
 	struct ctl c = { 0 };
 	struct options o;
-	ctl_command *command;
-	int ch;
+	const struct command *command;
+	int ch, words = 0;
 
 	while ((ch = getopt_long(argc, argv, "c:d:xh", longs, NULL)) != -1) {
 		switch (ch) {
@@ -231,15 +305,15 @@ main(int argc, char **argv)
 			return CTL_FAILED;
 		}
 	}
-	command = find_command(argc - optind, argv + optind);
+	command = find_command(argc - optind, argv + optind, &words);
 	if (command == NULL) {
 		usage(stderr);
 		return CTL_FAILED;
 	}
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	c.argc = argc - optind - 2;
-	c.argv = argv + optind + 2;
+	c.argc = argc - optind - words;
+	c.argv = argv + optind + words;
 	read_options(config, dir, &o);
 	c.opt = &o;
 	run(&c, command);

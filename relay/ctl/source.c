@@ -31,6 +31,8 @@ struct source {
 	gid_t gid, group;
 	char buf[65536]; /* 0 .. pos -- taken, pos .. len -- received */
 	size_t pos, len;
+	void (*ended)(void *arg); /* NULL: it is not expected */
+	void *ended_arg;
 };
 
 /* ---- the store, here ---- */
@@ -157,6 +159,26 @@ connect_live(struct source *src, const char *path)
 }
 
 struct source *
+source_open_live(const struct options *o, int *status, char *why, size_t why_len)
+{
+	struct source *src = calloc(1, sizeof(*src));
+	char path[4200];
+	int live;
+
+	if (src == NULL)
+		ctl_die(CTL_FAILED, "out of memory");
+	src->fd = -1;
+	control_path(o->state_dir, o->control, path, sizeof(path));
+	live = connect_live(src, path);
+	if (live == 1)
+		return src;
+	*status = live == 0 ? CTL_NOT_RUNNING : CTL_FAILED;
+	snprintf(why, why_len, live == 0 ? "%s: the daemon is not running" : "%s: %s", path, strerror(errno));
+	free(src);
+	return NULL;
+}
+
+struct source *
 source_open(const struct options *o, int *status, char *why, size_t why_len)
 {
 	struct source *src = calloc(1, sizeof(*src));
@@ -201,6 +223,21 @@ source_close(struct source *src)
 	free(src);
 }
 
+void
+source_ending(struct source *src, void (*ended)(void *arg), void *arg)
+{
+	src->ended = ended;
+	src->ended_arg = arg;
+}
+
+static void __attribute__((noreturn))
+went_away(struct source *src, const char *why)
+{
+	if (src->ended != NULL)
+		src->ended(src->ended_arg);
+	ctl_die(CTL_FAILED, "the daemon went away%s", why);
+}
+
 static void
 send_all(struct source *src, const void *data, size_t len)
 {
@@ -212,7 +249,7 @@ send_all(struct source *src, const void *data, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			ctl_die(CTL_FAILED, "the daemon went away: %s", strerror(errno));
+			went_away(src, " while it was asked");
 		p += n;
 		len -= (size_t)n;
 	}
@@ -227,7 +264,7 @@ receive(struct source *src)
 		n = recv(src->fd, src->buf, sizeof(src->buf), 0);
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
-		ctl_die(CTL_FAILED, "the daemon went away");
+		went_away(src, "");
 	src->pos = 0;
 	src->len = (size_t)n;
 }
@@ -316,15 +353,15 @@ set_text(struct reply *r, char *text)
 }
 
 static void
-ask_live(struct source *src, struct reply *r, const char *line, const void *data, size_t len)
+ask_live(struct source *src, struct reply *r, const char *part, const char *line, const void *data, size_t len)
 {
 	char head[LINE_MAX_BYTES + 64], *text = NULL;
 	size_t text_len = 0;
 
 	if (len > 0)
-		snprintf(head, sizeof(head), "buffer %s +%zu\n", line, len);
+		snprintf(head, sizeof(head), "%s%s +%zu\n", part, line, len);
 	else
-		snprintf(head, sizeof(head), "buffer %s\n", line);
+		snprintf(head, sizeof(head), "%s%s\n", part, line);
 	send_all(src, head, strlen(head));
 	send_all(src, data, len);
 	while (!receive_line(src, &text, &text_len))
@@ -375,9 +412,17 @@ source_ask(struct source *src, struct reply *r, const void *data, size_t len, co
 	if (n < 0 || (size_t)n >= sizeof(line))
 		ctl_die(CTL_FAILED, "the arguments are too long");
 	if (src->store == NULL)
-		ask_live(src, r, line, data, len);
+		ask_live(src, r, "buffer ", line, data, len);
 	else
 		ask_local(src, r, line, data, len);
+	return r->ok;
+}
+
+bool
+source_ask_daemon(struct source *src, struct reply *r, const char *line)
+{
+	reply_free(r);
+	ask_live(src, r, "", line, NULL, 0);
 	return r->ok;
 }
 

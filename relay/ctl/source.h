@@ -19,6 +19,11 @@ enum { CTL_OK = 0, CTL_LOOK = 1, CTL_FAILED = 2, CTL_NOT_RUNNING = 3 }; /* exit 
 struct source *source_open(const struct options *o, int *status, char *why, size_t why_len);
 void source_close(struct source *src);
 bool source_is_live(const struct source *src);
+/* The same, but only the daemon will do: CTL_NOT_RUNNING. */
+struct source *source_open_live(const struct options *o, int *status, char *why, size_t why_len);
+/* The daemon was asked to end: from now on ended(arg) is called, and must not return, where else the program would end because the
+ * daemon went away. */
+void source_ending(struct source *src, void (*ended)(void *arg), void *arg);
 
 struct reply {
 	bool ok;
@@ -34,6 +39,8 @@ struct reply {
  * reply_free it after the last.  A connection that fails ends the program. */
 bool source_ask(struct source *src, struct reply *r, const void *data, size_t len, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
+/* The same of the daemon itself (relay/CONTROL, Commands); src is live. */
+bool source_ask_daemon(struct source *src, struct reply *r, const char *line);
 /* The next row, until false; it lives as long as r. */
 bool reply_row(struct reply *r, struct json_object *row);
 const char *reply_error(const struct reply *r);

@@ -27,18 +27,25 @@ text_bytes(char out[TEXT_MAX], uint64_t bytes)
 }
 
 const char *
-text_age(char out[TEXT_MAX], uint64_t since_ms)
+text_span(char out[TEXT_MAX], uint64_t s)
 {
-	uint64_t now = clock_wall_now_ms(), s = now > since_ms ? (now - since_ms) / 1000 : 0;
-
-	if (since_ms == 0)
-		snprintf(out, TEXT_MAX, "-");
-	else if (s < 3600)
+	if (s < 3600)
 		snprintf(out, TEXT_MAX, "%um%02us", (unsigned)(s / 60), (unsigned)(s % 60));
 	else if (s < 86400)
 		snprintf(out, TEXT_MAX, "%uh%02um", (unsigned)(s / 3600), (unsigned)(s / 60 % 60));
 	else
 		snprintf(out, TEXT_MAX, "%llud%02uh", (unsigned long long)(s / 86400), (unsigned)(s / 3600 % 24));
+	return out;
+}
+
+const char *
+text_age(char out[TEXT_MAX], uint64_t since_ms)
+{
+	uint64_t now = clock_wall_now_ms();
+
+	if (since_ms != 0)
+		return text_span(out, now > since_ms ? (now - since_ms) / 1000 : 0);
+	snprintf(out, TEXT_MAX, "-");
 	return out;
 }
 

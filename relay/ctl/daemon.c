@@ -1,0 +1,206 @@
+/* The commands that look at the daemon. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "relay/ctl/ctl.h"
+#include "relay/word.h"
+
+typedef unsigned long long ull;
+
+static const char *
+field(const struct json_object *o, const char *key)
+{
+	const char *v = json_get(o, key);
+
+	return v != NULL ? v : "";
+}
+
+static bool
+is(const struct json_object *o, const char *key, const char *value)
+{
+	return strcmp(field(o, key), value) == 0;
+}
+
+/* ---- status ---- */
+
+static void
+count_attention(void *arg, const struct json_object *row)
+{
+	uint64_t *n = arg;
+
+	*n += !is(row, "state", "ok");
+}
+
+/* 2: nothing is taken, or something waits for a person.  1: something waits. */
+static int
+judge(const struct json_object *o, uint64_t attention)
+{
+	if (attention > 0 || !is(o, "buffer", "ok"))
+		return CTL_FAILED;
+	return !is(o, "link", "up") || json_get_u64(o, "backlog_records") > 0 || !is(o, "replay", "on") || !is(o, "draining", "no")
+		       ? CTL_LOOK
+		       : CTL_OK;
+}
+
+static void
+print_link(const struct json_object *o)
+{
+	char span[TEXT_MAX];
+
+	printf("link       %s for %s", field(o, "link"), text_span(span, json_get_u64(o, "since_s")));
+	if (!is(o, "link_mode", "auto"))
+		printf(", set %s", field(o, "link_mode"));
+	if (json_get(o, "cause") != NULL) {
+		fputs(": ", stdout);
+		text_print(field(o, "cause"));
+	}
+	printf("\nreplay     %s%s\n", field(o, "replay"), is(o, "draining", "yes") ? ", draining" : "");
+}
+
+static void
+print_status(const struct json_object *o, uint64_t attention)
+{
+	char a[TEXT_MAX], b[TEXT_MAX];
+
+	print_link(o);
+	printf("backlog    %llu changesets of %llu files, %s", (ull)json_get_u64(o, "backlog_records"), (ull)json_get_u64(o, "backlog_files"),
+	       text_bytes(a, json_get_u64(o, "backlog_bytes")));
+	if (json_get_u64(o, "backlog_records") > 0)
+		printf("; the oldest is %s old", text_span(a, json_get_u64(o, "oldest_s")));
+	if (json_get(o, "drained_in_s") != NULL)
+		printf("; done in about %s", text_span(a, json_get_u64(o, "drained_in_s")));
+	printf("\nbuffer     %s", field(o, "buffer"));
+	if (json_get(o, "full_by") != NULL)
+		printf(" (%s)", field(o, "full_by"));
+	printf(", %s on disk, %s free\n", text_bytes(a, json_get_u64(o, "disk_bytes")), text_bytes(b, json_get_u64(o, "disk_free")));
+	printf("clients    %llu connections, %llu sessions; %llu connections to the server\n", (ull)json_get_u64(o, "conns"),
+	       (ull)json_get_u64(o, "sessions"), (ull)json_get_u64(o, "upstreams"));
+	printf("attention  %llu files%s\n", (ull)attention, attention > 0 ? "; see holdfastctl files" : "");
+	printf("daemon     %s, process %llu, for %s; recovery %s\n", field(o, "version"), (ull)json_get_u64(o, "pid"),
+	       text_span(a, json_get_u64(o, "uptime_s")), field(o, "recovery"));
+}
+
+/* Asks and prints; with --json the fields go to end. */
+static void
+show_status(struct ctl *c, struct json *end)
+{
+	struct reply r = { 0 };
+	uint64_t attention = 0;
+
+	ctl_each_file(c, count_attention, &attention);
+	ctl_daemon(c, &r, "status");
+	c->status = judge(&r.end, attention);
+	json_copy(end, &r.end, "status");
+	json_u64(end, "attention", attention);
+	if (!c->json)
+		print_status(&r.end, attention);
+	reply_free(&r);
+}
+
+void
+ctl_status(struct ctl *c)
+{
+	show_status(c, &c->end);
+}
+
+/* Repaints until it is interrupted. */
+void
+ctl_watch(struct ctl *c)
+{
+	uint64_t s = 2;
+
+	if (c->argc == 1 && (!word_number(c->argv[0], &s) || s == 0 || s > 86400))
+		ctl_die(CTL_FAILED, "want seconds: 1 to 86400");
+	for (;;) {
+		struct json j = { 0 };
+
+		if (!c->json && isatty(STDOUT_FILENO))
+			fputs("\033[H\033[2J", stdout); /* home, erase */
+		json_begin(&j);
+		show_status(c, &j);
+		json_end(&j);
+		if (c->json && !j.failed)
+			fputs(j.text, stdout);
+		else if (!isatty(STDOUT_FILENO))
+			putchar('\n');
+		json_free(&j);
+		if (fflush(stdout) != 0)
+			ctl_die(CTL_FAILED, "standard output: %s", strerror(errno));
+		nanosleep(&(struct timespec){ (time_t)s, 0 }, NULL);
+	}
+}
+
+/* ---- sessions ---- */
+
+void
+ctl_sessions(struct ctl *c)
+{
+	struct reply r = { 0 };
+	struct json_object row;
+	char span[TEXT_MAX];
+	bool first = true;
+
+	ctl_daemon(c, &r, "sessions");
+	while (reply_row(&r, &row)) {
+		if (c->json) {
+			ctl_print_row(&row);
+			continue;
+		}
+		if (first)
+			printf("%6s %7s %8s %-10s %-10s %7s %8s %-22s %s\n", "CONN", "SESSION", "AGE", "STATE", "UPSTREAM", "FILE", "IDENT",
+			       "PEER", "PATH");
+		first = false;
+		printf("%6s %7s %8s %-10s %-10s %7s %8s %-22s ", field(&row, "conn"), field(&row, "session"),
+		       text_span(span, json_get_u64(&row, "age_s")), field(&row, "state"), field(&row, "upstream"),
+		       json_get(&row, "file") != NULL ? field(&row, "file") : "-", json_get(&row, "ident") != NULL ? field(&row, "ident") : "-",
+		       field(&row, "peer"));
+		text_print(field(&row, "path"));
+		putchar('\n');
+	}
+	json_copy(&c->end, &r.end, "status");
+	if (!c->json)
+		printf("%s connections, %s sessions\n", field(&r.end, "conns"), field(&r.end, "sessions"));
+	reply_free(&r);
+}
+
+/* ---- config, version ---- */
+
+void
+ctl_config(struct ctl *c)
+{
+	struct reply r = { 0 };
+	struct json_object row;
+
+	ctl_daemon(c, &r, "config");
+	if (!c->json)
+		printf("%-28s %-24s %-16s %-6s %s\n", "OPTION", "VALUE", "DEFAULT", "RELOAD", "SET IN");
+	while (reply_row(&r, &row)) {
+		if (c->json) {
+			ctl_print_row(&row);
+			continue;
+		}
+		printf("%-28s %-24s %-16s %-6s %s", field(&row, "option"), field(&row, "value"), field(&row, "default"),
+		       json_get_bool(&row, "reloadable") ? "yes" : "no", field(&row, "file"));
+		if (json_get_u64(&row, "line") > 0)
+			printf(":%s", field(&row, "line"));
+		putchar('\n');
+	}
+	json_copy(&c->end, &r.end, "status");
+	reply_free(&r);
+}
+
+void
+ctl_version(struct ctl *c)
+{
+	struct reply r = { 0 };
+
+	ctl_daemon(c, &r, "version");
+	json_copy(&c->end, &r.end, "status");
+	if (!c->json)
+		printf("holdfastctl " HOLDFAST_VERSION "\nholdfast %s, process %s\n", field(&r.end, "version"), field(&r.end, "pid"));
+	reply_free(&r);
+}

@@ -1,0 +1,194 @@
+/* The figures, the status line, and how fast the backlog shrinks.  See status.h.
+ *
+ * The rate is the net loss of backlog over the last SAMPLES * SAMPLE_MS at most, for what people want to know is when it will be over,
+ * not how fast the link is.  It begins anew whenever the link comes or goes: what was lost before says nothing about now. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "relay/clock.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/pace.h"
+#include "relay/relay.h"
+#include "relay/spool.h"
+#include "relay/status.h"
+
+#define SAMPLE_MS 1000
+#define SAMPLES 60 /* a minute: long enough for a satellite's stutter, short enough to notice a change */
+
+struct status {
+	struct relay *relay;
+	struct event *line, *sample;
+	struct {
+		uint64_t at_ms, bytes;
+	} ring[SAMPLES]; /* the last n, the newest at (next - 1) % SAMPLES */
+	unsigned n, next;
+	enum link_state link; /* of the samples */
+	uint64_t started_ms;
+};
+
+/* ---- the rate ---- */
+
+static void
+take_sample(struct status *st)
+{
+	enum link_state link = link_state(st->relay->link);
+
+	if (link != st->link)
+		st->n = 0;
+	st->link = link;
+	st->ring[st->next].at_ms = clock_ms();
+	st->ring[st->next].bytes = spool_stat(st->relay->spool)->bytes;
+	st->next = (st->next + 1) % SAMPLES;
+	if (st->n < SAMPLES)
+		st->n++;
+}
+
+uint64_t
+status_drain_rate(const struct relay *relay)
+{
+	const struct status *st = relay->status;
+	unsigned first, last;
+	uint64_t ms;
+
+	if (st == NULL || st->n < 2 || link_down(relay->link))
+		return 0;
+	first = (st->next + SAMPLES - st->n) % SAMPLES;
+	last = (st->next + SAMPLES - 1) % SAMPLES;
+	ms = st->ring[last].at_ms - st->ring[first].at_ms;
+	if (ms == 0 || st->ring[first].bytes <= st->ring[last].bytes)
+		return 0;
+	return (st->ring[first].bytes - st->ring[last].bytes) * 1000 / ms;
+}
+
+/* ---- the list ---- */
+
+static void
+link_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
+{
+	sink->text(arg, "link", link_state_name(link_state(relay->link)));
+	sink->number(arg, "since_s", (clock_ms() - link_since_ms(relay->link)) / 1000);
+	if (link_down(relay->link))
+		sink->text(arg, "cause", link_cause(relay->link));
+	sink->text(arg, "link_mode", link_mode_name(link_mode(relay->link)));
+	sink->text(arg, "replay", pace_held(relay->pace) ? "paused" : "on");
+	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");
+}
+
+static void
+backlog_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
+{
+	const struct store_stat *st = spool_stat(relay->spool);
+	uint64_t wall = clock_wall_ms(), rate = status_drain_rate(relay);
+
+	sink->number(arg, "backlog_records", st->records);
+	sink->number(arg, "backlog_bytes", st->bytes);
+	sink->number(arg, "backlog_files", st->files_with_backlog);
+	sink->number(arg, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
+	if (rate > 0)
+		sink->number(arg, "drained_in_s", st->bytes / rate);
+	sink->number(arg, "unwritten_bytes", relay->tail_bytes);
+	sink->text(arg, "buffer", relay_full_by(relay) == NULL ? "ok" : "full");
+	if (relay_full_by(relay) != NULL)
+		sink->text(arg, "full_by", relay_full_by(relay));
+	sink->number(arg, "disk_bytes", st->disk_bytes);
+	if (st->disk_free != UINT64_MAX)
+		sink->number(arg, "disk_free", st->disk_free);
+}
+
+void
+status_each(const struct relay *relay, const struct status_sink *sink, void *arg)
+{
+	link_figures(relay, sink, arg);
+	sink->number(arg, "conns", relay->nconns);
+	sink->number(arg, "sessions", relay->nsessions);
+	sink->number(arg, "upstreams", relay->nupstreams);
+	backlog_figures(relay, sink, arg);
+	sink->text(arg, "recovery", relay->recovery);
+	if (relay->status != NULL)
+		sink->number(arg, "uptime_s", (clock_ms() - relay->status->started_ms) / 1000);
+#define COUNTER(name, help) sink->number(arg, #name, relay->stats.name);
+#include "relay/stats.def"
+#undef COUNTER
+}
+
+/* ---- the line ---- */
+
+static void
+line_text(void *arg, const char *key, const char *value)
+{
+	log_str(arg, key, value);
+}
+
+static void
+line_number(void *arg, const char *key, uint64_t value)
+{
+	log_u64(arg, key, value);
+}
+
+void
+status_log(struct relay *relay)
+{
+	static const struct status_sink sink = { line_text, line_number };
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "status");
+	status_each(relay, &sink, &l);
+	log_end(&l);
+}
+
+static void
+line_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct status *st = arg;
+
+	(void)fd;
+	(void)what;
+	status_log(st->relay);
+	status_reloaded(st);
+}
+
+static void
+sample_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct status *st = arg;
+
+	(void)fd;
+	(void)what;
+	take_sample(st);
+	relay_after_ms(st->sample, SAMPLE_MS);
+}
+
+void
+status_reloaded(struct status *st)
+{
+	relay_after_ms(st->line, st->relay->opt->status_interval_ms);
+}
+
+struct status *
+status_new(struct relay *relay)
+{
+	struct status *st = relay_alloc(sizeof(*st));
+
+	st->relay = relay;
+	st->started_ms = clock_ms();
+	st->line = event_new(relay->base, -1, 0, line_cb, st);
+	st->sample = event_new(relay->base, -1, 0, sample_cb, st);
+	if (st->line == NULL || st->sample == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	relay_after_ms(st->line, 0);
+	relay_after_ms(st->sample, 0);
+	return st;
+}
+
+void
+status_free(struct status *st)
+{
+	if (st == NULL)
+		return;
+	event_free(st->line);
+	event_free(st->sample);
+	free(st);
+}

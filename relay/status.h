@@ -1,0 +1,31 @@
+/* The figures of the daemon: one list, under the same names in the status line, on the control socket and wherever else they are shown.
+ * holdfast(8) says what each means; names do not change, new ones may be added. */
+#ifndef RELAY_STATUS_H
+#define RELAY_STATUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct relay;
+struct status;
+
+/* Samples the backlog from now on, and writes the status line every status_interval.  relay: as far as main has opened it. */
+struct status *status_new(struct relay *relay);
+void status_free(struct status *st); /* NULL allowed */
+
+/* One status line, now.  While starting and stopping too. */
+void status_log(struct relay *relay);
+/* status_interval has changed. */
+void status_reloaded(struct status *st);
+
+/* Calls text or number for each figure, in order; the values live for the call. */
+struct status_sink {
+	void (*text)(void *arg, const char *key, const char *value);
+	void (*number)(void *arg, const char *key, uint64_t value);
+};
+void status_each(const struct relay *relay, const struct status_sink *sink, void *arg);
+
+/* Bytes a second by which the backlog has shrunk lately; 0 = it has not, or nobody knows yet. */
+uint64_t status_drain_rate(const struct relay *relay);
+
+#endif
