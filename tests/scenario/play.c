@@ -4,7 +4,8 @@
  *	program NAME KIND [TARGET [TARGET]]	another upstream, linkproxy, holdfast or client, which connects to TARGET; a daemon may
  *					have a second one, which its upstream's second URL names
  *	args NAME WORD...		further arguments for a program, before its start
- *	tls NAME			this server (up, relay) speaks TLS, and whoever reaches it as well; before start
+ *	tls NAME [foreign]		this server (up, relay) speaks TLS, and whoever reaches it as well; before start. foreign: its
+ *					certificate is of an authority that nobody trusts
  *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start, or reload
  *	start [NAME...]			all that are not running, or these; sets $NAME_port
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
@@ -174,7 +175,10 @@ do_args(char *rest)
 static void
 do_tls(char *rest)
 {
-	stage_find(need(&rest, "a name"))->tls = true;
+	struct member *m = stage_find(need(&rest, "a name"));
+
+	m->tls = true;
+	m->foreign = text_word(&rest) != NULL;
 }
 
 static void

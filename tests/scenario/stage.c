@@ -38,7 +38,7 @@ static struct {
 	char dir[256], home[4096];
 	struct member member[MEMBERS_MAX];
 	unsigned n;
-	struct cert_files cert;
+	struct cert_files cert, foreign;
 	bool has_cert;
 } st;
 
@@ -324,7 +324,7 @@ find_program(const struct member *m, char path[PATH_MAX])
 static const struct cert_files *
 certificates(void)
 {
-	if (!st.has_cert && !cert_make(st.dir, "test", &st.cert))
+	if (!st.has_cert && (!cert_make(st.dir, "test", &st.cert) || !cert_make(st.dir, "foreign", &st.foreign)))
 		fail("cannot make certificates");
 	st.has_cert = true;
 	return &st.cert;
@@ -433,8 +433,10 @@ program_args(struct argument_list *a, const struct member *m)
 	case UPSTREAM:
 		if (m->tls) {
 			add_arg(a, "--tls");
-			add_arg(a, "%s", certificates()->cert);
-			add_arg(a, "%s", certificates()->key);
+			const struct cert_files *all = certificates(), *own = m->foreign ? &st.foreign : all;
+
+			add_arg(a, "%s", own->cert);
+			add_arg(a, "%s", own->key);
 		}
 		break;
 	case LINKPROXY:

@@ -21,6 +21,7 @@ struct member {
 	struct member *second; /* a daemon: the next URL of its upstream; NULL: none. Borrowed */
 	unsigned port;	       /* where it listens now; 0 */
 	bool tls;	       /* it is a TLS server */
+	bool foreign;	       /* with a certificate of an authority that nobody trusts */
 	bool wanted;	       /* the script has started it, and neither stopped nor killed it */
 	bool may_violate;      /* violations are part of the scenario */
 	bool has_volume;       /* a daemon: its state is on a small disk (volume.h) */
