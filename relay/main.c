@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -33,6 +31,7 @@
 #include "relay/notify.h"
 #include "relay/pace.h"
 #include "relay/pool.h"
+#include "relay/privilege.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
 #include "relay/reload.h"
@@ -180,6 +179,7 @@ relay_open(struct relay *r)
 		log_fatal("upstream", "reason=\"%s\"", why);
 	open_tls(r);
 	open_jwt(r);
+	privilege_drop(r->opt, reload_path(r->reload));
 	r->base = event_base_new();
 	if (r->base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
@@ -204,6 +204,7 @@ relay_open(struct relay *r)
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
 	if (r->listener == NULL)
 		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
+	privilege_end();
 }
 
 static int64_t end_of_pass(struct relay *r);
@@ -388,19 +389,6 @@ read_options(const char *path, struct conf_origins *origins)
 	return o;
 }
 
-/* Secrets are in this process: no core, no debugger of another user, no readable files (I9). */
-static void
-harden(void)
-{
-	struct rlimit none = { 0, 0 };
-
-	umask(077);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
-	if (setrlimit(RLIMIT_CORE, &none) != 0)
-		log_event(LOG_WARN, "core_limit", "errno=%d", errno);
-}
-
 /* What the command line asks for. */
 struct order {
 	const char *path;
@@ -465,7 +453,9 @@ main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	harden();
+	privilege_begin();
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
 	o = read_options(order.path, &origins);
 	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)o.log_level);
 	if (order.print) {

@@ -25,6 +25,7 @@
 #include "relay/address.h"
 #include "relay/clock.h"
 #include "relay/log.h"
+#include "relay/privilege.h"
 #include "relay/resolver.h"
 
 struct name;
@@ -137,6 +138,7 @@ thread_main(void *arg)
 	struct desk *d = arg;
 	struct job *j;
 
+	privilege_end();
 	pthread_mutex_lock(&d->lock);
 	while (!d->stop) {
 		j = d->todo;

@@ -27,6 +27,7 @@
 #include "relay/clock.h"
 #include "relay/journal.h"
 #include "relay/log.h"
+#include "relay/privilege.h"
 #include "relay/spool.h"
 #include "relay/upload.h"
 
@@ -556,6 +557,7 @@ committer_main(void *arg)
 {
 	struct spool *sp = arg;
 
+	privilege_end();
 	pthread_mutex_lock(&sp->lock);
 	for (;;) {
 		struct op_list group = STAILQ_HEAD_INITIALIZER(group);

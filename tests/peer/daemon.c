@@ -64,7 +64,7 @@ write_config(const struct daemon *d, const char *config)
 
 	snprintf(path, sizeof path, "%s/holdfast.ini", d->dir);
 	f = fopen(path, "we");
-	ok = f != NULL && fprintf(f, "[holdfast]\nstate_dir = %s/state\n[listener]\naddress = 127.0.0.1:0\n%s", d->dir, config) > 0;
+	ok = f != NULL && fprintf(f, "[holdfast]\nuser = root\nstate_dir = %s/state\n[listener]\naddress = 127.0.0.1:0\n%s", d->dir, config) > 0;
 	return (f == NULL || fclose(f) == 0) && ok;
 }
 

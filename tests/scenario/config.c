@@ -14,6 +14,7 @@ static struct setting {
 } setting[SETTINGS_MAX] = {
 	{ "holdfast.state_dir", "" },
 	{ "holdfast.log_level", "debug" },
+	{ "holdfast.user", "root" }, /* of use only where the suite is run by root, who owns the folders */
 	{ "holdfast.status_interval", "200ms" },
 	{ "listener.address", "127.0.0.1:0" },
 	{ "listener.offline_admit", "any" },

@@ -1,0 +1,255 @@
+/* Tests what is left of what the process may do: of the whole daemon as the kernel shows it, and, in children of the test, what opening files
+ * and binding ports says afterwards. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "tests/harness.h"
+#include "tests/peer/daemon.h"
+
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/privilege.h"
+
+/* The value of a line "Name:\tvalue" of a file of /proc, or of limits; "" when it is not there. */
+static const char *
+line_of(const char *path, const char *name)
+{
+	static char line[512];
+	FILE *f = fopen(path, "re");
+	bool found = false;
+
+	while (f != NULL && !found && fgets(line, sizeof line, f) != NULL)
+		found = strncmp(line, name, strlen(name)) == 0;
+	if (f != NULL)
+		fclose(f);
+	if (!found)
+		return "";
+	line[strcspn(line, "\n")] = '\0';
+	return line + strlen(name) + strspn(line + strlen(name), " \t");
+}
+
+static void
+check_thread(const char *status)
+{
+	CHECK_STR(line_of(status, "CapInh:"), "0000000000000000");
+	CHECK_STR(line_of(status, "CapPrm:"), "0000000000000000");
+	CHECK_STR(line_of(status, "CapEff:"), "0000000000000000");
+	CHECK_STR(line_of(status, "CapAmb:"), "0000000000000000");
+	if (geteuid() == 0)
+		CHECK_STR(line_of(status, "CapBnd:"), "0000000000000000");
+	CHECK_STR(line_of(status, "NoNewPrivs:"), "1");
+}
+
+static void
+check_threads(int pid)
+{
+	char path[300];
+	unsigned n = 0;
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%d/task", pid);
+	d = opendir(path);
+	CHECK(d != NULL);
+	while ((e = readdir(d)) != NULL && !harness_failed()) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", pid, e->d_name);
+		check_thread(path);
+		n++;
+	}
+	closedir(d);
+	CHECK(n >= 2); /* the loop, the committer */
+}
+
+TEST(the_daemon_keeps_nothing)
+{
+	struct daemon d;
+	char path[64];
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(daemon_start(&d, harness_tmpdir(), "[upstream]\nurl = ws://127.0.0.1:1\n"));
+	CHECK(daemon_logged(&d, "event=status") != NULL);
+	check_threads(d.pid);
+	snprintf(path, sizeof path, "/proc/%d/status", d.pid);
+	CHECK_STR(line_of(path, "Umask:"), "0077");
+	snprintf(path, sizeof path, "/proc/%d/limits", d.pid);
+	CHECK(strncmp(line_of(path, "Max core file size"), "0 ", 2) == 0);
+	CHECK(daemon_stop(&d));
+}
+
+/* ---- in children ---- */
+
+static char dir[300]; /* the test's: etc/ with a configuration, state/ and other/ */
+static struct options o;
+
+static void
+lay_out(const char *user)
+{
+	char path[400];
+
+	snprintf(dir, sizeof dir, "%s", harness_tmpdir());
+	options_defaults(&o);
+	free(o.state_dir);
+	free(o.user);
+	o.user = strdup(user);
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, i == 0 ? "etc" : "other");
+		CHECK(mkdir(path, 0755) == 0);
+		snprintf(path, sizeof path, "%s/%s/file", dir, i == 0 ? "etc" : "other");
+		CHECK(close(open(path, O_WRONLY | O_CREAT, 0644)) == 0);
+	}
+	snprintf(path, sizeof path, "%s/state", dir);
+	o.state_dir = strdup(path);
+	CHECK(chmod(dir, 0777) == 0);
+	snprintf(path, sizeof path, "%s/..", dir); /* private to who runs the test, which may be root */
+	CHECK(chmod(path, 0711) == 0);
+}
+
+/* Drops privileges in a child and returns what check says there (0: well). */
+static int
+child_says(int (*check)(void))
+{
+	char config[400];
+	int status = -1;
+	pid_t pid;
+
+	snprintf(config, sizeof config, "%s/etc/file", dir);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		log_set_level(LOG_ERROR);
+		privilege_begin();
+		privilege_drop(&o, config);
+		_exit(check());
+	}
+	waitpid(pid, &status, 0);
+	options_free(&o);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000;
+}
+
+static bool
+opens(const char *name, int flags)
+{
+	char path[400];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	fd = open(path, flags, 0600);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static int
+check_files(void)
+{
+	char from[400], to[400];
+
+	if (!opens("state/new", O_WRONLY | O_CREAT | O_TRUNC) || !opens("etc/file", O_RDONLY))
+		return 1;
+	snprintf(from, sizeof from, "%s/state/sub", dir);
+	if (mkdir(from, 0700) != 0)
+		return 2;
+	snprintf(from, sizeof from, "%s/state/new", dir);
+	snprintf(to, sizeof to, "%s/state/sub/new", dir);
+	if (rename(from, to) != 0 || unlink(to) != 0)
+		return 3;
+	if (opens("etc/file", O_WRONLY) || errno != EACCES || opens("etc/new", O_WRONLY | O_CREAT))
+		return 4;
+	if (opens("other/file", O_RDONLY) || errno != EACCES || opens("other/new", O_WRONLY | O_CREAT))
+		return 5;
+	return access("/etc/passwd", R_OK) == 0 && fopen("/etc/passwd", "re") != NULL ? 0 : 6;
+}
+
+static int
+is_locked(void)
+{
+	return opens("other/file", O_RDONLY) ? 1 : 0;
+}
+
+TEST(files_that_can_be_opened)
+{
+	lay_out("root");
+	if (child_says(is_locked) != 0)
+		SKIP("the kernel has no Landlock");
+	lay_out("root");
+	CHECK_U64(child_says(check_files), 0);
+}
+
+static int
+is_open(void)
+{
+	return opens("other/file", O_RDONLY) && opens("state/new", O_WRONLY | O_CREAT) ? 0 : 1;
+}
+
+TEST(without_a_sandbox)
+{
+	lay_out("root");
+	o.sandbox = false;
+	CHECK_U64(child_says(is_open), 0);
+}
+
+/* Binds a port below 1024 that nobody has; EACCES, or 0. */
+static int
+bind_low(void)
+{
+	for (uint16_t port = 1023; port > 512; port--) {
+		struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), err = bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 ? 0 : errno;
+
+		close(fd);
+		if (err == 0 || err == EACCES)
+			return err;
+	}
+	return EADDRINUSE;
+}
+
+static int
+check_user(void)
+{
+	struct stat st;
+
+	if (getuid() == 0 || geteuid() == 0 || getgid() == 0 || setuid(0) == 0)
+		return 1;
+	if (stat(o.state_dir, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+		return 2;
+	if (bind_low() != 0) /* the one thing left */
+		return 3;
+	privilege_end();
+	return bind_low() == EACCES ? 0 : 4;
+}
+
+TEST(root_becomes_the_user)
+{
+	if (geteuid() != 0)
+		SKIP("only root can become somebody else");
+	lay_out("nobody");
+	CHECK_U64(child_says(check_user), 0);
+}
+
+static int
+never(void)
+{
+	return 0;
+}
+
+TEST(user_that_is_none)
+{
+	if (geteuid() != 0)
+		SKIP("only root can become somebody else");
+	lay_out("no-such-user-here");
+	CHECK_U64(child_says(never), 1);
+}
