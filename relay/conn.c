@@ -203,6 +203,8 @@ conn_free_closed(void)
 		free(c->subject);
 		free(c->offers);
 		free(c->endpoint);
+		if (c->msg != NULL)
+			explicit_bzero(c->msg, c->msg_len);
 		free(c->msg);
 		if (c->after != NULL)
 			evbuffer_free(c->after);
@@ -454,6 +456,8 @@ message_complete(struct conn *c)
 	c->msg_len = c->msg_cap = 0;
 	c->piece = view_of("");
 	message_in(c, whole.ptr, whole.len);
+	if (owned != NULL)
+		explicit_bzero(owned, whole.len); /* I9: it may be a BIND */
 	free(owned);
 }
 

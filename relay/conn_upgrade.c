@@ -270,7 +270,6 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		return len;
 	}
 	keep_request(c, &head);
-	explicit_bzero(buf, used); /* I9: the buffer is shared and lives on */
 	if (conn_token(c).len > c->relay->opt->max_token) {
 		refuse_status(c, 431, "the token is too long");
 		return len;

@@ -191,6 +191,8 @@ tls_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
 	ERR_clear_error();
 	errno = 0;
 	ret = SSL_write_ex(io->ssl, bytes, len, put);
+	if (bytes != iov[0].iov_base)
+		explicit_bzero((void *)(uintptr_t)bytes, len); /* the copy: it may be an upgrade request (I9) */
 	if (ret == 1) {
 		io->retry = 0;
 		return RAWIO_OK;

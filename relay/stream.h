@@ -60,6 +60,8 @@ struct stream *stream_connect(const struct sockaddr *addr, socklen_t addr_len, s
 
 /* Queues len bytes (copied). */
 void stream_write(struct stream *s, const void *buf, size_t len);
+/* The same with bytes that hold a secret: the copy is wiped when it has been sent or is dropped (I9). */
+void stream_write_secret(struct stream *s, const void *buf, size_t len);
 /* Queues and empties src (moved, not copied). */
 void stream_write_buffer(struct stream *s, struct evbuffer *src);
 

@@ -34,9 +34,12 @@ tell_end(struct stream *s)
 	s->cb(s->arg, s, s->end == END_EOF ? STREAM_EOF : STREAM_ERROR, NULL, 0);
 }
 
+/* What was kept is wiped: it is mostly a half of an upgrade request, with its token (I9). */
 void
 stream_drop_input(struct stream *s)
 {
+	if (s->kept != NULL)
+		explicit_bzero(s->kept, s->kept_len);
 	free(s->kept);
 	s->kept = NULL;
 	s->kept_len = 0;
@@ -51,12 +54,13 @@ keep(struct stream *s, const uint8_t *rest, size_t len)
 		stream_drop_input(s);
 		return;
 	}
-	p = realloc(s->kept, len);
+	p = malloc(len);
 	if (p == NULL) {
 		stream_fail_later(s, "out of memory");
 		return;
 	}
 	memcpy(p, rest, len);
+	stream_drop_input(s);
 	s->kept = p;
 	s->kept_len = (uint32_t)len;
 }
@@ -69,12 +73,13 @@ deliver(struct stream *s, size_t len)
 
 	s->offer = false;
 	used = s->cb(s->arg, s, STREAM_DATA, shared, len);
-	if (s->state != ST_OPEN)
-		return false;
-	if (used > len)
-		PANIC("stream callback consumed more than it was given");
-	keep(s, shared + used, len - used);
-	return true;
+	if (s->state == ST_OPEN) {
+		if (used > len)
+			PANIC("stream callback consumed more than it was given");
+		keep(s, shared + used, len - used);
+	}
+	explicit_bzero(shared, len); /* I9: requests and BINDs hold tokens, and this buffer is never freed */
+	return s->state == ST_OPEN;
 }
 
 /* Reads behind the kept bytes; returns how many came and sets the end. */
@@ -284,6 +289,33 @@ append(struct stream *s, struct evbuffer *src, size_t len)
 	if (len > sizeof buf)
 		return evbuffer_add_buffer(s->out, src) == 0;
 	return evbuffer_remove(src, buf, len) == (int)len && evbuffer_add(s->out, buf, len) == 0;
+}
+
+static void
+wipe(const void *copy, size_t len, void *arg)
+{
+	(void)copy;
+	explicit_bzero(arg, len);
+	free(arg);
+}
+
+void
+stream_write_secret(struct stream *s, const void *buf, size_t len)
+{
+	void *copy;
+
+	if (!takes_output(s) || len == 0)
+		return;
+	copy = malloc(len);
+	if (s->out == NULL)
+		s->out = evbuffer_new();
+	if (copy == NULL || s->out == NULL || evbuffer_add_reference(s->out, copy, len, wipe, copy) != 0) {
+		free(copy);
+		queued_or_failed(s, len, false);
+		return;
+	}
+	memcpy(copy, buf, len);
+	queued_or_failed(s, len, true);
 }
 
 void

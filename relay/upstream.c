@@ -596,7 +596,7 @@ send_request(struct upstream *u)
 	}
 	free(u->addresses);
 	u->addresses = NULL;
-	stream_write(u->stream, out, n);
+	stream_write_secret(u->stream, out, n);
 	explicit_bzero(out, sizeof(out));
 	u->state = UPSTREAM_UPGRADING;
 }

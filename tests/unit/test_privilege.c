@@ -16,6 +16,7 @@
 
 #include "tests/harness.h"
 #include "tests/peer/daemon.h"
+#include "tests/peer/rawsock.h"
 
 #include "relay/log.h"
 #include "relay/options.h"
@@ -252,4 +253,77 @@ TEST(user_that_is_none)
 		SKIP("only root can become somebody else");
 	lay_out("no-such-user-here");
 	CHECK_U64(child_says(never), 1);
+}
+
+/* ---- secrets in memory ---- */
+
+/* How often text stands in the writable memory of pid; -1: it cannot be read. */
+static int
+memory_holds(int pid, const char *text)
+{
+	static char buf[1 << 20];
+	char path[64], line[512], perms[8];
+	unsigned long from, to;
+	int found = 0, mem;
+	FILE *maps;
+
+	snprintf(path, sizeof path, "/proc/%d/mem", pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof path, "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (mem >= 0 && maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, perms) != 3 || perms[1] != 'w')
+			continue;
+		for (unsigned long at = from; at < to; at += sizeof buf / 2) { /* halves, so that nothing is cut in two */
+			ssize_t n = pread(mem, buf, to - at < sizeof buf ? to - at : sizeof buf, (off_t)at);
+			char *hit = n > 0 ? memmem(buf, (size_t)n, text, strlen(text)) : NULL;
+
+			found += hit != NULL && hit < buf + sizeof buf / 2;
+		}
+	}
+	if (maps != NULL)
+		fclose(maps);
+	if (mem >= 0)
+		close(mem);
+	return mem >= 0 ? found : -1;
+}
+
+/* A token in a header, in the target, and in BIND and REFRESH, whole and in pieces: when the clients have left, no memory holds it. */
+TEST(tokens_are_wiped)
+{
+	static const char in_header[] = "SECRET-in-the-header", in_target[] = "SECRET-in-the-target", in_bind[] = "SECRET-in-the-bind",
+			  half[] = "GET /p HTTP/1.1\r\nAuthorization: SECRET-in-a-half\r\n";
+	char body[64], target[64], header[64];
+	struct daemon d;
+	int fd, cut;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(daemon_start(&d, harness_tmpdir(), "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:1\n"));
+	CHECK(daemon_logged(&d, "state=down") != NULL);
+	fd = rawsock_connect(d.port, NULL);
+	cut = rawsock_connect(d.port, NULL);
+	CHECK(rawsock_send(cut, half, strlen(half)));
+	snprintf(target, sizeof target, "/p?baas_at=%s", in_target);
+	snprintf(header, sizeof header, "Authorization: Bearer %s\r\n", in_header);
+	CHECK_U64(rawsock_upgrade(fd, target, header), 101);
+	snprintf(body, sizeof body, "/p%s", in_bind);
+	CHECK(rawsock_message(fd, "bind 1 2 18 0 0", body, 20, 0));
+	CHECK(rawsock_message(fd, "ping 7 0", "", 0, 0) && rawsock_await(fd, "pong 7"));
+	if (memory_holds(d.pid, in_bind) < 0) {
+		close(fd), close(cut);
+		CHECK(daemon_stop(&d));
+		SKIP("the memory of another process cannot be read here");
+	}
+	CHECK(memory_holds(d.pid, in_bind) > 0); /* the search finds what is there */
+	close(fd), close(cut);
+	CHECK(daemon_logged(&d, "event=conn_closed conn=1 ") != NULL && daemon_logged(&d, "event=conn_closed conn=2 ") != NULL);
+	fd = rawsock_connect(d.port, NULL); /* and once around the loop */
+	CHECK_U64(rawsock_upgrade(fd, "/p", ""), 101);
+	CHECK_U64(memory_holds(d.pid, in_header), 0);
+	CHECK_U64(memory_holds(d.pid, in_target), 0);
+	CHECK_U64(memory_holds(d.pid, in_bind), 0);
+	CHECK_U64(memory_holds(d.pid, "SECRET-in-a-half"), 0);
+	close(fd);
+	CHECK(daemon_stop(&d));
 }
