@@ -90,7 +90,7 @@ remove_leaf(struct pathtree *t, struct pathnode *n)
 	free(n);
 }
 
-/* Removes everything below n. Not recursive: paths are as deep as a device likes. */
+/* Not recursive: paths are as deep as a device likes. */
 void
 pathtree_clear_below(struct pathtree *t, struct pathnode *n)
 {
@@ -107,11 +107,10 @@ pathtree_clear_below(struct pathtree *t, struct pathnode *n)
 	}
 }
 
-/* Removes n, and what is above it, as far as nothing is known there. */
 void
 pathtree_prune(struct pathtree *t, struct pathnode *n)
 {
-	while (n != t->root && n->child == NULL && !n->live && !n->erased) {
+	while (n != t->root && n->child == NULL && !n->live && !n->erased && !n->filled) {
 		struct pathnode *up = n->parent;
 
 		remove_leaf(t, n);
@@ -156,7 +155,6 @@ widen(struct pathtree *t)
 	t->bucket = wide;
 }
 
-/* The child of parent with this name, made if it is missing. NULL: everything was forgotten, parent too. */
 struct pathnode *
 pathtree_reach(struct pathtree *t, struct pathnode *parent, const struct pathname *name)
 {

@@ -1,6 +1,6 @@
 /* A tree of names with a bound: what pre-merge knows of tables, their objects, fields and paths.
  *
- * A node is there because something is known of it (live, erased) or of a node below; pathtree_prune removes what is not. Nodes are
+ * A node is there because something is known of it or of a node below; pathtree_prune removes what is not. Nodes are
  * found by a hash table, chained. When the bound of memory is reached the tree forgets everything, and so it does when a chain grows
  * too long, which takes a hostile device. No lookup and no step costs more than a constant; clearing a branch costs what making it did. */
 #ifndef PROTOCOL_PATHTREE_H
@@ -16,10 +16,12 @@ struct pathnode {
 	struct pathnode *parent, *child, *next, *prev; /* child: the first; next, prev: its siblings */
 	struct pathnode *chain;			       /* the next one in the bucket */
 	uint64_t hash;
-	uint64_t timestamp; /* the user's, as live and erased are */
-	size_t len;
+	/* What the user knows of it. */
+	bool live, drops_counters, erased, filled;
+	uint64_t timestamp;
+
 	uint8_t tag;
-	bool live, erased;
+	size_t len;
 	uint8_t name[];
 };
 
@@ -50,7 +52,7 @@ struct pathnode *pathtree_reach(struct pathtree *t, struct pathnode *parent, con
 /* Removes everything below n. */
 void pathtree_clear_below(struct pathtree *t, struct pathnode *n);
 
-/* Removes n, and what is above it, as far as nothing is known there: neither live nor erased, and no child. */
+/* Removes n, and what is above it, as far as nothing is known there (live, erased, filled) and no child is left. */
 void pathtree_prune(struct pathtree *t, struct pathnode *n);
 
 /* Removes everything but the root. */

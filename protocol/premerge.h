@@ -59,14 +59,16 @@ void premerge_forget(struct premerge *p);
 struct premerge_stats premerge_stats(const struct premerge *p);
 
 #ifdef PREMERGE_MUTANTS
-/* Test builds only: the rule of premerge.def that is switched off; PREMERGE_NRULES: none. */
+/* Test builds only: the rules of premerge.def that are switched off, a bit each. */
 enum premerge_rule {
 #define RULE(id, words) PREMERGE_##id,
+#define CAUTION(id, words, why) PREMERGE_##id,
 #include "protocol/premerge.def"
 #undef RULE
+#undef CAUTION
 	PREMERGE_NRULES
 };
-extern enum premerge_rule premerge_mutant;
+extern uint64_t premerge_off;
 #endif
 
 #endif

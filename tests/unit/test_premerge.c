@@ -252,6 +252,16 @@ TEST(premerge_only_plain_values_that_are_not_default)
 	CHECK_STR(premerged(), "x x");
 }
 
+/* A newer AddInteger of another device is dropped by the string, but added to the integer. */
+TEST(premerge_only_by_a_value_that_does_the_same_to_counters)
+{
+	begin();
+	commit(1, 3, type(set(1, "m"), CS_LIST), set(1, "i"), type(set(1, "e"), CS_ERASED));
+	commit(2, 3, type(set(1, "m"), CS_NULL), type(set(1, "i"), CS_NULL), type(set(1, "e"), CS_INT));
+	commit(3, 3, set(1, "m"), type(set(1, "i"), CS_ERASED), type(set(1, "e"), CS_NULL));
+	CHECK_STR(premerged(), "x-x 0 xxx");
+}
+
 TEST(premerge_not_by_an_add_integer_nor_what_has_an_index)
 {
 	begin();
@@ -269,11 +279,20 @@ TEST(premerge_not_by_an_add_integer_nor_what_has_an_index)
 TEST(premerge_erase_drops_what_is_inside)
 {
 	begin();
-	commit(9, 5, CREATE(1), set(1, "a"), ADD(1, "n"), item(at(CS_ARRAY_INSERT, 1, "l"), 0), set(2, "a"));
-	commit(8, 5, at(CS_CLEAR, 1, "l"), at(CS_SET_INSERT, 1, "s"), type(set(1, "m"), CS_OBJECT), item(at(CS_ARRAY_ERASE, 1, "l"), 0),
-	       at(CS_SET_ERASE, 1, "s"));
+	commit(9, 5, CREATE(1), set(1, "a"), ADD(1, "n"), is_default(set(1, "n")), set(2, "a"));
+	commit(8, 4, at(CS_CLEAR, 1, "d"), at(CS_SET_INSERT, 1, "s"), at(CS_SET_ERASE, 1, "s"), step(set(1, "d"), "k"));
 	commit(1, 2, ERASE(1), set(2, "b")); /* age does not count */
 	CHECK_STR(premerged(), "x---x 0 xx");
+}
+
+/* The device merges what comes down with the changesets that upstream does not have yet, as it made them: what those count on stays. */
+TEST(premerge_erase_keeps_what_others_stand_on)
+{
+	begin();
+	commit(1, 4, CREATE(1), set(1, "m"), set(1, "a"), type(set(1, "m"), CS_LIST));
+	commit(2, 4, item(at(CS_ARRAY_INSERT, 1, "m"), 0), set(1, "a"), item(at(CS_ARRAY_ERASE, 1, "m"), 0), at(CS_CLEAR, 1, "m"));
+	commit(3, 4, type(set(1, "e"), CS_OBJECT), step(set(1, "e"), "x"), set(1, "m"), ERASE(1));
+	CHECK_STR(premerged(), "xx-x x-x- x--x");
 }
 
 TEST(premerge_create_and_erase_are_kept)
