@@ -12,6 +12,7 @@
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/schedule.h"
 #include "relay/spool.h"
 #include "relay/status.h"
 #include "relay/tls.h"
@@ -20,6 +21,8 @@
 
 #define PATH_KEY "probe path"	 /* in STORE_META: the request path upstream accepted last */
 #define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
+#define WATCH_MS 1000
+#define TIME_UNKNOWN_S 1700000000u /* November 2023: earlier is a clock that was never set */
 #define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
 #define LINK_PROBE_OFFER "com.mongodb.realm-sync#14, com.mongodb.realm-sync#13, com.mongodb.realm-sync#12, com.mongodb.realm-sync#11, " \
 			 "com.mongodb.realm-sync#10, com.mongodb.realm-sync#9, com.mongodb.realm-sync#8, com.mongodb.realm-sync/7, "     \
@@ -39,6 +42,9 @@ struct link {
 	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
 	enum link_mode mode;
 	bool closed;	     /* DOWN by order */
+	struct schedule schedule;
+	uint64_t rate;	     /* of the window that is open; 0 = no bound */
+	struct event *watch; /* of the schedule */
 	bool path_accepted; /* path is one that upstream accepted once */
 	struct upstream *probe;
 	struct event *timer; /* the next probe */
@@ -200,44 +206,6 @@ link_set_path(struct link *l, const char *path)
 	spool_put(l->relay->spool, STORE_META, view_of(PATH_KEY), view_of(l->path));
 }
 
-static void
-path_read(void *arg, struct spool_op *op)
-{
-	struct link *l = ((struct relay *)arg)->link;
-
-	if (l == NULL)
-		return; /* stopping */
-	if (op->err == STORE_OK && !l->path_accepted)
-		take_path(l, op->val, op->val_len);
-	relay_after_ms(l->timer, 0);
-}
-
-struct link *
-link_new(struct relay *relay)
-{
-	struct link *l = relay_alloc(sizeof(*l));
-
-	l->relay = relay;
-	l->since = clock_ms();
-	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
-	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
-	if (l->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
-	spool_get(relay->spool, STORE_META, view_of(PATH_KEY), path_read, relay); /* then the first probe */
-	return l;
-}
-
-void
-link_free(struct link *l)
-{
-	if (l == NULL)
-		return;
-	upstream_close(l->probe, false, "stopping");
-	event_free(l->timer);
-	free(l->path);
-	free(l);
-}
-
 /* ---- by order ---- */
 
 static void
@@ -262,6 +230,23 @@ open_link(struct link *l)
 	probe_now(l);
 }
 
+/* Opens or closes it when mode or schedule say so now.  A gateway that has no idea of the time yet is open: it may well learn it by this
+ * link. */
+static void
+judge_order(struct link *l)
+{
+	uint64_t wall_s = clock_wall_ms() / 1000;
+	bool open = schedule_open(&l->schedule, wall_s, &l->rate) || wall_s < TIME_UNKNOWN_S;
+	bool closed = l->mode == LINK_OFFLINE || (l->mode == LINK_AUTO && !open);
+
+	if (l->mode != LINK_AUTO || wall_s < TIME_UNKNOWN_S)
+		l->rate = 0;
+	if (closed && !l->closed)
+		close_link(l, l->mode == LINK_OFFLINE ? "closed by an operator" : "outside the windows of schedule");
+	else if (!closed && l->closed)
+		open_link(l);
+}
+
 void
 link_set_mode(struct link *l, enum link_mode mode)
 {
@@ -269,10 +254,40 @@ link_set_mode(struct link *l, enum link_mode mode)
 		return;
 	log_event(LOG_INFO, "link_mode", "mode=%s was=%s", link_mode_name(mode), link_mode_name(l->mode));
 	l->mode = mode;
-	if (mode == LINK_OFFLINE)
-		close_link(l, "closed by an operator");
-	else if (l->closed)
-		open_link(l);
+	judge_order(l);
+}
+
+bool
+link_closed(const struct link *l)
+{
+	return l->closed;
+}
+
+uint64_t
+link_rate(const struct link *l)
+{
+	return l->rate;
+}
+
+void
+link_reloaded(struct link *l)
+{
+	char why[200];
+
+	if (!schedule_parse(l->relay->opt->schedule, &l->schedule, why, sizeof(why)))
+		PANIC(why); /* options_check lets none pass */
+	judge_order(l);
+}
+
+static void
+watch_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct link *l = arg;
+
+	(void)fd;
+	(void)what;
+	link_reloaded(l);
+	relay_after_ms(l->watch, WATCH_MS);
 }
 
 enum link_mode
@@ -287,6 +302,51 @@ link_mode_name(enum link_mode mode)
 	static const char *const names[] = { "auto", "online", "offline" };
 
 	return names[mode];
+}
+
+/* ---- life ---- */
+
+static void
+path_read(void *arg, struct spool_op *op)
+{
+	struct link *l = ((struct relay *)arg)->link;
+
+	if (l == NULL)
+		return; /* stopping */
+	if (op->err == STORE_OK && !l->path_accepted)
+		take_path(l, op->val, op->val_len);
+	relay_after_ms(l->timer, 0);
+}
+
+struct link *
+link_new(struct relay *relay)
+{
+	struct link *l = relay_alloc(sizeof(*l));
+
+	l->relay = relay;
+	l->since = clock_ms();
+	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
+	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
+	if (l->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	l->watch = event_new(relay->base, -1, 0, watch_cb, l);
+	if (l->watch == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	relay_after_ms(l->watch, 0);
+	spool_get(relay->spool, STORE_META, view_of(PATH_KEY), path_read, relay); /* then the first probe */
+	return l;
+}
+
+void
+link_free(struct link *l)
+{
+	if (l == NULL)
+		return;
+	upstream_close(l->probe, false, "stopping");
+	event_free(l->timer);
+	event_free(l->watch);
+	free(l->path);
+	free(l);
 }
 
 /* ---- what is known ---- */

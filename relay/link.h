@@ -9,7 +9,7 @@
  *   UP:    a failure starts a probe at once; a cut alone never makes the link DOWN.  With no connection open it is probed from time
  *          to time, so that the status tells the truth.
  *   DOWN:  probed every probe_interval; nobody else connects.
- *   Closed by an operator (LINK_OFFLINE): DOWN, not even probed; what was open is cut.
+ *   Closed by order, an operator's (LINK_OFFLINE) or that of the schedule: DOWN, not even probed; what was open is cut.
  *
  * A probe is a connection of the relay's own: TCP, TLS, an upgrade without credentials to the path last accepted, and PING/PONG. */
 #ifndef RELAY_LINK_H
@@ -34,8 +34,8 @@ enum link_evidence {
 };
 
 enum link_mode {
-	LINK_AUTO,    /* evidence decides */
-	LINK_ONLINE,  /* the same: the operator wants it open whatever else would close it */
+	LINK_AUTO,    /* open in the windows of the schedule (option schedule), and evidence decides */
+	LINK_ONLINE,  /* open at all times */
 	LINK_OFFLINE, /* closed */
 };
 
@@ -51,6 +51,11 @@ const char *link_cause(const struct link *l);	/* why it is DOWN, in words; "" ot
 /* The operator's wish, until the process ends.  Logged. */
 void link_set_mode(struct link *l, enum link_mode mode);
 enum link_mode link_mode(const struct link *l);
+bool link_closed(const struct link *l); /* by order: the operator's, or the schedule's */
+/* What the schedule allows replay now, in bytes a second; 0 = it does not say. */
+uint64_t link_rate(const struct link *l);
+/* The option schedule has changed. */
+void link_reloaded(struct link *l);
 const char *link_mode_name(enum link_mode mode);
 
 /* A connection that ought to have worked did not; why in words (copied). */

@@ -28,6 +28,7 @@
 #include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
+#include "relay/monitor.h"
 #include "relay/notify.h"
 #include "relay/pace.h"
 #include "relay/pool.h"
@@ -164,6 +165,23 @@ open_control(struct relay *r)
 	log_end(&l);
 }
 
+/* Nor without this. */
+static void
+open_monitor(struct relay *r)
+{
+	char why[512];
+	struct log_line l;
+
+	if (r->opt->monitor_listen[0] == '\0')
+		return;
+	r->monitor = monitor_open(r, r->opt->monitor_listen, why, sizeof(why));
+	if (r->monitor != NULL)
+		return;
+	log_begin(&l, LOG_WARN, "no_monitor");
+	log_str(&l, "reason", why);
+	log_end(&l);
+}
+
 static void
 relay_open(struct relay *r)
 {
@@ -204,6 +222,7 @@ relay_open(struct relay *r)
 	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
 	if (r->listener == NULL)
 		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
+	open_monitor(r);
 	privilege_end();
 }
 
@@ -217,6 +236,7 @@ relay_close(struct relay *r)
 
 	r->stopping = true;
 	control_close(r->control);
+	monitor_close(r->monitor);
 	drain_free(r->drain);
 	retention_stop(r->retention);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)

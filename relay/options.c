@@ -8,6 +8,7 @@
 #include "relay/address.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/schedule.h"
 
 enum type { TYPE_STRING, TYPE_BOOL, TYPE_SIZE, TYPE_DURATION, TYPE_COUNT, TYPE_ENUM };
 
@@ -401,6 +402,7 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 {
 	struct sockaddr_storage sa;
 	struct address_urls urls;
+	struct schedule schedule;
 	char text[200], why[128];
 	unsigned low, high;
 	socklen_t len;
@@ -411,6 +413,12 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	}
 	if (!address_parse(o->listen_address, &sa, &len))
 		complain(arg, OPTION_listen_address, OPTION_listen_address, "address must be IPv4:port or [IPv6]:port, in numbers");
+	if (o->monitor_listen[0] != '\0' && !address_parse(o->monitor_listen, &sa, &len))
+		complain(arg, OPTION_monitor_listen, OPTION_monitor_listen, "listen must be IPv4:port or [IPv6]:port, in numbers");
+	if (!schedule_parse(o->schedule, &schedule, why, sizeof why)) {
+		snprintf(text, sizeof text, "schedule: %s", why);
+		complain(arg, OPTION_schedule, OPTION_schedule, text);
+	}
 	if (!options_versions(o->offline_versions, &low, &high))
 		complain(arg, OPTION_offline_versions, OPTION_offline_versions, "offline_versions must be a version or low-high");
 }

@@ -7,6 +7,7 @@
 #include <event2/event.h>
 
 #include "relay/clock.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/pace.h"
@@ -46,11 +47,19 @@ pace_wait_ms(const struct pace_bucket *b, uint64_t rate)
 	return b->bytes > 0 ? 0 : (uint64_t)-b->bytes * 1000 / rate + 1;
 }
 
+uint64_t
+pace_rate(const struct relay *relay)
+{
+	uint64_t rate = relay->opt->replay_rate, window = relay->link != NULL ? link_rate(relay->link) : 0;
+
+	return rate == 0 || (window != 0 && window < rate) ? window : rate;
+}
+
 /* Lets those in line go on while there is something for them. */
 static void
 serve(struct pace *p)
 {
-	uint64_t rate = p->relay->opt->replay_rate;
+	uint64_t rate = pace_rate(p->relay);
 	struct session *s;
 
 	if (p->held)
@@ -126,7 +135,7 @@ bool
 pace_ask(struct session *s, uint64_t bytes)
 {
 	struct pace *p = s->relay->pace;
-	uint64_t rate = s->relay->opt->replay_rate;
+	uint64_t rate = pace_rate(s->relay);
 
 	if (s->in_line)
 		return false;
@@ -153,13 +162,14 @@ void
 pace_used(struct session *s, uint64_t used)
 {
 	struct pace *p = s->relay->pace;
+	uint64_t rate = pace_rate(s->relay);
 
 	if (s->paced == 0)
 		return;
 	p->bucket.bytes += (int64_t)s->paced - (int64_t)used;
 	s->paced = 0;
 	if (!TAILQ_EMPTY(&p->line))
-		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, s->relay->opt->replay_rate == 0 ? 1 : s->relay->opt->replay_rate));
+		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate == 0 ? 1 : rate));
 }
 
 void

@@ -31,6 +31,9 @@ void pace_free(struct pace *p); /* NULL allowed; no session waits any more */
 void pace_hold(struct pace *p, bool hold);
 bool pace_held(const struct pace *p);
 
+/* Bytes a second that hold now: replay_rate, or that of the schedule if it is less; 0 = no bound. */
+uint64_t pace_rate(const struct relay *relay);
+
 /* May s send a batch of at most bytes?  False: it waits in line, and replay_kick(s) is called when it is its turn. */
 bool pace_ask(struct session *s, uint64_t bytes);
 /* The batch came to used bytes (0: none). */

@@ -29,6 +29,7 @@ struct pace;
 struct control;
 struct walltime;
 struct drain;
+struct monitor;
 struct reload;
 struct status;
 struct retention;
@@ -69,6 +70,7 @@ struct relay {
 	struct walltime *walltime;
 	struct retention *retention;
 	struct reload *reload;
+	struct monitor *monitor; /* NULL: none */
 	struct drain *drain;   /* NULL: it does not leave */
 	struct status *status; /* NULL while starting and stopping */
 	struct jwt_key *jwt_key; /* NULL: none given */

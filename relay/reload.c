@@ -14,6 +14,7 @@
 #include "relay/certs.h"
 #include "relay/conf.h"
 #include "relay/json.h"
+#include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/notify.h"
@@ -233,6 +234,7 @@ apply(struct reload *rl)
 	if (!rl->level_fixed)
 		log_set_level((enum log_level)o->log_level);
 	status_reloaded(r->status);
+	link_reloaded(r->link);
 	listener_set_max(r->listener, o->max_connections);
 	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };

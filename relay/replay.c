@@ -170,7 +170,7 @@ disk_next(const struct session *s)
 static uint64_t
 batch_bytes(const struct session *s)
 {
-	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch, cap = s->relay->opt->replay_rate;
+	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch, cap = pace_rate(s->relay);
 
 	if (cap != 0 && cap < max)
 		max = cap; /* so that the others in line wait for a second at most */

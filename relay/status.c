@@ -26,6 +26,9 @@ struct status {
 	} ring[SAMPLES]; /* the last n, the newest at (next - 1) % SAMPLES */
 	unsigned n, next;
 	enum link_state link; /* of the samples */
+	uint64_t history[STATUS_HISTORY]; /* as a ring: the current step is the last of nhistory, at (step - 1) % STATUS_HISTORY */
+	unsigned nhistory, step;
+	uint64_t step_ends_ms;
 	uint64_t started_ms;
 };
 
@@ -44,6 +47,34 @@ take_sample(struct status *st)
 	st->next = (st->next + 1) % SAMPLES;
 	if (st->n < SAMPLES)
 		st->n++;
+}
+
+static void
+keep_history(struct status *st)
+{
+	uint64_t now = clock_ms(), bytes = spool_stat(st->relay->spool)->bytes, *at;
+
+	if (now >= st->step_ends_ms) {
+		st->step_ends_ms = now + STATUS_STEP_S * 1000;
+		st->history[st->step % STATUS_HISTORY] = 0;
+		st->step++;
+		if (st->nhistory < STATUS_HISTORY)
+			st->nhistory++;
+	}
+	at = &st->history[(st->step - 1) % STATUS_HISTORY];
+	if (bytes > *at)
+		*at = bytes;
+}
+
+unsigned
+status_history(const struct relay *relay, uint64_t bytes[STATUS_HISTORY])
+{
+	const struct status *st = relay->status;
+	unsigned n = st != NULL ? st->nhistory : 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes[i] = st->history[(st->step - n + i) % STATUS_HISTORY];
+	return n;
 }
 
 uint64_t
@@ -158,6 +189,7 @@ sample_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	take_sample(st);
+	keep_history(st);
 	relay_after_ms(st->sample, SAMPLE_MS);
 }
 

@@ -25,6 +25,11 @@ struct status_sink {
 };
 void status_each(const struct relay *relay, const struct status_sink *sink, void *arg);
 
+#define STATUS_HISTORY 288 /* five-minute steps of a day */
+#define STATUS_STEP_S 300
+/* The backlog of the last 24 hours in bytes, the oldest first: the largest of each step; the last is the current one.  Returns how many. */
+unsigned status_history(const struct relay *relay, uint64_t bytes[STATUS_HISTORY]);
+
 /* Bytes a second by which the backlog has shrunk lately; 0 = it has not, or nobody knows yet. */
 uint64_t status_drain_rate(const struct relay *relay);
 
