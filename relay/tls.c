@@ -10,8 +10,8 @@
  * new SSL_CTX which takes the place of the old one only when all of it is good; connections keep the one they began with.
  *
  * Upstream, a session is resumed: the newest ticket is kept and offered by every connection until a newer one comes (that an observer can
- * tell two of them to be of one client, RFC 8446 C.4, says nothing new of a relay).  An SSL_CTX points back at its context through its
- * app data, which is NULL once it is replaced or the context is gone: its last connections leave nothing behind.
+ * tell two of them to be of one client, RFC 8446 C.4, says nothing new of a relay).  An SSL_CTX points back at its context and keeps it
+ * alive: one that was replaced, or whose context was freed, still judges its last handshakes by it (pins, verify), but leaves no ticket.
  *
  * Never touches a socket (relay/rawio does) and never logs a key. */
 #include <arpa/inet.h>
@@ -38,10 +38,10 @@
 #define TLS12_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20" /* forward secrecy, authenticated encryption */
 
 struct tls_context {
+	unsigned refs; /* its owner, and each SSL_CTX that was made of it */
 	SSL_CTX *ctx;
 	bool server;
 	char *file[NFILES]; /* certificate, key, authorities; "" = none */
-	char *pin_text;
 	bool verify, tls12;
 	struct stat seen[NFILES]; /* of the files when they were read last */
 	uint8_t pin[PINS_MAX][HASH_LEN];
@@ -63,7 +63,46 @@ explain(char *why, size_t why_len, const char *what, const char *file)
 	ERR_clear_error();
 }
 
+static void
+unref(struct tls_context *t)
+{
+	if (--t->refs > 0)
+		return;
+	for (int i = 0; i < NFILES; i++)
+		free(t->file[i]);
+	free(t);
+}
+
 /* ---- callbacks of OpenSSL ---- */
+
+static void
+free_owner(void *parent, void *owner, CRYPTO_EX_DATA *data, int index, long argl, void *argp)
+{
+	(void)parent;
+	(void)data;
+	(void)index;
+	(void)argl;
+	(void)argp;
+	if (owner != NULL)
+		unref(owner);
+}
+
+/* Where an SSL_CTX keeps what it was made of. */
+static int
+owner_index(void)
+{
+	static int index = -1;
+
+	if (index < 0)
+		index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_owner);
+	return index;
+}
+
+static struct tls_context *
+owner_of(const SSL *ssl)
+{
+	return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), owner_index());
+}
 
 static void
 free_host(void *parent, void *host, CRYPTO_EX_DATA *data, int index, long argl, void *argp)
@@ -134,15 +173,15 @@ static int
 verify_cb(int ok, X509_STORE_CTX *store)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	const struct tls_context *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const struct tls_context *t = owner_of(ssl);
 
-	if (t != NULL && !t->verify) {
+	if (!t->verify) {
 		X509_STORE_CTX_set_error(store, X509_V_OK);
 		ok = 1;
 	}
 	if (!ok || X509_STORE_CTX_get_error_depth(store) > 0)
 		return ok;
-	if (t != NULL && is_pinned(t, X509_STORE_CTX_get_current_cert(store)))
+	if (is_pinned(t, X509_STORE_CTX_get_current_cert(store)))
 		return 1;
 	X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 	return 0;
@@ -152,11 +191,10 @@ verify_cb(int ok, X509_STORE_CTX *store)
 static int
 new_session(SSL *ssl, SSL_SESSION *session)
 {
-	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	struct tls_context *t = SSL_CTX_get_app_data(ctx);
+	struct tls_context *t = owner_of(ssl);
 	const char *host = SSL_get_ex_data(ssl, host_index());
 
-	if (t == NULL || host == NULL || !SSL_SESSION_is_resumable(session))
+	if (t->ctx != SSL_get_SSL_CTX(ssl) || host == NULL || !SSL_SESSION_is_resumable(session))
 		return 0;
 	SSL_SESSION_free(t->session);
 	t->session = session;
@@ -172,17 +210,17 @@ ctx_new(struct tls_context *t)
 	SSL_CTX *ctx = SSL_CTX_new(t->server ? TLS_server_method() : TLS_client_method());
 
 	if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, t->tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_cipher_list(ctx, TLS12_CIPHERS) != 1) {
+	    SSL_CTX_set_cipher_list(ctx, TLS12_CIPHERS) != 1 || SSL_CTX_set_ex_data(ctx, owner_index(), t) != 1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
+	t->refs++;
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CLEANSE_PLAINTEXT |
 				 (t->server ? SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE : 0));
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, t->server ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
-	SSL_CTX_set_app_data(ctx, t);
 	return ctx;
 }
 
@@ -295,6 +333,7 @@ context_new(bool server, const struct tls_settings *s, char *why, size_t why_len
 
 	if (t == NULL)
 		log_fatal("out_of_memory", "what=tls");
+	t->refs = 1;
 	t->server = server;
 	t->verify = s->verify;
 	t->tls12 = s->tls12;
@@ -332,12 +371,10 @@ forget_session(struct tls_context *t)
 	t->session = NULL;
 }
 
-/* ctx takes the place of what t had; NULL allowed. */
+/* ctx takes the place of what t had, which connections may hold on to. */
 static void
 replace(struct tls_context *t, SSL_CTX *ctx)
 {
-	if (t->ctx != NULL)
-		SSL_CTX_set_app_data(t->ctx, NULL); /* connections hold it */
 	SSL_CTX_free(t->ctx);
 	t->ctx = ctx;
 	forget_session(t);
@@ -349,9 +386,7 @@ tls_free(struct tls_context *t)
 	if (t == NULL)
 		return;
 	replace(t, NULL);
-	for (int i = 0; i < NFILES; i++)
-		free(t->file[i]);
-	free(t);
+	unref(t);
 }
 
 bool
@@ -450,9 +485,9 @@ tls_start(const struct tls_context *t, int fd, const char *host)
 void
 tls_failed(struct ssl_st *ssl)
 {
-	struct tls_context *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	struct tls_context *t = owner_of(ssl);
 
-	if (t != NULL)
+	if (t->ctx == SSL_get_SSL_CTX(ssl))
 		forget_session(t);
 }
 

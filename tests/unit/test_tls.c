@@ -486,6 +486,40 @@ TEST(files_are_replaced)
 	tls_free(t);
 }
 
+/* A handshake that is under way goes on with what it began with: pins, too. */
+TEST(files_are_replaced_during_a_handshake)
+{
+	struct end c = { .close_on = -1 };
+	char pin[64], why[600] = "";
+	struct pollfd readable;
+	struct tls_context *t;
+	struct peer p;
+	SSL_CTX *ctx;
+
+	CHECK(make_certificates());
+	pin_of(ours.cert, pin);
+	ctx = peer_ctx(true, &ours);
+	for (int verify = 0; verify < 2; verify++) {
+		t = client_of((struct tls_settings){ .ca = verify ? ours.ca : other.ca, .verify = verify, .pin = pin });
+		memset(&c, 0, sizeof c);
+		c.close_on = -1;
+		stage_open();
+		peer_open(&p, ctx, true, connect_stream(&c, t, "localhost"));
+		readable = (struct pollfd){ .fd = p.fd, .events = POLLIN };
+		RUN_UNTIL(poll(&readable, 1, 0) == 1); /* ClientHello */
+		CHECK(tls_reload(t, why, sizeof why));
+		PEER_UNTIL(p, (c.opens == 1 && p.open) || c.errors > 0);
+		CHECK_STR(c.why, "");
+		CHECK(c.opens == 1 && !c.cert_failed);
+		end_close(&c);
+		peer_close(&p);
+		stage_close();
+		CHECK(!dial(t, ctx, "localhost").resumed); /* its ticket is none of the new context's */
+		tls_free(t);
+	}
+	SSL_CTX_free(ctx);
+}
+
 /* Nobody is asked for it at a terminal. */
 TEST(key_with_a_passphrase)
 {
