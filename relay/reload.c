@@ -22,6 +22,7 @@
 #include "relay/reload.h"
 #include "relay/spool.h"
 #include "relay/status.h"
+#include "relay/stream.h"
 
 #define VALUE_MAX 4096
 
@@ -236,6 +237,7 @@ apply(struct reload *rl)
 	status_reloaded(r->status);
 	link_reloaded(r->link);
 	listener_set_max(r->listener, o->max_connections);
+	stream_move_low_water((size_t)o->out_low);
 	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);

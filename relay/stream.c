@@ -537,6 +537,14 @@ stream_moved(void)
 	return g.moved;
 }
 
+void
+stream_move_low_water(size_t low)
+{
+	for (struct stream *s = g.all; s != NULL; s = s->next)
+		if (s->low > 0 && s->state == ST_OPEN)
+			stream_set_low_water(s, low);
+}
+
 uint64_t
 stream_lingering(void)
 {

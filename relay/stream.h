@@ -72,6 +72,8 @@ uint64_t stream_received(const struct stream *s);  /* bytes received since open 
 
 /* When the queue falls to low bytes, STREAM_DRAINED is given (once per rise above it).  Default 0. */
 void stream_set_low_water(struct stream *s, size_t low);
+/* The mark has changed: for all streams that were given one. */
+void stream_move_low_water(size_t low);
 
 void stream_suspend(struct stream *s, unsigned reason);
 void stream_resume(struct stream *s, unsigned reason); /* kept bytes are given from the loop, not from inside this call */
