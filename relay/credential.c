@@ -146,36 +146,15 @@ credential_store(struct relay *relay, uint64_t file_id, const struct credential 
 	explicit_bzero(val, sizeof(val));
 }
 
-struct drop {
-	uint8_t key[CREDENTIAL_KEY];
-};
-
-static void
-drop_fn(void *arg, struct store *s)
-{
-	struct drop *d = arg;
-
-	if (store_begin(s) != STORE_OK)
-		return; /* relay/retention removes it later, here and below */
-	if (store_del(s, STORE_TOKENS, d->key, sizeof(d->key)) != STORE_OK || store_commit(s, false) != STORE_OK)
-		store_abort(s);
-}
-
-static void
-dropped_cb(void *arg, struct spool_op *op)
-{
-	(void)op;
-	free(arg);
-}
-
+/* An empty value in its place: that it is in one line with the stores before and behind it, a deletion (spool_call) is not.
+ * relay/retention removes it. */
 void
 credential_drop(struct relay *relay, uint64_t file_id)
 {
-	struct drop *d;
+	uint8_t key[CREDENTIAL_KEY];
 
 	if (!credential_may_store(relay) || file_id == 0)
 		return;
-	d = relay_alloc(sizeof(*d));
-	credential_key(d->key, file_id);
-	spool_call(relay->spool, drop_fn, dropped_cb, d);
+	credential_key(key, file_id);
+	spool_put(relay->spool, STORE_TOKENS, (struct view){ key, sizeof(key) }, (struct view){ NULL, 0 });
 }

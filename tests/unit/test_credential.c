@@ -1,10 +1,18 @@
-/* Tests relay/credential: what is packed comes back, what does not fit is refused, nothing damaged is taken. */
+/* Tests relay/credential: what is packed comes back, what does not fit is refused, nothing damaged is taken; the order of orders. */
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
+
 #include "tests/harness.h"
+#include "tests/storekit.h"
 
 #include "relay/credential.h"
+#include "relay/journal.h"
+#include "relay/options.h"
+#include "relay/relay.h"
+#include "relay/spool.h"
 #include "relay/upstream.h"
 
 static struct credential
@@ -82,4 +90,82 @@ TEST(keys)
 	CHECK_U64(id, 0x0102030405060708);
 	CHECK(!credential_is_key(key, sizeof(key) - 1, &id));
 	CHECK(!credential_is_key(hash, sizeof(hash), &id));
+}
+
+/* ---- on the disk ---- */
+
+struct wanted {
+	bool done;
+	enum store_err err;
+	size_t len;
+};
+
+static void
+changed(void *arg)
+{
+	(void)arg;
+}
+
+static void
+wait_fn(void *arg, struct store *s)
+{
+	(void)s;
+	sem_wait(arg);
+}
+
+static void
+got(void *arg, struct spool_op *op)
+{
+	struct wanted *w = arg;
+
+	w->done = true;
+	w->err = op->err;
+	w->len = op->val_len;
+}
+
+static struct wanted
+look(struct relay *r, uint64_t file_id)
+{
+	uint8_t key[CREDENTIAL_KEY];
+	struct wanted w = { 0 };
+
+	credential_key(key, file_id);
+	spool_get(r->spool, STORE_TOKENS, (struct view){ key, sizeof(key) }, got, &w);
+	while (!w.done)
+		event_base_loop(r->base, EVLOOP_ONCE);
+	return w;
+}
+
+/* While the committer is busy a token is dropped and a newer one is stored, and the reverse: the last order holds. */
+TEST(the_last_order_holds)
+{
+	struct options o = { .store_tokens = true, .buffer_key_file = (char *)(uintptr_t)"key" };
+	struct relay r = { .opt = &o };
+	struct credential k = sample("/realm-sync");
+	char state[200], journal[200], why[512];
+	struct store *s;
+	struct wanted w;
+	sem_t go;
+
+	snprintf(state, sizeof(state), "%s/s", harness_tmpdir());
+	snprintf(journal, sizeof(journal), "%s/j", harness_tmpdir());
+	CHECK((s = kit_open(state)) != NULL);
+	r.base = event_base_new();
+	CHECK((r.spool = spool_new(r.base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
+	sem_init(&go, 0, 0);
+	spool_call(r.spool, wait_fn, NULL, &go);
+	credential_store(&r, 1, &k);
+	credential_drop(&r, 1);
+	credential_drop(&r, 2);
+	credential_store(&r, 2, &k);
+	sem_post(&go);
+	w = look(&r, 2);
+	CHECK_U64(w.err, STORE_OK);
+	CHECK(w.len > 0);
+	w = look(&r, 1);
+	CHECK(w.err == STORE_NOTFOUND || w.len == 0);
+	credential_wipe(&k);
+	spool_free(r.spool);
+	event_base_free(r.base);
+	sem_destroy(&go);
 }
