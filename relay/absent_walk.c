@@ -56,8 +56,12 @@ look_at_token(struct service_token *t)
 	struct stat st;
 	int fd;
 
-	if (t->path[0] == '\0')
+	if (t->path[0] == '\0') { /* as configured, or no longer: what was read is not used any more */
+		explicit_bzero(t->token, sizeof(t->token));
+		memset(&t->seen, 0, sizeof(t->seen));
+		t->complaint = NULL;
 		return;
+	}
 	fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
 		explicit_bzero(t->token, sizeof(t->token));
