@@ -166,7 +166,7 @@ store_query_cut(struct store *s, uint64_t id, uint64_t low, uint64_t high)
 
 	if (err != STORE_OK || (err = walk_begin(&w, s, id, low)) != STORE_OK)
 		return err;
-	for (; (err = walk_get(&w, &q)) == STORE_OK || err == STORE_CORRUPT; walk_next(&w)) {
+	for (; (err = walk_get(&w, &q)) == STORE_OK || (err == STORE_CORRUPT && w.ret == 0); walk_next(&w)) {
 		if (w.key.size != QUERY_KEY || be_get64((const uint8_t *)w.key.data + 8) > high)
 			break;
 		if ((ret = w.c->del(w.c, 0)) != 0)
