@@ -50,6 +50,10 @@ fill_record(const struct file *f, struct store_file *r)
 	r->locked_server_version = f->locked_server_version;
 	r->offered_client_version = f->offered;
 	r->state = f->state;
+	if (f->state == STORE_FILE_LOST) { /* as the journal says: the committer does not take it from here else (I5) */
+		r->shown_client_version = f->shown.client_version;
+		r->shown_server_version = f->shown.server_version;
+	}
 	r->state_code = f->state_code;
 	r->state_time_ms = f->state_time_ms;
 	if (f->state_text != NULL)
@@ -136,6 +140,28 @@ note_seen(struct relay *relay, struct store_file *f)
 }
 
 static void
+updated(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	if (op->err == STORE_OK)
+		f->id = op->file.id;
+	else
+		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
+	op_ended(f);
+}
+
+static void
+store_state(struct file *f)
+{
+	struct store_file rec;
+
+	f->inflight++;
+	fill_record(f, &rec);
+	spool_set_state(f->relay->spool, &rec, updated, f);
+}
+
+static void
 found(void *arg, struct spool_op *op)
 {
 	struct file_opening *o = arg;
@@ -150,6 +176,8 @@ found(void *arg, struct spool_op *op)
 			log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 		else
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
+		if (op->lost)
+			store_state(f); /* an operator must see it, and decide */
 		o->opened(o->arg, f);
 	}
 	free(o);
@@ -371,18 +399,6 @@ file_acked(struct file *f, struct pair p)
 }
 
 static void
-updated(void *arg, struct spool_op *op)
-{
-	struct file *f = arg;
-
-	if (op->err == STORE_OK)
-		f->id = op->file.id;
-	else
-		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
-	op_ended(f);
-}
-
-static void
 offered(void *arg, struct spool_op *op)
 {
 	struct file *f = arg;
@@ -459,8 +475,6 @@ file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_serve
 void
 file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text)
 {
-	struct store_file rec;
-
 	if (f->state == state && f->state_code == code)
 		return;
 	f->state = state;
@@ -468,9 +482,7 @@ file_set_state(struct file *f, enum store_file_state state, unsigned code, const
 	f->state_time_ms = clock_wall_ms();
 	free(f->state_text);
 	f->state_text = relay_strndup(text, strlen(text));
-	f->inflight++;
-	fill_record(f, &rec);
-	spool_set_state(f->relay->spool, &rec, updated, f);
+	store_state(f);
 }
 
 bool

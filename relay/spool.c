@@ -219,6 +219,8 @@ static enum store_err
 record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 {
 	struct store_file *f = &op->file;
+	uint64_t lost_client = op->set_state && f->state == STORE_FILE_LOST ? f->shown_client_version : 0;
+	uint64_t lost_server = f->shown_server_version;
 	enum store_err err;
 
 	err = f->id != 0 ? store_file_get(store, f->id, cur)
@@ -227,7 +229,8 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 		f->id = 0;
 		f->held_client_version = f->upstream_client_version;
 		f->held_server_version = f->upstream_server_version;
-		f->shown_client_version = f->shown_server_version = 0;
+		f->shown_client_version = lost_client;
+		f->shown_server_version = lost_client != 0 ? lost_server : 0;
 		f->final_client_version = f->final_server_version = 0;
 		err = store_file_put(store, f);
 		*cur = *f;
@@ -242,6 +245,10 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 	f->held_server_version = cur->held_server_version;
 	f->shown_client_version = cur->shown_client_version;
 	f->shown_server_version = cur->shown_server_version;
+	if (lost_client > f->shown_client_version) { /* with it an operator's decision stands: see do_find */
+		f->shown_client_version = lost_client;
+		f->shown_server_version = lost_server;
+	}
 	f->final_client_version = cur->final_client_version;
 	f->final_server_version = cur->final_server_version;
 	record_keep_newer(op, cur);
@@ -404,6 +411,7 @@ do_find(struct store *store, const struct journal *journal, struct spool_op *op)
 		return err;
 	f->shown_client_version = client_version;
 	f->shown_server_version = server_version;
+	op->lost = true;
 	f->state = STORE_FILE_LOST;
 	f->state_code = 0;
 	f->state_time_ms = 0;

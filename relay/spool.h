@@ -63,6 +63,7 @@ struct spool_op {
 	int level;		/* READ: deflate level, 0 = plain */
 	bool exact;		/* UPDATE: offered_client_version may fall */
 	bool set_state;		/* UPDATE: the state is part of it */
+	bool lost;		/* FIND: the state is not the record's, but follows from the journal */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
@@ -101,8 +102,8 @@ void spool_update(struct spool *sp, const struct store_file *rec, spool_done *do
 /* The same, and offered_client_version may fall: nothing above it was sent. */
 void spool_update_exact(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
 
-/* The same, and the file has the state of rec from now on; not while its backlog is another gateway's (EXPORTED, until upstream has
- * acknowledged all of it) or is being brought in (IMPORTING). */
+/* The same as spool_update, and the file has the state of rec from now on (with LOST also its pair shown, when that is higher); not while
+ * its backlog is another gateway's (EXPORTED, until upstream has acknowledged all of it) or is being brought in (IMPORTING). */
 void spool_set_state(struct spool *sp, const struct store_file *rec, spool_done *done, void *arg);
 
 /* Removes the records of rec->id up to a client_version that upstream acknowledged (I2), and writes rec.  Not synced on its

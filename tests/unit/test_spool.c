@@ -22,9 +22,8 @@ changed(void *arg)
 }
 
 static void
-rig_open(struct rig *g)
+rig_open_in(struct rig *g, const char *dir)
 {
-	const char *dir = harness_tmpdir();
 	char state[200], journal[200], why[512];
 	struct store *s;
 
@@ -35,6 +34,12 @@ rig_open(struct rig *g)
 	g->base = event_base_new();
 	CHECK((g->spool = spool_new(g->base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
 	g->file = kit_file(1);
+}
+
+static void
+rig_open(struct rig *g)
+{
+	rig_open_in(g, harness_tmpdir());
 }
 
 static void
@@ -145,6 +150,74 @@ TEST(elsewhere_is_not_overruled)
 		set_state(&g, STORE_FILE_OK);
 		look(&g);
 		CHECK_U64(g.file.state, states[i] == STORE_FILE_EXPORTED ? STORE_FILE_OK : STORE_FILE_IMPORTING);
+		rig_close(&g);
+	}
+}
+
+static void
+note(const char *dir, const struct store_file *f)
+{
+	char path[200], why[512];
+	struct journal *j;
+
+	snprintf(path, sizeof(path), "%s/j", dir);
+	CHECK((j = journal_open(path, why, sizeof(why))) != NULL);
+	CHECK(journal_note(j, f));
+	journal_close(j);
+}
+
+static void
+retry(void *arg, struct store *s)
+{
+	struct rig *g = arg;
+
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_get(s, g->file.id, &g->file), STORE_OK);
+	CHECK_U64(g->file.state, STORE_FILE_LOST); /* what a list shows */
+	g->file.state = STORE_FILE_OK;
+	CHECK_U64(store_file_put(s, &g->file), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+}
+
+static void
+called(void *arg, struct spool_op *op)
+{
+	(void)op;
+	((struct rig *)arg)->done++;
+}
+
+/* The journal knows of more than the store, which has an older record of the file, or none: LOST, until an operator decides, and no longer. */
+TEST(an_operator_has_the_last_word_about_a_lost_file)
+{
+	struct store_file rec;
+	const char *dir;
+	struct rig g;
+
+	for (int known = 0; known < 2; known++) {
+		dir = harness_tmpdir();
+		rec = kit_file(1);
+		rec.shown_client_version = 20;
+		rec.shown_server_version = 3;
+		note(dir, &rec);
+		rig_open_in(&g, dir);
+		CHECK(!harness_failed());
+		if (known) {
+			spool_update(g.spool, &g.file, done, &g);
+			await(&g, 1);
+		}
+		look(&g);
+		CHECK_U64(g.err, STORE_OK);
+		CHECK_U64(g.file.state, STORE_FILE_LOST);
+		CHECK_U64(g.file.shown_client_version, 20);
+		rec = g.file;
+		spool_set_state(g.spool, &rec, done, &g);
+		await(&g, 1);
+		spool_call(g.spool, retry, called, &g);
+		await(&g, 1);
+		look(&g);
+		CHECK_U64(g.file.state, STORE_FILE_OK);
+		CHECK_U64(g.file.shown_client_version, 20); /* I4 */
+		CHECK_U64(g.file.shown_server_version, 3);
 		rig_close(&g);
 	}
 }
