@@ -38,12 +38,13 @@
 #define VERDICT_MAX_MS 30000	  /* for upstream to prove itself after a cut */
 #define YIELD_MAX_MS 600000	  /* absent clients wait for connected ones no longer: one that never drains must not stop the rest (I7) */
 #define HOLD_MAX_MS (24 * 3600000ULL)
+#define FLX_BIND "{\"schemaVersion\":0,\"sessionReason\":0}" /* of a client without versions of its schema */
 
 struct absent {
 	TAILQ_ENTRY(absent) link; /* oldest first */
 	struct absents *all;
 	/* identity; strings owned */
-	char *endpoint, *path;
+	char *endpoint, *path, *bind_path; /* bind_path: what its BIND states */
 	uint64_t file_ident, file_ident_salt;
 	bool is_subserver;
 	uint64_t id; /* of the file in the store; 0 = not known yet */
@@ -130,7 +131,7 @@ find(const struct absents *as, const char *endpoint, const char *path, uint64_t 
 static struct absent *
 find_session(const struct session *s)
 {
-	return find(s->relay->absents, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt);
+	return find(s->relay->absents, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt);
 }
 
 static void
@@ -144,6 +145,7 @@ forget(struct absent *a)
 	credential_wipe(&a->own);
 	free(a->endpoint);
 	free(a->path);
+	free(a->bind_path);
 	free(a);
 }
 
@@ -159,8 +161,15 @@ make_room(struct absents *as)
 	}
 }
 
+static enum msg_flavour
+flavour_of(const struct absent *a)
+{
+	return strcmp(a->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS;
+}
+
+/* bind_path: NULL when it is not known. */
 static struct absent *
-remember(struct absents *as, const char *endpoint, const char *path, uint64_t file_ident, uint64_t salt, bool is_subserver)
+remember(struct absents *as, const char *endpoint, const char *path, const char *bind_path, uint64_t file_ident, uint64_t salt, bool is_subserver)
 {
 	struct absent *a = relay_alloc(sizeof(*a));
 
@@ -168,6 +177,9 @@ remember(struct absents *as, const char *endpoint, const char *path, uint64_t fi
 	a->all = as;
 	a->endpoint = relay_strndup(endpoint, strlen(endpoint));
 	a->path = relay_strndup(path, strlen(path));
+	if (bind_path == NULL)
+		bind_path = flavour_of(a) == MSG_FLX ? FLX_BIND : path;
+	a->bind_path = relay_strndup(bind_path, strlen(bind_path));
 	a->file_ident = file_ident;
 	a->file_ident_salt = salt;
 	a->is_subserver = is_subserver;
@@ -188,7 +200,7 @@ absents_left(const struct session *s)
 	struct upstream_request req;
 	struct absent *a;
 
-	if (as == NULL || as->stopping || !s->registered || conn_flavour(s->conn) != MSG_PBS)
+	if (as == NULL || as->stopping || !s->registered)
 		return;
 	a = find_session(s);
 	if (a != NULL)
@@ -198,7 +210,7 @@ absents_left(const struct session *s)
 			credential_drop(s->relay, s->file->id);
 		return;
 	}
-	a = remember(as, s->endpoint, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
+	a = remember(as, s->endpoint, s->key_path, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
 	if (!s->relay->opt->store_tokens)
 		return;
 	conn_upstream_request(s->conn, &req, protocol);
@@ -215,7 +227,7 @@ absents_stored(struct session *s)
 	struct upstream_request req;
 	struct credential own = { 0 };
 
-	if (s->credential_stored || s->conn == NULL || s->file->id == 0 || conn_flavour(s->conn) != MSG_PBS ||
+	if (s->credential_stored || s->conn == NULL || s->file->id == 0 ||
 	    !credential_may_store(s->relay))
 		return;
 	conn_upstream_request(s->conn, &req, protocol);
@@ -451,7 +463,7 @@ service_target(const char *path, const char *token)
 
 /* The newest first of those versions that may be admitted while DOWN: upstream chooses. */
 static char *
-offers(const struct options *o)
+offers(const struct options *o, enum msg_flavour flavour)
 {
 	char *list = relay_alloc(64 * (MSG_SUBPROTOCOL_MAX + 2)), *p = list;
 	unsigned low = 0, high = 0;
@@ -461,7 +473,7 @@ offers(const struct options *o)
 	for (unsigned v = high; v >= low && v > 0; v--) {
 		if (p != list)
 			p = stpcpy(p, ", ");
-		msg_format_subprotocol(MSG_PBS, v, p);
+		msg_format_subprotocol(flavour, v, p);
 		p += strlen(p);
 	}
 	return list;
@@ -473,6 +485,7 @@ connect_as_client(struct absent *a)
 	struct upstream_request req;
 
 	credential_request(&a->own, &req);
+	req.flavour = flavour_of(a);
 	return upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
 }
 
@@ -482,11 +495,11 @@ connect_by_service(struct absent *a)
 	const char *token = a->all->service_token;
 	size_t room = strlen(token) + 8;
 	char *target = service_target(a->endpoint + strlen("upstream"), token), *authorization = relay_alloc(room);
-	char *list = offers(a->all->relay->opt);
+	char *list = offers(a->all->relay->opt, flavour_of(a));
 	struct upstream_request req = { .target = view_of(target),
 		.protocol = view_of(list),
 		.user_agent = view_of("holdfast"),
-		.flavour = MSG_PBS };
+		.flavour = flavour_of(a) };
 	struct upstream *u;
 
 	snprintf(authorization, room, "Bearer %s", token);
@@ -502,6 +515,13 @@ static bool
 service_usable(const struct absent *a)
 {
 	return a->all->serial != 0 && a->service_refused != a->all->serial;
+}
+
+void
+absent_waits(struct session *s)
+{
+	s->absent->waits = true;
+	session_end(s);
 }
 
 void
@@ -576,6 +596,7 @@ start(struct absent *a)
 	struct absents *as = a->all;
 	struct session_identity id = { .endpoint = a->endpoint,
 		.path = a->path,
+		.bind_path = a->bind_path,
 		.file_ident = a->file_ident,
 		.file_ident_salt = a->file_ident_salt,
 		.is_subserver = a->is_subserver };
@@ -619,7 +640,7 @@ walk_found(struct absents *as, const struct absent_file *found)
 	if (a == NULL && ((as->serial == 0 && found->credential_len == 0) || as->n >= KNOWN_MAX))
 		return; /* nothing to do it with */
 	if (a == NULL) {
-		a = remember(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
+		a = remember(as, f->endpoint, f->path, NULL, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
 		if (found->credential_len > 0)
 			(void)credential_unpack(&a->own, found->credential, found->credential_len);
 	}

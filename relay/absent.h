@@ -39,6 +39,7 @@ void absents_client_cut(struct absents *as);
 
 /* For sessions with s->absent set. */
 void absent_file_read(struct session *s); /* something waits: connect */
+void absent_waits(struct session *s);	  /* nothing can be done without the client: ends s */
 void absent_error(struct session *s, const struct verdict_error *e); /* upstream ends it, and says why */
 void absent_cut(struct session *s); /* its connection was lost */
 void absent_ended(struct session *s); /* called by session_end, while file and upside are still known */

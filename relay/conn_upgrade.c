@@ -144,10 +144,6 @@ admitted_cb(void *arg, unsigned version, const char *why)
 static void
 ask_admission(struct conn *c)
 {
-	if (c->flavour != MSG_PBS) {
-		refuse_status(c, 503, "flexible sync needs the link");
-		return;
-	}
 	c->state = CONN_ADMIT;
 	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
 }

@@ -74,6 +74,7 @@ file_free(struct file *f)
 		TAILQ_REMOVE(&f->tail, u, link);
 		upload_unref(u);
 	}
+	query_list_free(&f->queries);
 	free(f->endpoint);
 	free(f->path);
 	free(f->state_text);
@@ -95,6 +96,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	struct file *f = relay_alloc(sizeof(*f));
 
 	TAILQ_INIT(&f->tail);
+	TAILQ_INIT(&f->queries);
 	f->relay = relay;
 	f->session = s;
 	f->endpoint = relay_strndup(rec->endpoint, strlen(rec->endpoint));
@@ -172,6 +174,8 @@ found(void *arg, struct spool_op *op)
 			note_seen(o->relay, &op->file);
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
 			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
+		if (f != NULL)
+			TAILQ_CONCAT(&f->queries, &op->queries, link);
 		else if (op->err == STORE_IO || op->err == STORE_CORRUPT)
 			log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 		else
@@ -233,6 +237,15 @@ tail_remove(struct file *f, struct upload *u)
 	upload_unref(u);
 }
 
+/* Something up to last is not on the disk. */
+static void
+note_gap(struct file *f, struct pair last)
+{
+	f->gap = true;
+	if (last.client_version > f->gap_end.client_version)
+		f->gap_end = last;
+}
+
 /* An upload did not get to the disk.  What lies behind it in the tail will be refused too (spool_append's `after`). */
 static void
 append_failed(struct file *f, struct spool_op *op)
@@ -272,6 +285,8 @@ appended(void *arg, struct spool_op *op)
 			f->stored = (struct pair){ op->file.held_client_version, op->file.held_server_version };
 		if (op->file.shown_client_version > f->shown.client_version)
 			f->shown = (struct pair){ op->file.shown_client_version, op->file.shown_server_version };
+		if (f->session != NULL)
+			query_kept(f->session, &op->queries);
 	}
 	tail_remove(f, u);
 	if (op->err != STORE_OK)
@@ -285,13 +300,47 @@ appended(void *arg, struct spool_op *op)
 static void
 post_one(struct file *f, struct upload *u)
 {
+	struct query_list queries = TAILQ_HEAD_INITIALIZER(queries);
 	struct store_file rec;
 
 	u->posted = true;
 	f->inflight++;
 	f->appending++;
 	fill_record(f, &rec);
-	spool_append(f->relay->spool, &rec, u, u->after, f->ack == STORE_ACK_RELAY, appended, f);
+	query_to_keep(f->session, &queries);
+	spool_append(f->relay->spool, &rec, u, u->after, f->ack == STORE_ACK_RELAY, &queries, appended, f);
+}
+
+static void
+queries_kept(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	if (op->err == STORE_IO || op->err == STORE_CORRUPT)
+		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	if (op->err == STORE_OK) {
+		f->id = op->file.id;
+		if (f->session != NULL)
+			query_kept(f->session, &op->queries);
+	} else {
+		STAT_INC(f->relay, store_errors);
+		note_gap(f, f->held);
+		if (f->session != NULL)
+			session_store_failed(f->session, op->err);
+	}
+	op_ended(f);
+}
+
+void
+file_keep_queries(struct file *f)
+{
+	struct query_list queries = TAILQ_HEAD_INITIALIZER(queries);
+	struct store_file rec;
+
+	f->inflight++;
+	fill_record(f, &rec);
+	query_to_keep(f->session, &queries);
+	spool_keep_queries(f->relay->spool, &rec, &queries, queries_kept, f);
 }
 
 void
@@ -336,9 +385,7 @@ file_skip(struct file *f, const struct upload *u)
 {
 	struct pair last = { u->last.client_version, u->last.server_version };
 
-	f->gap = true;
-	if (last.client_version > f->gap_end.client_version)
-		f->gap_end = last;
+	note_gap(f, last);
 	if (last.client_version > f->held.client_version)
 		f->held = last;
 }
@@ -461,14 +508,14 @@ was_read(void *arg, struct spool_op *op)
 }
 
 void
-file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, unsigned generation)
+file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, unsigned generation)
 {
 	struct reading *r = relay_alloc(sizeof(*r));
 
 	*r = (struct reading){ f, generation };
-	f->read_upto = f->stored.client_version;
+	f->read_upto = upto < f->stored.client_version ? upto : f->stored.client_version;
 	f->inflight++;
-	spool_read(f->relay->spool, f->id, after, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
+	spool_read(f->relay->spool, f->id, after, f->read_upto, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
 		   r);
 }
 

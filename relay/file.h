@@ -17,6 +17,7 @@
 
 #include "buffer/store.h"
 
+#include "relay/query.h"
 #include "relay/upload.h"
 
 struct relay;
@@ -56,6 +57,7 @@ struct file {
 	bool on_disk;	     /* records may be on disk */
 	bool trimming;
 	uint64_t trimmed;    /* client_version */
+	struct query_list queries; /* as read from the store, until query_opened takes them */
 	struct upload_list tail; /* not durable, oldest first */
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
@@ -99,8 +101,11 @@ bool file_offer(struct file *f, uint64_t client_version);
 /* Nothing more will be sent for now: what was really sent is kept in place of what was offered. */
 void file_offer_end(struct file *f);
 
-/* Asks for the next batch to replay (spool_read); session_batch gets it, unless the session's generation is another by then. */
-void file_read(struct file *f, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, unsigned generation);
+/* Posts the queries of its session that are not durable (query_to_keep).  What comes behind them does so by itself. */
+void file_keep_queries(struct file *f);
+
+/* Asks for the next batch to replay (spool_read), up to client version upto; session_batch gets it, unless the session's generation is another by then. */
+void file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, unsigned generation);
 
 /* Sets the state durably (design section 8), with reason text (cut at STORE_TEXT_MAX). */
 void file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text);

@@ -8,7 +8,8 @@
  * entries still to come.  The client's own progress, which may be higher, goes when nothing older is left.
  *
  * Order (I3): `sent` only rises within an upstream session, everything is taken from just above it: first the disk, then the tail
- * in memory that is not on disk yet.  When both are exhausted the session is LIVE. */
+ * in memory that is not on disk yet.  A query of flexible sync goes in its place among them (query.h).  When all is exhausted the session is
+ * LIVE. */
 #include <stdlib.h>
 
 #include "relay/absent.h"
@@ -111,15 +112,15 @@ replay_reset(struct session *s)
 	s->sent = (struct pair){ 0, 0 };
 }
 
-/* The next upload of the tail that holds something not sent yet; NULL when there is none. */
+/* The next upload of the tail that holds something not sent yet; NULL when there is none that begins within limit. */
 static struct upload *
-tail_next(const struct session *s)
+tail_next(const struct session *s, uint64_t limit)
 {
 	struct upload *u;
 
 	TAILQ_FOREACH (u, &s->file->tail, link)
 		if (u->last.client_version > s->sent.client_version)
-			return u;
+			return u->first.client_version <= limit ? u : NULL;
 	return NULL;
 }
 
@@ -158,10 +159,11 @@ become_live(struct session *s)
 	request_kick(s);
 }
 
+/* Whether the disk may hold records not sent yet up to limit. */
 static bool
-disk_next(const struct session *s)
+disk_next(const struct session *s, uint64_t limit)
 {
-	uint64_t stored = s->file->stored.client_version;
+	uint64_t stored = s->file->stored.client_version < limit ? s->file->stored.client_version : limit;
 
 	return s->file->on_disk && !s->file->aside && stored > s->sent.client_version && stored > s->file->upstream.client_version &&
 	       stored > s->disk_end;
@@ -183,34 +185,59 @@ max_version(struct pair a, struct pair b)
 	return a.client_version > b.client_version ? a.client_version : b.client_version;
 }
 
+/* Asks for the next batch. */
+static void
+read_disk(struct session *s, uint64_t limit)
+{
+	uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
+										   : s->file->upstream.client_version;
+
+	if (!pace_ask(s, batch_bytes(s)))
+		return;
+	s->reading = true;
+	file_read(s->file, after, limit, batch_bytes(s), s->reached, s->generation);
+}
+
+/* Sends what comes next; false: nothing can be for now.  What lies behind a query waits for its bootstrap. */
+static bool
+send_next(struct session *s)
+{
+	const struct query *q = s->file->gap ? NULL : query_next(s);
+	uint64_t limit = q != NULL ? q->place : UINT64_MAX;
+	bool disk = disk_next(s, limit);
+	struct upload *u = s->file->gap ? NULL : tail_next(s, limit); /* I3: never past an upload that could not be kept */
+
+	if (s->query_awaited && (disk || u != NULL || q != NULL))
+		return false;
+	if (disk) {
+		read_disk(s, limit);
+		return false;
+	}
+	if (u != NULL) {
+		if (pace_ask(s, u->len) && send_from_tail(s, u))
+			return true;
+		pace_used(s, 0);
+		return false;
+	}
+	if (q != NULL) {
+		query_send(s, q);
+		s->query_awaited = true;
+	} else {
+		become_live(s);
+	}
+	return true;
+}
+
 void
 replay_kick(struct session *s)
 {
 	const struct options *opt = s->relay->opt;
-	struct upload *u;
 
 	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay && !absent_yields(s)) {
 		if (upstream_queued(s->upstream) > opt->out_low || s->unacked_bytes >= opt->replay_window)
 			return;
-		if (!file_offer(s->file, max_version(s->file->held, s->file->final)))
+		if (!file_offer(s->file, max_version(s->file->held, s->file->final)) || !send_next(s))
 			return;
-		if (disk_next(s)) {
-			uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
-												   : s->file->upstream.client_version;
-
-			if (!pace_ask(s, batch_bytes(s)))
-				return;
-			s->reading = true;
-			file_read(s->file, after, batch_bytes(s), s->reached, s->generation);
-			return;
-		}
-		u = s->file->gap ? NULL : tail_next(s); /* I3: never past an upload that could not be kept */
-		if (u == NULL) {
-			become_live(s);
-		} else if (!pace_ask(s, u->len) || !send_from_tail(s, u)) {
-			pace_used(s, 0);
-			return;
-		}
 	}
 }
 

@@ -120,7 +120,7 @@ answer_from_file(struct request *r)
 	}
 	key = relay_alloc(sizeof(*key));
 	strncpy(key->endpoint, s->endpoint, STORE_ENDPOINT_MAX);
-	strncpy(key->path, s->path, STORE_PATH_MAX);
+	strncpy(key->path, s->key_path, STORE_PATH_MAX);
 	key->file_ident = q->file_ident;
 	key->file_ident_salt = q->file_ident_salt;
 	r->looking = true;

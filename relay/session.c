@@ -120,7 +120,6 @@ leave_conn(struct session *s)
 {
 	session_stop_opening(s);
 	request_forget(s);
-	query_forget(s);
 	if (s->conn != NULL)
 		TAILQ_REMOVE(conn_sessions(s->conn), s, in_conn);
 	s->conn = NULL;
@@ -146,6 +145,7 @@ session_end(struct session *s)
 	if (s->file != NULL)
 		file_detach(s->file);
 	s->file = NULL;
+	query_forget(s);
 	s->relay->nsessions--;
 	s->relay->nrefused -= s->refused;
 	TAILQ_INSERT_TAIL(&s->relay->ended_sessions, s, in_to_show);
@@ -216,6 +216,13 @@ session_new(struct relay *relay, const char *endpoint, struct view path)
 }
 
 static void
+set_flavour(struct session *s, enum msg_flavour flavour)
+{
+	s->flavour = flavour;
+	s->key_path = flavour == MSG_FLX ? SESSION_FLX_PATH : s->path;
+}
+
+static void
 take_token(struct session *s, struct view token)
 {
 	relay_wipe(s->token);
@@ -274,8 +281,7 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	s = session_new(relay, endpoint, (struct view){ body.ptr, path_len });
 	s->conn = c;
 	s->client_ident = m->session_ident;
-	if (conn_flavour(c) == MSG_FLX)
-		s->key_path = SESSION_FLX_PATH;
+	set_flavour(s, conn_flavour(c));
 	take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
@@ -382,10 +388,7 @@ file_opened_cb(void *arg, struct file *f)
 		return;
 	}
 	s->file = f;
-	if (conn_flavour(s->conn) == MSG_FLX) { /* uploads and queries have one order: they pass live or not at all */
-		f->aside = true;
-		f->ack = STORE_ACK_UPSTREAM;
-	}
+	(void)query_opened(s);
 	f->is_subserver = s->is_subserver;
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
 		s->ident.latest_server_version_salt };
@@ -413,7 +416,9 @@ absent_opened_cb(void *arg, struct file *f)
 	s->state = SESSION_GHOST;
 	if (f != NULL)
 		f->is_subserver = s->is_subserver;
-	if (f != NULL && f->state == STORE_FILE_OK && file_waiting(f))
+	if (f != NULL && !query_opened(s))
+		absent_waits(s);
+	else if (f != NULL && f->state == STORE_FILE_OK && file_waiting(f))
 		absent_file_read(s);
 	else
 		session_end(s);
@@ -422,8 +427,9 @@ absent_opened_cb(void *arg, struct file *f)
 struct session *
 session_open_absent(struct relay *relay, struct absent *a, const struct session_identity *id)
 {
-	struct session *s = session_new(relay, id->endpoint, view_of(id->path));
+	struct session *s = session_new(relay, id->endpoint, view_of(id->bind_path));
 
+	set_flavour(s, strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS);
 	s->ident.file_ident = id->file_ident;
 	s->ident.file_ident_salt = id->file_ident_salt;
 	s->is_subserver = id->is_subserver;
@@ -434,7 +440,7 @@ session_open_absent(struct relay *relay, struct absent *a, const struct session_
 	}
 	s->absent = a;
 	registry_add(s);
-	s->opening = file_open(relay, s, s->endpoint, s->path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
+	s->opening = file_open(relay, s, s->endpoint, s->key_path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
 	return s;
 }
 
@@ -493,6 +499,7 @@ offline_mark(struct session *s)
 	const struct options *o = s->relay->opt;
 
 	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && link_down(s->relay->link) &&
+	    s->mark_behind <= s->ident.query_version &&
 	    (has_past(s) ? o->offline_mark == OFFLINE_MARK_ANSWER : o->offline_new == OFFLINE_NEW_ADMIT))
 		answer_mark(s);
 }
@@ -506,6 +513,15 @@ forward(struct session *s, const struct message *m, struct view body)
 	upstream_send(s->upstream, &copy, body);
 }
 
+void
+session_ask_mark(struct session *s)
+{
+	struct message m = { .type = MSG_C_MARK };
+
+	m.c_mark.request_ident = s->mark;
+	forward(s, &m, (struct view){ NULL, 0 });
+}
+
 static void
 session_mark(struct session *s, const struct message *m)
 {
@@ -514,8 +530,9 @@ session_mark(struct session *s, const struct message *m)
 		return;
 	}
 	s->mark = m->c_mark.request_ident;
-	if (session_identified(s))
-		forward(s, m, (struct view){ NULL, 0 });
+	s->mark_behind = s->query_taken;
+	if (session_identified(s) && s->mark_behind <= s->query_sent)
+		session_ask_mark(s);
 	else
 		offline_mark(s);
 }
@@ -650,12 +667,10 @@ session_upstream_opened(struct session *s)
 	if (s->state == SESSION_ERROR || s->state == SESSION_UNBINDING || s->held_back || s->asking != NULL)
 		return;
 	send_bind(s, conn_upstream(s->conn));
-	if (s->state == SESSION_READY) {
+	if (s->state == SESSION_READY)
 		session_identify(s, true);
-		query_resume(s);
-	} else {
+	else
 		request_kick(s);
-	}
 }
 
 void
@@ -670,8 +685,7 @@ void
 session_identify(struct session *s, bool by_relay)
 {
 	const struct cursors *k = &s->file->cursors;
-	enum msg_flavour flavour = s->conn != NULL ? conn_flavour(s->conn) : MSG_PBS; /* absents_left: no others are kept */
-	struct message m = { .type = MSG_C_IDENT, .flavour = flavour, .session_ident = s->upstream_ident };
+	struct message m = { .type = MSG_C_IDENT, .flavour = s->flavour, .session_ident = s->upstream_ident };
 
 	m.c_ident = s->ident;
 	m.c_ident.scan_server_version = k->download_server_version;
@@ -681,13 +695,11 @@ session_identify(struct session *s, bool by_relay)
 	upstream_send(s->upstream, &m, (struct view){ (uint8_t *)s->query, (size_t)s->ident.query_size });
 	s->by_relay = by_relay;
 	s->reached = k->download_server_version;
-	s->upside = file_waiting(s->file) ? UPSIDE_IDENTED : UPSIDE_LIVE;
-	if (s->mark != 0) { /* unanswered: ask again */
-		struct message mark = { .type = MSG_C_MARK, .session_ident = s->upstream_ident };
-
-		mark.c_mark.request_ident = s->mark;
-		upstream_send(s->upstream, &mark, (struct view){ NULL, 0 });
-	}
+	s->query_sent = s->ident.query_version;
+	s->query_awaited = false;
+	s->upside = file_waiting(s->file) || query_next(s) != NULL ? UPSIDE_IDENTED : UPSIDE_LIVE;
+	if (s->mark != 0 && s->mark_behind <= s->query_sent) /* unanswered: ask again; behind a query, query_send will */
+		session_ask_mark(s);
 	request_kick(s);
 }
 

@@ -30,16 +30,15 @@
 #include "buffer/store.h"
 
 #include "relay/file.h"
+#include "relay/query.h"
 #include "relay/relay.h"
 
 struct absent;
 struct pool_ask;
-struct query;
 struct request;
 struct spool_op;
 
 TAILQ_HEAD(request_list, request);
-TAILQ_HEAD(query_list, query);
 
 enum session_state {
 	SESSION_WAIT_IDENT,
@@ -85,6 +84,7 @@ struct session {
 	struct session *successor; /* the reverse */
 	enum session_state state;
 	enum session_upside upside;
+	enum msg_flavour flavour;
 	uint64_t client_ident, upstream_ident; /* session idents on either side */
 	/* from BIND */
 	char *path, *token, *endpoint;
@@ -96,10 +96,16 @@ struct session {
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;
-	char *query; /* FLX: the active one (query.h), ident.query_size bytes */
-	struct query_list queries; /* FLX: pending */
+	/* FLX (query.h) */
+	char *query; /* the active one, ident.query_size bytes */
+	uint64_t query_place;
+	bool active_durable;	   /* it is in the store, as the least of the file */
+	struct query_list queries; /* pending */
 	size_t nqueries, query_bytes;
-	bool in_bootstrap; /* FLX: the last DOWNLOAD passed on had batch_state 0 */
+	uint64_t query_taken; /* newest that the client sent in this session: that of its IDENT, or of a QUERY */
+	uint64_t query_sent;  /* newest sent in this upstream session, likewise */
+	bool query_awaited;   /* what comes behind query_sent waits for its bootstrap */
+	bool in_bootstrap;    /* the last DOWNLOAD passed on had batch_state 0 */
 	const char *key_path; /* identity of its file: path, or SESSION_FLX_PATH; borrowed */
 	bool registered;   /* in relay->registry */
 	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
@@ -115,6 +121,7 @@ struct session {
 	struct request_list requests; /* not answered yet (request.h) */
 	size_t nrequests, request_bytes;
 	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
+	uint64_t mark_behind; /* query_taken when it came: an answer before that query's bootstrap would be wrong */
 	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
 	/* this upstream session */
 	struct pair sent;     /* newest pair sent in an UPLOAD, entries or progress */
@@ -139,6 +146,7 @@ void session_bind(struct conn *c, const struct message *m, struct view body);
 
 struct session_identity {
 	const char *endpoint, *path;
+	const char *bind_path; /* what BIND states: the path, or, if that is SESSION_FLX_PATH, a JSON object */
 	uint64_t file_ident, file_ident_salt;
 	bool is_subserver;
 };
@@ -168,6 +176,13 @@ void session_link_down(struct session *s);
 bool session_has_open(struct relay *relay, const struct store_file *f);
 /* An operator changed what is kept of file f: its session, if there is one, ends, so that the next reads the file afresh. */
 void session_start_anew(struct relay *relay, const struct store_file *f);
+/* Asks upstream the MARK that is unanswered. */
+void session_ask_mark(struct session *s);
+/* len bytes of the client's are not taken, nor is anything later: it will be closed and come anew when there is room (session_room). */
+void session_refuse(struct session *s, size_t len);
+/* The client sent something again that is held here with other bytes, a device restored from its own backup: its file is set aside, and it
+ * is closed. */
+void session_differs(struct session *s, const char *text);
 /* Sends IDENT upstream with the kept cursors; by_relay: not for an IDENT of the client's. */
 void session_identify(struct session *s, bool by_relay);
 /* Whether upstream knows which file this is (IDENT sent, session alive). */

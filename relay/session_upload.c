@@ -59,6 +59,18 @@ still_live(struct session *s, const struct upload *u)
 }
 
 void
+session_refuse(struct session *s, size_t len)
+{
+	if (!s->refused)
+		log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
+			  (unsigned long long)s->ident.file_ident);
+	s->refused_len = s->refused ? s->refused_len : len;
+	s->relay->nrefused += !s->refused;
+	s->refused = true;
+	STAT_INC(s->relay, uploads_refused);
+}
+
+void
 session_upload(struct session *s, const struct message *m, struct view body)
 {
 	struct upload *u;
@@ -76,13 +88,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 	live = still_live(s, u);
 	store = may_store(s, u, live, &refuse);
 	if (s->refused || (refuse && (u->nentry > 0 || file_owes(s->file)))) {
-		if (!s->refused)
-			log_event(LOG_WARN, "upload_refused", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
-				  (unsigned long long)s->ident.file_ident);
-		s->refused_len = s->refused ? s->refused_len : u->len;
-		s->relay->nrefused += !s->refused;
-		s->refused = true;
-		STAT_INC(s->relay, uploads_refused);
+		session_refuse(s, u->len);
 		upload_unref(u);
 		return;
 	}
@@ -121,6 +127,14 @@ session_stored(struct session *s)
 }
 
 void
+session_differs(struct session *s, const char *text)
+{
+	file_set_state(s->file, STORE_FILE_DIFFERS, 0, text);
+	s->file->aside = true;
+	conn_close(s->conn, text);
+}
+
+void
 session_store_failed(struct session *s, enum store_err err)
 {
 	if (s->conn == NULL)
@@ -152,7 +166,7 @@ show(struct session *s)
 {
 	const struct file *f = s->file;
 	const struct cursors *k = &f->cursors;
-	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = conn_flavour(s->conn), .session_ident = s->client_ident };
+	struct message m = { .type = MSG_S_DOWNLOAD, .flavour = s->flavour, .session_ident = s->client_ident };
 
 	if (f->shown.client_version <= s->told)
 		return; /* upstream was faster */
@@ -163,7 +177,10 @@ show(struct session *s)
 		.latest_server_version = k->latest_server_version,
 		.latest_server_version_salt = k->latest_server_version_salt,
 		.upload_client_version = f->shown.client_version,
-		.upload_server_version = f->shown.server_version };
+		.upload_server_version = f->shown.server_version,
+		.query_version = s->ident.query_version,
+		.batch_state = 2,		  /* steady */
+		.progress_estimate = view_of("1") }; /* it takes nothing away from what was downloaded */
 	s->told = f->shown.client_version;
 	STAT_INC(s->relay, uploads_shown);
 	conn_send(s->conn, &m, (struct view){ NULL, 0 });
@@ -177,7 +194,7 @@ session_show_pass(struct relay *relay, uint64_t now_ms)
 
 	for (s = TAILQ_FIRST(&relay->to_show); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, in_to_show);
-		if (s->conn != NULL && conn_is_streaming(s->conn))
+		if (s->conn != NULL && (conn_is_streaming(s->conn) || s->in_bootstrap))
 			continue; /* a DOWNLOAD is on its way whose cursors count only when it is complete (C3) */
 		left = (int64_t)(s->shown_at + relay->opt->linger_ms) - (int64_t)now_ms;
 		if (s->shown_at != 0 && left > 0) {

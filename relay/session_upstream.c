@@ -112,12 +112,12 @@ session_download(struct session *s, const struct message *m, bool passed)
 		f->cursors = (struct cursors){ d->download_server_version, d->download_client_version, d->latest_server_version,
 			d->latest_server_version_salt };
 		f->downloaded = true;
-		if (m->flavour == MSG_FLX)
-			query_downloaded(s, d);
 		statecache_latest(s->relay->statecache, s->endpoint, s->path, d->latest_server_version,
 				  d->latest_server_version_salt);
 		STAT_INC(s->relay, downloads);
 	}
+	if (m->flavour == MSG_FLX)
+		query_downloaded(s, d, passed);
 	s->reached = max_u64(s->reached, d->download_server_version);
 	if (first) {
 		link_served(s->relay->link);
@@ -238,6 +238,8 @@ session_error(struct session *s, const struct message *m, struct view body)
 		session_end(s);
 	} else if (hold) {
 		s->held_back = true;
+		if (lost == NULL && !query_may_resume(s))
+			lost = "an error in the middle of a bootstrap";
 		if (lost != NULL)
 			conn_close(s->conn, lost);
 		else
@@ -319,6 +321,7 @@ session_upstream_end(struct session *s, const struct message *m, struct view bod
 		break;
 	case MSG_S_QUERY_ERROR:
 		query_failed(s, m->query_error.query_version);
+		replay_kick(s);
 		break;
 	default:
 		request_answer_end(s, m);

@@ -71,6 +71,7 @@ static void
 op_free(struct spool_op *op)
 {
 	upload_unref(op->upload);
+	query_list_free(&op->queries);
 	free(op->batch.body);
 	free(op->key);
 	if (op->val != NULL)
@@ -117,6 +118,8 @@ batch_add(void *arg, const struct store_record *rec)
 		.origin_file_ident = rec->origin_file_ident,
 		.changeset = { rec->data, rec->len } };
 
+	if (rec->client_version > r->op->upto)
+		return false;
 	if (rec->server_version > r->op->max_server_version) {
 		b->held_back = true;
 		return false;
@@ -260,6 +263,27 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 }
 
 static enum store_err
+keep_queries(struct store *store, struct spool_op *op)
+{
+	const struct query *q;
+	enum store_err err = STORE_OK;
+
+	TAILQ_FOREACH (q, &op->queries, link) {
+		struct store_query rec = { q->version, q->place, q->text, (uint32_t)q->len };
+
+		if (q->gone)
+			err = store_query_cut(store, op->file.id, q->version, q->version);
+		else if (q->low < q->version)
+			err = store_query_cut(store, op->file.id, q->low, q->version - 1);
+		if (err == STORE_OK && !q->gone)
+			err = store_query_put(store, op->file.id, &rec);
+		if (err != STORE_OK)
+			return err;
+	}
+	return STORE_OK;
+}
+
+static enum store_err
 append_entries(struct store *store, struct spool_op *op)
 {
 	struct view rest = { op->upload->body, op->upload->len };
@@ -305,7 +329,9 @@ do_append(struct store *store, struct spool_op *op)
 	err = record_resolve(store, op, &cur);
 	if (err != STORE_OK)
 		return err;
-	err = append_entries(store, op);
+	err = keep_queries(store, op);
+	if (err == STORE_OK)
+		err = append_entries(store, op);
 	if (err == STORE_OK && op->upload->progress_client_version > f->final_client_version) {
 		f->final_client_version = op->upload->progress_client_version;
 		f->final_server_version = op->upload->progress_server_version;
@@ -318,6 +344,17 @@ do_append(struct store *store, struct spool_op *op)
 		return err;
 	put = store_file_put(store, f);
 	return put != STORE_OK ? put : err;
+}
+
+static enum store_err
+do_queries(struct store *store, struct spool_op *op)
+{
+	struct store_file cur;
+	enum store_err err = record_resolve(store, op, &cur), put;
+
+	if (err != STORE_OK || (put = store_file_put(store, &op->file)) != STORE_OK)
+		return err != STORE_OK ? err : put;
+	return keep_queries(store, op);
 }
 
 static bool
@@ -377,6 +414,8 @@ do_write(struct store *store, struct spool_op *op)
 		return do_record(store, op);
 	case SPOOL_PUT:
 		return store_put(store, op->table, op->key, op->key_len, op->val, op->val_len);
+	case SPOOL_QUERIES:
+		return do_queries(store, op);
 	case SPOOL_FORGET:
 		return do_forget(store, op);
 	case SPOOL_FIND:
@@ -398,6 +437,16 @@ do_get(struct store *store, struct spool_op *op)
 	return store_get(store, op->table, op->key, op->key_len, op->val, &op->val_len);
 }
 
+static bool
+found_query(void *arg, const struct store_query *rec)
+{
+	struct query *q = query_new(rec->query_version, rec->place, (struct view){ rec->text, rec->len });
+
+	q->durable = true;
+	TAILQ_INSERT_TAIL((struct query_list *)arg, q, link);
+	return true;
+}
+
 /* The store knows less than the relay once acknowledged (the environment was lost): the file is LOST, and what was shown stays shown. */
 static enum store_err
 do_find(struct store *store, const struct journal *journal, struct spool_op *op)
@@ -406,6 +455,8 @@ do_find(struct store *store, const struct journal *journal, struct spool_op *op)
 	enum store_err err = store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
 	uint64_t client_version, server_version;
 
+	if (err == STORE_OK)
+		err = store_query_each(store, f->id, found_query, &op->queries);
 	if ((err != STORE_OK && err != STORE_NOTFOUND) || !journal_find(journal, f, &client_version, &server_version) ||
 	    client_version <= f->shown_client_version || client_version <= f->upstream_client_version)
 		return err;
@@ -424,7 +475,7 @@ static bool
 is_write(const struct spool_op *op)
 {
 	return op->kind == SPOOL_APPEND || op->kind == SPOOL_UPDATE || op->kind == SPOOL_TRIM || op->kind == SPOOL_PUT ||
-	       op->kind == SPOOL_FORGET;
+	       op->kind == SPOOL_QUERIES || op->kind == SPOOL_FORGET;
 }
 
 /* An error that leaves the open transaction usable: it concerns this op's record, not the environment. */
@@ -702,6 +753,7 @@ op_new(enum spool_kind kind, spool_done *done, void *arg)
 	op->done = done;
 	op->arg = arg;
 	op->cost = 1;
+	TAILQ_INIT(&op->queries);
 	return op;
 }
 
@@ -724,9 +776,19 @@ spool_find(struct spool *sp, const struct store_file *key, spool_done *done, voi
 	op_post(sp, op);
 }
 
+static void
+take_queries(struct spool_op *op, struct query_list *queries)
+{
+	const struct query *q;
+
+	TAILQ_CONCAT(&op->queries, queries, link);
+	TAILQ_FOREACH (q, &op->queries, link)
+		op->cost += q->len;
+}
+
 void
-spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show, spool_done *done,
-	     void *arg)
+spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
+	     struct query_list *queries, spool_done *done, void *arg)
 {
 	struct spool_op *op = op_new(SPOOL_APPEND, done, arg);
 
@@ -735,6 +797,17 @@ spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, u
 	op->after = after;
 	op->show = show;
 	op->cost += u->len;
+	take_queries(op, queries);
+	op_post(sp, op);
+}
+
+void
+spool_keep_queries(struct spool *sp, const struct store_file *rec, struct query_list *queries, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_QUERIES, done, arg);
+
+	op->file = *rec;
+	take_queries(op, queries);
 	op_post(sp, op);
 }
 
@@ -782,13 +855,14 @@ spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, spool_
 }
 
 void
-spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, int level,
+spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level,
 	   spool_done *done, void *arg)
 {
 	struct spool_op *op = op_new(SPOOL_READ, done, arg);
 
 	op->file.id = id;
 	op->after = after;
+	op->upto = upto;
 	op->max_bytes = max_bytes;
 	op->max_server_version = max_server_version;
 	op->level = level;

@@ -20,6 +20,8 @@
 
 #include "buffer/store.h"
 
+#include "relay/query.h"
+
 struct event_base;
 struct journal;
 struct spool;
@@ -29,7 +31,7 @@ struct upload;
 /* Called on the event loop when op is done; op->err says how.  op and what it owns are freed afterwards. */
 typedef void spool_done(void *arg, struct spool_op *op);
 
-enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_READ, SPOOL_GET, SPOOL_CALL, SPOOL_FORGET };
+enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_QUERIES, SPOOL_READ, SPOOL_GET, SPOOL_CALL, SPOOL_FORGET };
 
 /* Anything else, in the committer's thread, between two groups of commits: may open a transaction of its own, must end it, and must be
  * a small step, for commits wait meanwhile. */
@@ -58,7 +60,8 @@ struct spool_op {
 	struct upload *upload;	/* APPEND: a reference */
 	uint64_t after;		/* APPEND: held before; READ: records above */
 	bool show;		/* APPEND: ack = relay */
-	uint64_t upto;		/* TRIM */
+	uint64_t upto;		/* TRIM; READ: records up to it */
+	struct query_list queries; /* FIND: those of the file; APPEND, QUERIES: to keep.  Owned */
 	uint64_t max_bytes, max_server_version; /* READ */
 	int level;		/* READ: deflate level, 0 = plain */
 	bool exact;		/* UPDATE: offered_client_version may fall */
@@ -84,16 +87,19 @@ struct spool *spool_new(struct event_base *base, struct store *store, struct jou
 /* Waits for everything posted to be done (callbacks are not called any more), stops the thread, closes the store. */
 void spool_free(struct spool *sp);
 
-/* Looks up key->{endpoint,path,file_ident,file_ident_salt}; the answer is op->file, or STORE_NOTFOUND. */
+/* Looks up key->{endpoint,path,file_ident,file_ident_salt}; the answer is op->file with op->queries, or STORE_NOTFOUND. */
 void spool_find(struct spool *sp, const struct store_file *key, spool_done *done, void *arg);
 
 /* One transaction: the entries of u that the file does not hold yet are appended, those it holds are compared, and rec is written.
  * rec->id 0 finds or creates the file; op->file is the answer.  after: the newest client_version taken before u; when the store
  * holds less, something before u was not kept and u is refused with STORE_FULL (I3).  The pairs held, shown and final of the record
  * are raised here, with what was stored, and never taken from rec (I5); show: what is stored will be acknowledged (ack = relay).
- * STORE_DIFFERS, STORE_FULL: entries before the one that failed are kept. */
-void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show, spool_done *done,
-		  void *arg);
+ * STORE_DIFFERS, STORE_FULL: entries before the one that failed are kept.  queries (moved to op->queries): kept first, else u is not. */
+void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
+		  struct query_list *queries, spool_done *done, void *arg);
+
+/* The same with queries (moved to op->queries) alone: each in place of those from its `low` on, or removed when it is gone. */
+void spool_keep_queries(struct spool *sp, const struct store_file *rec, struct query_list *queries, spool_done *done, void *arg);
 
 /* Writes rec (durably), but for its pairs held, shown and final, and its state.  rec->id 0 finds or creates; what is created has
  * the state of rec. */
@@ -110,10 +116,10 @@ void spool_set_state(struct spool *sp, const struct store_file *rec, spool_done 
  * own: a record that comes back is sent again and skipped (S5). */
 void spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, spool_done *done, void *arg);
 
-/* Reads the records of file id above after into one UPLOAD body of at most max_bytes uncompressed (at least one record),
+/* Reads the records of file id above after and up to upto into one UPLOAD body of at most max_bytes uncompressed (at least one record),
  * ending before the first whose server_version is above max_server_version; deflates it at level when that makes it smaller.
  * The answer is op->batch.  STORE_CORRUPT with op->bad_version: nothing usable before it was left. */
-void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t max_bytes, uint64_t max_server_version, int level,
+void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level,
 		spool_done *done, void *arg);
 
 /* Small values; key and val are copied.  done may be NULL for put. */

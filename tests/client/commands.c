@@ -291,7 +291,8 @@ static void
 do_query(struct commands *c)
 {
 	for (size_t i = 0; i < c->nmatch; i++)
-		session_query(c->match[i]);
+		if (!session_query(c->match[i]))
+			say(c, "fail %s asked %d already", c->match[i]->dev.name, SESSION_QUERIES);
 }
 
 static void

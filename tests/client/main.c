@@ -17,7 +17,8 @@
  *	write NAME [N] [size=BYTES] [mode=create|update]	N local changesets now (1): each makes a new object, or writes the
  *		device's first object again (update)
  *	auto NAME RATE COUNT [mode=...]	COUNT local changesets at RATE a second, from now on; 0 stops, "endless" is until then
- *	query NAME		flexible sync: a new query, whose version is one higher (a device made with flx; path=/flx)
+ *	query NAME		flexible sync: a new query, whose version is one higher, and a MARK behind it; sent when all that was
+ *				written before is uploaded (a device made with flx; path=/flx)
  *	mark NAME / ping NAME	send a MARK / a PING
  *	wait NAME CONDITION MS	until it holds for all of them at once, at most MS milliseconds:
  *		connected	the WebSocket is open		disconnected	it is not
@@ -31,7 +32,7 @@
  *		DOWNLOADs that the server only sent, use stall and cut.
  *	amnesia NAME		forget everything: a first-time client. Only while it is not bound.
  *	status NAME		state=W ident=N client_version=N uploaded=CV/SV download=SV/CV latest=SV writes=N acked=N received=N
- *		marks=ANSWERED/ASKED reconnects=N error=CODE answers=N answer=A partial=BYTES query=ACTIVE asked=NEWEST batches=N last_close=CODE [in-message] WORDS; for several: totals
+ *		marks=ANSWERED/ASKED reconnects=N error=CODE answers=N answer=A partial=BYTES query=ACTIVE complete=VERSION asked=NEWEST batches=N last_close=CODE [in-message] WORDS; for several: totals
  *	acked NAME FILE [all]	write "CLIENT_VERSION LEN CRC32" of each acknowledged (all: each own) changeset, in order
  *	received NAME FILE	write "SERVER_VERSION ORIGIN_FILE_IDENT CRC32 LEN" of each changeset received, in order
  *	ask NAME WHAT ...	a question, as clients of older versions have them; status shows answers=COUNT answer=KIND:VALUE

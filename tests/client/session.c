@@ -148,17 +148,6 @@ query_text(uint64_t version, char text[64])
 }
 
 static void
-send_query(struct session *s)
-{
-	struct message m = message_of(s, MSG_C_QUERY);
-	char text[64];
-
-	m.query = (struct msg_query){ s->query_newest, query_text(s->query_newest, text) };
-	s->query_sent = s->query_newest;
-	conn_send(s->conn, s, &m, text, (size_t)m.query.query_size);
-}
-
-static void
 send_ident(struct session *s)
 {
 	const struct client_progress *cur = &s->dev.file.cur;
@@ -190,6 +179,19 @@ send_mark(struct session *s)
 }
 
 static void
+send_query(struct session *s)
+{
+	struct message m = message_of(s, MSG_C_QUERY);
+	char text[64];
+
+	s->query_sent++;
+	m.query = (struct msg_query){ s->query_sent, query_text(s->query_sent, text) };
+	conn_send(s->conn, s, &m, text, (size_t)m.query.query_size);
+	s->mark_target++;
+	send_mark(s);
+}
+
+static void
 send_unbind(struct session *s)
 {
 	struct message m = message_of(s, MSG_C_UNBIND);
@@ -198,17 +200,17 @@ send_unbind(struct session *s)
 	conn_send(s->conn, s, &m, NULL, 0);
 }
 
-/* Sends every UPLOAD that is due; false when the connection's queue is full. */
+/* Sends every UPLOAD up to limit that is due; false when the connection's queue is full. */
 static bool
-send_uploads(struct session *s)
+send_uploads(struct session *s, uint64_t limit)
 {
 	struct client_upload up;
 	struct message m;
 
-	while (s->cursor.client < client_file_newest(&s->dev.file)) {
+	while (s->cursor.client < client_file_newest(&s->dev.file) && s->cursor.client < limit) {
 		if (conn_is_full(s->conn))
 			return false;
-		if (!client_file_next_upload(&s->dev.file, &s->cursor, &up))
+		if (!client_file_next_upload(&s->dev.file, &s->cursor, limit, &up))
 			continue;
 		m = message_of(s, MSG_C_UPLOAD);
 		m.upload = up.head;
@@ -232,11 +234,14 @@ session_pump(struct session *s)
 			return true;
 		send_ident(s);
 	}
-	if (s->query_newest > s->query_sent)
-		send_query(s);
 	if (s->mark_target > s->rules.mark_sent)
 		send_mark(s);
-	return s->hold_uploads || send_uploads(s);
+	if (s->hold_uploads)
+		return true;
+	for (; s->query_newest > s->query_sent; send_query(s))
+		if (!send_uploads(s, s->query_place[s->query_sent + 1]))
+			return false;
+	return send_uploads(s, UINT64_MAX);
 }
 
 /* ---- the connection comes and goes ---- */
@@ -409,8 +414,10 @@ carry_out(struct session *s, const struct message *m, struct view body)
 		receive_download(s, m, body);
 		break;
 	case MSG_S_MARK:
-		if (s->rules.mark_received == s->mark_target)
+		if (s->rules.mark_received == s->mark_target) {
 			s->hold_uploads = false;
+			s->query_complete = s->query_active;
+		}
 		break;
 	case MSG_S_UNBOUND:
 		conn_release(s->conn);
@@ -439,14 +446,14 @@ carry_out(struct session *s, const struct message *m, struct view body)
 	}
 }
 
-/* A bootstrap belongs to the query asked last or the active one; the steady state to the active one. */
+/* A bootstrap belongs to a query that was asked since the active one, or to that; the steady state to the active one. */
 static enum rules_verdict
 check_query(const struct session *s, const struct msg_download *d, char *why)
 {
-	if (d->query_version == s->query_active || (d->query_version == s->query_sent && d->batch_state != 2))
+	if (d->query_version == s->query_active || (d->query_version > s->query_active && d->query_version <= s->query_newest && d->batch_state != 2))
 		return RULES_OK;
 	snprintf(why, RULES_WHY_MAX, "C6: DOWNLOAD of query %" PRIu64 ", batch_state %" PRIu64 "; active %" PRIu64 ", asked %" PRIu64,
-		 d->query_version, d->batch_state, s->query_active, s->query_sent);
+		 d->query_version, d->batch_state, s->query_active, s->query_newest);
 	return RULES_BROKEN;
 }
 
@@ -484,11 +491,14 @@ session_mark(struct session *s)
 	session_pump(s);
 }
 
-void
+bool
 session_query(struct session *s)
 {
-	s->query_newest++;
-	session_pump(s);
+	if (s->query_newest == SESSION_QUERIES)
+		return false;
+	s->query_place[++s->query_newest] = client_file_newest(&s->dev.file);
+	conn_pump(s->conn);
+	return true;
 }
 
 void

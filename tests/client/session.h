@@ -21,6 +21,8 @@
 
 #include "tests/client/device.h"
 
+#define SESSION_QUERIES 64
+
 struct conn;
 struct event;
 struct world;
@@ -37,7 +39,10 @@ struct session {
 	bool wanted;		/* the device wants to be bound */
 	bool hold_uploads;
 	bool subserver;
-	uint64_t query_active, query_newest, query_sent; /* flexible sync */
+	/* flexible sync; versions of queries */
+	uint64_t query_active, query_newest, query_sent;
+	uint64_t query_complete; /* the active one, once a MARK was answered after its bootstrap, as the SDK counts it */
+	uint64_t query_place[SESSION_QUERIES + 1]; /* by version: the client version that existed when it was asked */
 	unsigned boot_batches; /* DOWNLOADs of a bootstrap that is not complete */
 	bool suspended;		/* after a session error; bound again by resume or by command */
 	bool over;		/* unbound by command: the next bind is a new session, which shares nothing with this one */
@@ -79,8 +84,8 @@ bool session_says_try_again(const struct message *m, struct view body);
 void session_bind(struct session *s, bool same_ident);
 void session_unbind(struct session *s);
 void session_mark(struct session *s);
-/* Flexible sync: asks the next query. */
-void session_query(struct session *s);
+/* Flexible sync: asks the next query, which is sent when what was written before is uploaded; false: SESSION_QUERIES were asked. */
+bool session_query(struct session *s);
 /* Sends m, which needs only its own fields, and its body: a question, REFRESH, JSON_ERROR. */
 void session_ask(struct session *s, struct message *m, const void *body, size_t len);
 void session_write(struct session *s, enum device_write kind, uint64_t n, size_t size);

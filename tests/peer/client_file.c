@@ -119,14 +119,16 @@ entry_of(const struct client_file *f, uint64_t v)
 				      .changeset = { ver->changeset, ver->len } };
 }
 
-/* Walks from *cursor to the end or to a full message; returns how many changesets lie on the way and their bytes. */
+/* Walks from *cursor to the end, to limit or to a full message; returns how many changesets lie on the way and their bytes. */
 static size_t
-walk(const struct client_file *f, struct client_cursor *cursor, size_t *bytes)
+walk(const struct client_file *f, struct client_cursor *cursor, uint64_t limit, size_t *bytes)
 {
 	uint64_t v = cursor->client > 1 ? cursor->client : 1, newest = client_file_newest(f);
 	size_t n = 0;
 
 	*bytes = 0;
+	if (newest > limit)
+		newest = limit;
 	while (v < newest && *bytes < CLIENT_UPLOAD_SOFT) {
 		const struct client_version *ver = client_file_version(f, v + 1);
 
@@ -183,14 +185,14 @@ compress(struct client_upload *up)
 }
 
 bool
-client_file_next_upload(const struct client_file *f, struct client_cursor *cursor, struct client_upload *up)
+client_file_next_upload(const struct client_file *f, struct client_cursor *cursor, uint64_t limit, struct client_upload *up)
 {
 	uint64_t from = cursor->client;
-	bool to_acknowledge = cursor->server < f->cur.download_server;
+	bool to_acknowledge = limit == UINT64_MAX && cursor->server < f->cur.download_server;
 	size_t bytes;
 
 	memset(up, 0, sizeof *up);
-	up->nentry = walk(f, cursor, &bytes);
+	up->nentry = walk(f, cursor, limit, &bytes);
 	if (up->nentry == 0 && !to_acknowledge)
 		return false;
 	up->body = grown(NULL, bytes + up->nentry * MSG_ENTRY_HEAD_MAX + 1);

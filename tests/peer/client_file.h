@@ -62,8 +62,8 @@ void client_file_download(struct client_file *f, const struct client_progress *p
 /* Forgets the versions above v. */
 void client_file_truncate(struct client_file *f, uint64_t v);
 
-/* Advances *cursor over the next versions and, when that needs an UPLOAD (changesets, or server versions to acknowledge), fills
- * *up and returns true. */
-bool client_file_next_upload(const struct client_file *f, struct client_cursor *cursor, struct client_upload *up);
+/* Advances *cursor over the next versions up to limit and, when that needs an UPLOAD (changesets, or server versions to acknowledge), fills
+ * *up and returns true.  With a limit (else UINT64_MAX: a query of flexible sync comes behind it) nothing is merely acknowledged. */
+bool client_file_next_upload(const struct client_file *f, struct client_cursor *cursor, uint64_t limit, struct client_upload *up);
 
 #endif

@@ -179,7 +179,7 @@ check_upload(struct replay *r, struct device *d, const struct msg_upload *u, con
 	uint8_t *own;
 
 	extend(d, u->progress_client_version);
-	if (!client_file_next_upload(&d->file, &d->cursor, &up)) {
+	if (!client_file_next_upload(&d->file, &d->cursor, UINT64_MAX, &up)) {
 		fail_at(r, "the model would send no UPLOAD here");
 		return;
 	}

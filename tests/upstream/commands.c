@@ -124,9 +124,9 @@ cmd_file(struct server *srv, char **args)
 	if (f == NULL)
 		reply_fail("no such ident");
 	else
-		reply_ok("progress=%" PRIu64 " entries=%" PRIu64 " last=%" PRIu64 " crc=%08" PRIx32 " server=%" PRIu64 " locked=%" PRIu64,
+		reply_ok("progress=%" PRIu64 " entries=%" PRIu64 " last=%" PRIu64 " crc=%08" PRIx32 " server=%" PRIu64 " locked=%" PRIu64 " queries=%s",
 			 f->progress.client_version, f->nchanges, f->last_client_version, f->crc, f->progress.server_version,
-			 f->locked_version);
+			 f->locked_version, f->query_places[0] != '\0' ? f->query_places : "none");
 }
 
 static void

@@ -33,6 +33,7 @@ struct file {
 	bool subserver;
 	uint64_t query_version; /* flexible sync: of the newest bootstrap that was sent to its end */
 	uint32_t query_crc;
+	char query_places[80];	/* "1@4,2@9": each QUERY, and how many changesets had come before it; the newest that have room */
 	struct cursor progress; /* S5: what lies at or below is never integrated */
 	uint64_t locked_version;
 	uint64_t nchanges, last_client_version; /* of the changes uploaded by it */

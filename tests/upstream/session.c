@@ -266,6 +266,17 @@ query_known(struct session *s, const struct file *f, const struct msg_c_ident *m
 }
 
 static void
+note_place(struct file *f, uint64_t query_version)
+{
+	size_t len = strlen(f->query_places);
+
+	if (len > sizeof f->query_places - 45)
+		len = 0;
+	snprintf(f->query_places + len, sizeof f->query_places - len, "%s%" PRIu64 "@%" PRIu64, len > 0 ? "," : "", query_version,
+		 f->nchanges);
+}
+
+static void
 on_query(struct session *s, const struct msg_query *m, struct view query)
 {
 	s->conn->srv->nqueries++;
@@ -277,6 +288,7 @@ on_query(struct session *s, const struct msg_query *m, struct view query)
 	s->query_crc = (uint32_t)crc32_z(0, query.ptr, query.len);
 	s->boot_sent = 0;
 	s->boot_left = s->conn->srv->orders.bootstrap;
+	note_place(s->file, m->query_version);
 	session_push(s);
 }
 
