@@ -607,6 +607,8 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 	case STREAM_DATA:
 		if (c->state == CONN_REQUEST)
 			return conn_request(c, buf, len);
+		if (c->state == CONN_OPEN && c->opaque)
+			return conn_opaque_in(c, buf, len);
 		return c->state == CONN_OPEN ? on_frames(c, buf, len) : 0;
 	case STREAM_DRAINED:
 		on_drained(c);

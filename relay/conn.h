@@ -42,6 +42,9 @@ void conn_send(struct conn *c, const struct message *m, struct view body);
 /* What was sent to the client and not yet taken is above the high water mark. */
 bool conn_is_full(const struct conn *c);
 
+/* conn_opaque.c: bytes of upstream's for a client that is passed through. */
+void conn_opaque_out(struct conn *c, struct view data);
+
 /* A message whose body is streamed: begin, any number of pieces that add up to body_len, end. */
 void conn_stream_begin(struct conn *c, const struct message *m, uint64_t body_len);
 void conn_stream_data(struct conn *c, struct view data);

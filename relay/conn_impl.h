@@ -55,6 +55,7 @@ struct conn {
 	bool shaking; /* counted as a handshake by relay->gate */
 	bool dropping; /* nothing more is sent */
 	bool offline; /* admitted without upstream */
+	bool opaque;  /* conn_opaque.c: none of the versions offered is known here */
 	bool spool_suspended;
 };
 
@@ -66,6 +67,9 @@ void conn_shaken(struct conn *c);
 
 /* conn.c: sessions on c, ghosts not counted. */
 unsigned conn_count_sessions(const struct conn *c);
+
+/* conn_opaque.c: bytes of the client's for upstream, which is open; returns len. */
+size_t conn_opaque_in(struct conn *c, uint8_t *buf, size_t len);
 
 /* conn_upgrade.c: bytes of the upgrade request; returns how many were consumed. */
 size_t conn_request(struct conn *c, uint8_t *buf, size_t len);

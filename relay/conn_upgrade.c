@@ -72,6 +72,8 @@ log_open(const struct conn *c)
 	log_u64(&l, "version", c->version);
 	log_str(&l, "flavour", c->flavour == MSG_FLX ? "flx" : "pbs");
 	log_u64(&l, "offline", c->offline);
+	if (c->opaque)
+		log_u64(&l, "opaque", 1);
 	if (c->subject != NULL)
 		log_str(&l, "subject", c->subject);
 	log_end(&l);
@@ -144,6 +146,10 @@ admitted_cb(void *arg, unsigned version, const char *why)
 static void
 ask_admission(struct conn *c)
 {
+	if (c->opaque) {
+		refuse_status(c, 503, "no version of the protocol that is known here");
+		return;
+	}
 	c->state = CONN_ADMIT;
 	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
 }
@@ -155,7 +161,8 @@ conn_upstream_request(const struct conn *c, struct upstream_request *req, char p
 		.protocol = view_of(c->offers),
 		.authorization = view_of(c->authorization),
 		.user_agent = view_of(c->user_agent),
-		.flavour = c->flavour };
+		.flavour = c->flavour,
+		.opaque = c->opaque };
 	if (c->version != 0) { /* the client has its 101: only this version will do */
 		spell(c, c->version, protocol);
 		req->protocol = view_of(protocol);
@@ -188,16 +195,17 @@ keep_offer(char *out, struct view item, const struct msg_subprotocol *sp, unsign
 		sprintf(out + at, "%.*s%u-%u", (int)name + 1, (const char *)item.ptr, low, high);
 }
 
-/* Reads the client's offers: the flavour of the first that we know, its versions as a bit set.  Upstream shall see no others, for what
- * it agreed to must be understood here.  *beyond: some were of a version that we do not know. */
+/* Reads the client's offers: the flavour of the first that we know, its versions as a bit set.  Upstream shall see no others, for only what is
+ * understood here carries a client over an outage.  A client that offers nothing but versions that are not known yet is passed through
+ * (opaque), all its offers with it. */
 static bool
-read_offers(struct conn *c, bool *beyond)
+read_offers(struct conn *c)
 {
 	struct view rest = view_of(c->offers), item;
 	char *known = relay_alloc(2 * rest.len + 1); /* no name grows; a blank may come behind each comma */
 	struct msg_subprotocol sp;
+	bool beyond = false;
 
-	*beyond = false;
 	while (http_list_next(&rest, &item)) {
 		unsigned low, high;
 
@@ -205,13 +213,20 @@ read_offers(struct conn *c, bool *beyond)
 			continue;
 		low = sp.min < VERSION_OLDEST ? VERSION_OLDEST : sp.min;
 		high = sp.max > VERSION_NEWEST ? VERSION_NEWEST : sp.max;
-		*beyond = *beyond || low != sp.min || high != sp.max;
+		if (low > high && !beyond && c->offered == 0)
+			c->flavour = sp.flavour;
+		beyond = beyond || low > high;
 		if (low > high || (c->offered != 0 && sp.flavour != c->flavour))
 			continue;
 		c->flavour = sp.flavour;
 		for (unsigned v = low; v <= high; v++)
 			c->offered |= 1ULL << v;
 		keep_offer(known, item, &sp, low, high);
+	}
+	c->opaque = c->offered == 0 && beyond;
+	if (c->opaque) {
+		free(known);
+		return true;
 	}
 	free(c->offers);
 	c->offers = known;
@@ -249,7 +264,6 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 {
 	struct http_head head;
 	size_t used = 0;
-	bool beyond;
 	enum proto_err err = http_parse_request(buf, len, &head, &used);
 
 	if ((err == PROTO_MORE && len >= c->relay->opt->max_head) || (err == PROTO_OK && used > c->relay->opt->max_head))
@@ -270,8 +284,8 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		refuse_status(c, 431, "the token is too long");
 		return len;
 	}
-	if (!read_offers(c, &beyond)) { /* a 400 is final to a client */
-		refuse_status(c, beyond ? 503 : 400, beyond ? "no version of the protocol that is known here" : "no known subprotocol offered");
+	if (!read_offers(c)) {
+		refuse_status(c, 400, "no known subprotocol offered");
 		return len;
 	}
 	event_del(c->timer);
@@ -300,6 +314,19 @@ schedule_retry(struct conn *c)
 	relay_after_ms(c->retry, link_held_ms(c->relay->link) + jitter(c->backoff_ms));
 }
 
+static bool
+was_offered(const struct conn *c, const struct msg_subprotocol *chosen)
+{
+	struct view rest = view_of(c->offers), item;
+	struct msg_subprotocol sp;
+
+	while (http_list_next(&rest, &item))
+		if (msg_parse_subprotocol(item, &sp) == PROTO_OK && sp.flavour == c->flavour && sp.flavour == chosen->flavour &&
+		    sp.min <= chosen->min && chosen->min <= sp.max)
+			return true;
+	return false;
+}
+
 static void
 upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 {
@@ -307,8 +334,7 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	struct msg_subprotocol sp;
 	struct session *s, *next;
 
-	if (msg_parse_subprotocol(subprotocol, &sp) != PROTO_OK || sp.flavour != c->flavour || sp.min > 63 ||
-	    !(c->offered & (1ULL << sp.min)) || (c->version != 0 && c->version != sp.min)) {
+	if (msg_parse_subprotocol(subprotocol, &sp) != PROTO_OK || !was_offered(c, &sp) || (c->version != 0 && c->version != sp.min)) {
 		if (c->state == CONN_UPSTREAM)
 			refuse_status(c, 503, "upstream agrees to a protocol version that was not offered");
 		else
@@ -317,7 +343,8 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	}
 	link_set_path(c->relay->link, c->endpoint + strlen("upstream"));
 	link_succeeded(c->relay->link);
-	admit_accepted(c->relay, c->endpoint, conn_token(c), c->flavour, sp.min);
+	if (!c->opaque)
+		admit_accepted(c->relay, c->endpoint, conn_token(c), c->flavour, sp.min);
 	if (c->state == CONN_UPSTREAM) {
 		become_open(c, sp.min, subprotocol, server);
 		return;
@@ -398,7 +425,7 @@ upstream_lost_cb(void *arg, enum link_evidence e, const char *why)
 		ask_admission(c);
 	} else if (c->streaming) {
 		conn_close(c, "upstream was lost inside a message"); /* design section 5, Cursors */
-	} else if (e == LINK_GARBLED || !may_resume(c)) {
+	} else if (e == LINK_GARBLED || c->opaque || !may_resume(c)) {
 		conn_close(c, why);
 	} else {
 		schedule_retry(c);
@@ -438,6 +465,10 @@ link_went_down(struct conn *c)
 {
 	struct session *s, *next;
 
+	if (c->opaque && c->state == CONN_OPEN) {
+		conn_close(c, "the link is down");
+		return;
+	}
 	if (upstream_is_open(c->upstream))
 		return; /* its own PING decides */
 	upstream_close(c->upstream, false, "the link is down");

@@ -63,6 +63,7 @@ struct upstream {
 	struct event *timer; /* connect_timeout, then the tick */
 	char *target, *protocol, *authorization, *user_agent;
 	enum msg_flavour flavour;
+	bool opaque;
 	char key[25], accept[29];
 	struct ws_decoder ws;
 	struct incoming in;
@@ -617,7 +618,10 @@ on_101(struct upstream *u, const struct http_head *head)
 	link_reached(u->relay->link, u->url);
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
 	stream_set_low_water(u->stream, (size_t)u->relay->opt->out_low);
-	relay_after_ms(u->timer, tick_ms(u));
+	if (u->opaque)
+		event_del(u->timer); /* no PING of ours */
+	else
+		relay_after_ms(u->timer, tick_ms(u));
 	STAT_INC(u->relay, upstream_opened);
 	if (!http_header_next(head, "Server", &at, &server))
 		server = (struct view){ NULL, 0 };
@@ -674,6 +678,10 @@ on_data(struct upstream *u, uint8_t *buf, size_t len)
 
 	if (u->state == UPSTREAM_UPGRADING)
 		n = on_answer(u, buf, len, false);
+	if (u->state == UPSTREAM_OPEN && u->opaque) {
+		conn_opaque_out(u->conn, (struct view){ buf + n, len - n });
+		return len;
+	}
 	if (u->state == UPSTREAM_OPEN)
 		n += on_frames(u, buf + n, len - n);
 	return n;
@@ -808,6 +816,7 @@ upstream_open(struct relay *relay, const struct upstream_request *req, const str
 	u->authorization = copy_view(req->authorization);
 	u->user_agent = copy_view(req->user_agent);
 	u->flavour = req->flavour;
+	u->opaque = req->opaque;
 	TAILQ_INIT(&u->sessions);
 	TAILQ_INSERT_TAIL(&relay->upstreams, u, link);
 	relay->nupstreams++;
@@ -828,6 +837,12 @@ upstream_send(struct upstream *u, const struct message *m, struct view body)
 {
 	if (u->state == UPSTREAM_OPEN)
 		wire_send(u->stream, WS_CLIENT, m, body);
+}
+
+void
+upstream_send_raw(struct upstream *u, struct view data)
+{
+	stream_write(u->stream, data.ptr, data.len);
 }
 
 size_t

@@ -43,6 +43,7 @@ struct upstream_request { /* views are copied */
 	struct view authorization; /* a secret */
 	struct view user_agent;
 	enum msg_flavour flavour;
+	bool opaque; /* bytes are passed through (conn_opaque.c) */
 };
 
 /* Starts; never calls back from inside.  conn: the client that connection-level messages go to, NULL for none (borrowed, until
@@ -68,6 +69,7 @@ uint64_t upstream_enter(struct upstream *u, struct session *s);
 void upstream_drop(struct upstream *u, struct session *s);
 
 void upstream_send(struct upstream *u, const struct message *m, struct view body);
+void upstream_send_raw(struct upstream *u, struct view data); /* opaque */
 /* Sends a PING now (the link's probe does, as soon as it is open). */
 void upstream_ping(struct upstream *u);
 size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
