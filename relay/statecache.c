@@ -667,7 +667,7 @@ hand_out(struct state_reader *r)
 	if (at > 0)
 		memmove(r->buf, r->buf + at, r->len - at);
 	r->len -= at;
-	return sane && (r->over || r->read < r->bytes);
+	return sane && (r->over || !fast || r->read + r->len < r->bytes); /* else it ends within a segment */
 }
 
 static void
@@ -695,7 +695,7 @@ statecache_go_on(struct state_reader *r)
 	r->busy = true;
 	if (!hand_out(r))
 		reader_failed(r);
-	else if (r->segment != NULL && !r->over && r->len < STEP_CHUNKS * CHUNK + SEGMENT_MAX)
+	else if (r->segment != NULL && r->read + r->len < r->bytes && r->len < STEP_CHUNKS * CHUNK + SEGMENT_MAX)
 		read_more(r);
 	reader_end_busy(r);
 }
