@@ -28,12 +28,12 @@ report_status(const struct session *s, char *line)
 	snprintf(line, REPORT_LINE_MAX,
 		 "state=%s ident=%" PRIu64 " client_version=%" PRIu64 " uploaded=%" PRIu64 "/%" PRIu64 " download=%" PRIu64 "/%" PRIu64
 		 " latest=%" PRIu64 " writes=%" PRIu64 " acked=%" PRIu64 " received=%zu marks=%" PRIu64 "/%" PRIu64
-		 " reconnects=%" PRIu64 " error=%" PRIu64 " answers=%" PRIu64 " answer=%s partial=%" PRIu64 " query=%" PRIu64 " complete=%" PRIu64 " asked=%" PRIu64 " batches=%u last_close=%s",
+		 " reconnects=%" PRIu64 " error=%" PRIu64 " answers=%" PRIu64 " answer=%s partial=%" PRIu64 " query=%" PRIu64 " complete=%" PRIu64 " asked=%" PRIu64 " query_errors=%" PRIu64 " logs=%" PRIu64 " batches=%u last_close=%s",
 		 session_state(s), f->ident, client_file_newest(f), cur->upload_client, cur->upload_server, cur->download_server,
 		 cur->download_client, cur->latest, count_writes(s, client_file_newest(f)), count_writes(s, cur->upload_client),
 		 s->dev.nreceived, s->rules.mark_received, s->mark_target, s->reconnects, s->error_code,
 		 s->answers, s->answer[0] != '\0' ? s->answer : "none", s->state_offset,
-		 s->query_active, s->query_complete, s->query_newest, s->boot_batches, conn_last_close(s->conn));
+		 s->query_active, s->query_complete, s->query_newest, s->query_errors, s->log_messages, s->boot_batches, conn_last_close(s->conn));
 }
 
 void

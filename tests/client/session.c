@@ -238,9 +238,14 @@ session_pump(struct session *s)
 		send_mark(s);
 	if (s->hold_uploads)
 		return true;
-	for (; s->query_newest > s->query_sent; send_query(s))
+	while (s->query_newest > s->query_sent) {
 		if (!send_uploads(s, s->query_place[s->query_sent + 1]))
 			return false;
+		if (s->query_errors >> s->query_sent & 1)
+			s->query_sent++;
+		else
+			send_query(s);
+	}
 	return send_uploads(s, UINT64_MAX);
 }
 
@@ -440,6 +445,13 @@ carry_out(struct session *s, const struct message *m, struct view body)
 	case MSG_S_ERROR:
 	case MSG_S_JSON_ERROR:
 		receive_error(s, m, body);
+		break;
+	case MSG_S_QUERY_ERROR:
+		if (m->query_error.query_version - 1 < SESSION_QUERIES)
+			s->query_errors |= (uint64_t)1 << (m->query_error.query_version - 1);
+		break;
+	case MSG_S_LOG_MESSAGE:
+		s->log_messages++;
 		break;
 	default:
 		break;

@@ -43,6 +43,8 @@ struct session {
 	uint64_t query_active, query_newest, query_sent;
 	uint64_t query_complete; /* the active one, once a MARK was answered after its bootstrap, as the SDK counts it */
 	uint64_t query_place[SESSION_QUERIES + 1]; /* by version: the client version that existed when it was asked */
+	uint64_t query_errors;	/* bit version - 1: a QUERY_ERROR came for it; such a one is not sent again */
+	uint64_t log_messages;
 	unsigned boot_batches; /* DOWNLOADs of a bootstrap that is not complete */
 	bool suspended;		/* after a session error; bound again by resume or by command */
 	bool over;		/* unbound by command: the next bind is a new session, which shares nothing with this one */

@@ -535,6 +535,19 @@ cmd_bootstrap(struct server *srv, char **args)
 }
 
 static void
+cmd_query_error(struct server *srv, char **args)
+{
+	uint64_t n;
+
+	if (!number(word(args), &n) || n > 1000) {
+		reply_fail("usage: query-error N");
+		return;
+	}
+	srv->orders.query_errors = (unsigned)n;
+	reply_done();
+}
+
+static void
 cmd_transact(struct server *srv, char **args)
 {
 	uint64_t n;
@@ -617,6 +630,7 @@ static const struct {
 	{ "stop-state", cmd_stop_state },
 	{ "state", cmd_state },
 	{ "bootstrap", cmd_bootstrap },
+	{ "query-error", cmd_query_error },
 	{ "transact", cmd_transact },
 	{ "say", cmd_say },
 	{ "limit", cmd_limit },

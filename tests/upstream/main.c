@@ -46,6 +46,7 @@
  * Flexible sync (whoever offers it gets it; one file for all, whatever the query; an IDENT may only state a query that was bootstrapped)
  *	bootstrap N [STOP]	each QUERY is answered by N DOWNLOADs (default 1), the last with batch_state 1; STOP: after so many
  *				nothing more is said in that session until the next bootstrap command
+ *	query-error N		the next N QUERYs are answered by QUERY_ERROR
  * Older messages
  *	state PATH N SIZE	ok crc= version=; PATH has a state file of N STATEs of SIZE bytes each, of its newest version
  *	transact STATUS		answer TRANSACT with this (default 3: not supported); nothing is integrated

@@ -30,6 +30,7 @@ struct token_rule {
 struct orders {
 	bool silent, stall, frozen, hold_marks, hold_acks, no_unbound, cut_after_upload, events;
 	size_t cut_download, cut_upload; /* bytes, or ORDERS_NO_CUT */
+	unsigned query_errors;	   /* so many QUERYs are answered by QUERY_ERROR */
 	unsigned bootstrap;	/* DOWNLOADs in each bootstrap */
 	unsigned stop_bootstrap; /* the next one stops after so many; 0: it does not */
 	size_t stop_state; /* after so many STATEs, or ORDERS_NO_CUT */

@@ -284,6 +284,11 @@ on_query(struct session *s, const struct msg_query *m, struct view query)
 		violated(s, BAD_SYNTAX, "query_version does not rise");
 		return;
 	}
+	if (s->conn->srv->orders.query_errors > 0) {
+		s->conn->srv->orders.query_errors--;
+		send_simple(s, (struct message){ .type = MSG_S_QUERY_ERROR, .query_error = { 300, 7, m->query_version } }, "ordered", 7);
+		return;
+	}
 	s->query_version = m->query_version;
 	s->query_crc = (uint32_t)crc32_z(0, query.ptr, query.len);
 	s->boot_sent = 0;
