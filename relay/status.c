@@ -2,6 +2,7 @@
  *
  * The rate is the net loss of backlog over the last SAMPLES * SAMPLE_MS at most, for what people want to know is when it will be over,
  * not how fast the link is.  It begins anew whenever the link comes or goes: what was lost before says nothing about now. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,12 +11,14 @@
 #include "relay/clock.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/notify.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
 #include "relay/spool.h"
 #include "relay/status.h"
 
 #define SAMPLE_MS 1000
+#define TELL_SAMPLES 5 /* how often the service manager is told */
 #define SAMPLES 60 /* a minute: long enough for a satellite's stutter, short enough to notice a change */
 
 struct status {
@@ -29,7 +32,7 @@ struct status {
 	uint64_t history[STATUS_HISTORY]; /* as a ring: the current step is the last of nhistory, at (step - 1) % STATUS_HISTORY */
 	unsigned nhistory, step;
 	uint64_t step_ends_ms;
-	uint64_t started_ms;
+	uint64_t started_ms, samples;
 };
 
 /* ---- the rate ---- */
@@ -181,6 +184,19 @@ line_cb(evutil_socket_t fd, short what, void *arg)
 	status_reloaded(st);
 }
 
+/* What systemctl status shows: the three numbers people ask for. */
+static void
+tell_manager(const struct relay *r)
+{
+	const struct store_stat *st = spool_stat(r->spool);
+	char text[256];
+
+	snprintf(text, sizeof(text), "STATUS=link %s%s; %llu changesets waiting%s; %llu clients", link_state_name(link_state(r->link)),
+		 link_closed(r->link) ? " (closed by order)" : "", (unsigned long long)st->records,
+		 relay_full_by(r) != NULL ? ", the buffer is full" : "", (unsigned long long)r->nconns);
+	notify_send(text);
+}
+
 static void
 sample_cb(evutil_socket_t fd, short what, void *arg)
 {
@@ -190,6 +206,8 @@ sample_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	take_sample(st);
 	keep_history(st);
+	if (st->samples++ % TELL_SAMPLES == 0)
+		tell_manager(st->relay);
 	relay_after_ms(st->sample, SAMPLE_MS);
 }
 
