@@ -400,6 +400,14 @@ do_discard(struct admin_op *op)
 
 /* ---- export ---- */
 
+static bool
+count_query(void *arg, const struct store_query *q)
+{
+	(void)q;
+	++*(unsigned *)arg;
+	return true;
+}
+
 /* mark ID LEASE: data is the file as it was. */
 static enum store_err
 do_mark(struct admin_op *op)
@@ -407,6 +415,7 @@ do_mark(struct admin_op *op)
 	const char *lease = admin_lease_of(op, 2);
 	struct store_file f;
 	char text[64];
+	unsigned nquery = 0;
 	enum store_err err;
 
 	if (lease == NULL)
@@ -415,6 +424,10 @@ do_mark(struct admin_op *op)
 		return err;
 	if (f.state == STORE_FILE_EXPORTED || f.state == STORE_FILE_IMPORTING)
 		return admin_no(op, "exported already, or being imported");
+	if ((err = store_query_each(op->s, f.id, count_query, &nquery)) != STORE_OK)
+		return err;
+	if (nquery > 1) /* besides the one that the client stands on */
+		return admin_no(op, "queries of flexible sync wait among its changes, which an export does not carry");
 	if ((err = add_packed_file(op->a, &f)) != STORE_OK || (err = admin_lease_put(op->s, lease, "exported")) != STORE_OK)
 		return err;
 	snprintf(text, sizeof(text), "export %s", lease);
