@@ -301,7 +301,8 @@ apply_update(struct state *s, const struct place *p, const struct edit_value *v)
 		}
 		if (!is_there(s, at, p->key))
 			insert_at(s, at, new_node(s, V_NULL, p->key));
-		assign(s, *at, v);
+		if (v->type != CS_OBJECT || s->node[*at].kind != V_OBJECT) /* idempotent, as the merge rules have it */
+			assign(s, *at, v);
 		return NULL;
 	}
 }

@@ -290,6 +290,27 @@ TEST(changeset_what_is_malformed_is_refused)
 	}
 }
 
+/* Many strings are compared in another way than few. */
+TEST(changeset_many_strings_are_told_apart)
+{
+	for (unsigned twice = 0; twice < 2; twice++) {
+		struct cs_writer w = { 0 };
+
+		for (uint32_t i = 0; i < 300; i++) {
+			struct cs_instr add = { .code = CS_INTERN_STRING };
+			char text[16];
+
+			add.intern.index = i;
+			(void)snprintf(text, sizeof(text), "%u", twice && i == 299 ? 0 : i * 7919 % 1000);
+			add.intern.string = view_of(text);
+			cs_write(&w, &add, NULL);
+		}
+		CHECK_U64(cs_parse(&parsed, w.buf, w.len), twice ? PROTO_CS_STRING : PROTO_OK);
+		CHECK_U64(parsed.nstr, twice ? 0 : 300);
+		cs_writer_free(&w);
+	}
+}
+
 /* ---- values ---- */
 
 static struct cs_instr
