@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "protocol/changeset.h"
+#include "protocol/changeset_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -35,6 +36,17 @@ check_strings(const struct cs_parsed *c, const struct cs_instr *i)
 	must(rest.n == 0 && rest.raw.len == 0);
 }
 
+static void
+check_text(const struct cs_parsed *c, size_t n)
+{
+	char text[CS_TEXT_MAX];
+
+	memset(text, 1, sizeof(text));
+	cs_text(c, n, text);
+	for (const char *p = text; *p != '\0'; p++)
+		must(*p >= ' ' && *p <= '~');
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -49,6 +61,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			cs_get(&c, n, &i);
 			if (i.code != CS_INTERN_STRING)
 				check_strings(&c, &i);
+			check_text(&c, n);
 			cs_write(&w, &i, NULL);
 		}
 		must(!w.failed && w.len == len && (len == 0 || memcmp(w.buf, data, len) == 0));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "protocol/changeset.h"
+#include "protocol/changeset_text.h"
 #include "protocol/message.h"
 #include "protocol/zbody.h"
 #include "tests/peer/trace.h"
@@ -390,6 +391,79 @@ TEST(changeset_strings_are_renumbered)
 	cs_write(&w, &i, map);
 	CHECK_MEM(w.buf, w.len, "\x04\xc6\x00\x03\x01\xc0\x00\x01\x40\x01\x09\xc6\x00\x03\xc0\x00\x00", 17);
 	cs_writer_free(&w);
+	free(bytes);
+}
+
+/* ---- text ---- */
+
+TEST(changeset_text_for_people)
+{
+	static const struct {
+		const char *hex, *want;
+	} rows[] = {
+		{ STRINGS "00 00 01", "AddTable T (embedded)" },
+		{ STRINGS "00 00 02 01 01 01", "AddTable T (asymmetric) key f int nullable" },
+		{ STRINGS "01 00", "EraseTable T" },
+		{ STRINGS "02 00 03 02", "CreateObject T[\"k\"]" },
+		{ STRINGS "03 00 40 2a 0b", "EraseObject T[2a-b]" },
+		{ STRINGS "04 00 01 41 01 03 40 02 e400 40 01 01 07 01", "Update T[-2].f.k[100].f = 7 default" },
+		{ STRINGS "04 00 01 07 01 01 05 03 04610a221b 06", "Update T[7].f[5] = \"a\\x0a\\\"\\x1b\" of 6" },
+		{ STRINGS "04 00 01 07 01 00 04 0400ff0001 00", "Update T[7].f = binary 00ff0001" },
+		{ STRINGS "04 00 01 07 01 00 05 7f 40 00", "Update T[7].f = timestamp -64 s -1 ns" },
+		{ STRINGS "04 00 01 07 01 00 06 0000c03f 00", "Update T[7].f = 1.5" },
+		{ STRINGS "04 00 01 07 01 00 07 000000000000f8bf 00", "Update T[7].f = -1.5" },
+		{ STRINGS "04 00 01 07 01 00 08 e400 41 01 00", "Update T[7].f = decimal -0x64 * 10^-2" },
+		{ STRINGS "04 00 01 07 01 00 08 ffffffffffffffffffff01 00 00 00", "Update T[7].f = decimal 0x7fffffffffffffffff * 10^0" },
+		{ STRINGS "04 00 01 07 01 00 09 00 00 00", "Update T[7].f = link T[null]" },
+		{ STRINGS "04 00 01 07 01 00 41 00", "Update T[7].f = (object)" },
+		{ STRINGS "05 00 01 07 01 00 41", "AddInteger T[7].f += -2" },
+		{ STRINGS "06 00 01 09 01 01 00", "AddColumn T.f link to T nullable (list)" },
+		{ STRINGS "06 00 01 00 01 00", "AddColumn T.f mixed nullable (single)" },
+		{ STRINGS "07 00 01", "EraseColumn T.f" },
+		{ STRINGS "08 00 01 07 01 01 00 02 01 00", "ArrayInsert T[7].f[0] = true of 0" },
+		{ STRINGS "09 00 01 07 01 01 00 03 04", "ArrayMove T[7].f[0] to 3 of 4" },
+		{ STRINGS "0a 00 01 07 01 01 02 03", "ArrayErase T[7].f[2] of 3" },
+		{ STRINGS "0b 00 01 07 01 00 03", "Clear T[7].f (set)" },
+		{ STRINGS "0c 00 01 07 01 00 01 05", "SetInsert T[7].f 5" },
+		{ "3f00025b00 01 00", "EraseTable \"[\\x00\"" },
+	};
+	char text[CS_TEXT_MAX];
+
+	for (size_t n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
+		uint8_t *bytes;
+
+		(void)one(rows[n].hex, &bytes);
+		cs_text(&parsed, parsed.n - 1, text);
+		CHECK_STR(text, rows[n].want);
+		cs_text(&parsed, 0, text);
+		CHECK_STR(text, ""); /* InternString */
+		free(bytes);
+	}
+}
+
+/* A long string is cut, a long path ends the line. */
+TEST(changeset_text_is_bounded)
+{
+	char hex[8192], text[CS_TEXT_MAX];
+	uint8_t *bytes;
+
+	strcpy(hex, "3f00c802");
+	for (unsigned i = 0; i < 328; i++)
+		strcat(hex, "1b");
+	strcat(hex, "02 00 03 00");
+	(void)one(hex, &bytes);
+	cs_text(&parsed, 1, text);
+	CHECK(strlen(text) < CS_TEXT_MAX);
+	CHECK(strstr(text, "(328 bytes)") != NULL);
+	free(bytes);
+	strcpy(hex, STRINGS "05 00 01 07 01 e807");
+	for (unsigned i = 0; i < 1000; i++)
+		strcat(hex, "2a");
+	strcat(hex, "00");
+	(void)one(hex, &bytes);
+	cs_text(&parsed, 3, text);
+	CHECK_U64(strlen(text), CS_TEXT_MAX - 1);
+	CHECK_STR(text + CS_TEXT_MAX - 4, "...");
 	free(bytes);
 }
 
