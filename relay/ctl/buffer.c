@@ -4,6 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "protocol/changeset.h"
+#include "protocol/changeset_text.h"
+
 #include "buffer/store.h"
 
 #include "relay/ctl/ctl.h"
@@ -145,15 +148,12 @@ show_file(const struct ctl *c, const struct json_object *row)
 	}
 }
 
-/* The one place where the contents of a changeset are printed: as hex, until there is a printer for instructions. */
 static void
-show_changeset(const struct ctl *c, struct json *j, const struct store_record *rec)
+show_hex(struct json *j, const struct store_record *rec)
 {
 	char *hex;
 
-	if (!c->hex)
-		return;
-	if (!c->json) {
+	if (j == NULL) {
 		for (uint32_t i = 0; i < rec->len; i++)
 			printf("%s%02x%s", i % 32 == 0 ? "    " : "", rec->data[i], i % 32 == 31 || i + 1 == rec->len ? "\n" : "");
 		return;
@@ -165,6 +165,58 @@ show_changeset(const struct ctl *c, struct json *j, const struct store_record *r
 		snprintf(hex + (size_t)i * 2, 3, "%02x", rec->data[i]);
 	json_str(j, "hex", hex);
 	free(hex);
+}
+
+static void
+print_instructions(FILE *f, const char *before, const struct cs_parsed *parsed)
+{
+	char text[CS_TEXT_MAX];
+
+	for (size_t i = 0; i < parsed->n; i++) {
+		cs_text(parsed, i, text);
+		if (text[0] != '\0')
+			fprintf(f, "%s%s\n", before, text);
+	}
+}
+
+/* A line each; with --json as one string. */
+static void
+show_instructions(struct json *j, const struct cs_parsed *parsed)
+{
+	char *all = NULL;
+	size_t len;
+	FILE *f;
+
+	if (j == NULL) {
+		print_instructions(stdout, "    ", parsed);
+		return;
+	}
+	if ((f = open_memstream(&all, &len)) == NULL)
+		ctl_die(CTL_FAILED, "out of memory");
+	print_instructions(f, "", parsed);
+	if (fclose(f) != 0)
+		ctl_die(CTL_FAILED, "out of memory");
+	json_str(j, "instructions", all);
+	free(all);
+}
+
+/* The one place where the contents of a changeset are shown; j is NULL where it is for people. */
+static void
+show_changeset(const struct ctl *c, struct json *j, const struct store_record *rec)
+{
+	struct cs_parsed parsed = { 0 };
+	enum proto_err err;
+
+	if (c->hex) {
+		show_hex(j, rec);
+	} else if ((err = cs_parse(&parsed, rec->data, rec->len)) == PROTO_OK) {
+		show_instructions(j, &parsed);
+	} else if (j != NULL) {
+		json_str(j, "unreadable", proto_strerror(err));
+	} else {
+		printf("    unreadable: %s\n", proto_strerror(err));
+	}
+	cs_free(&parsed);
 }
 
 static void

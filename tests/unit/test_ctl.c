@@ -219,6 +219,7 @@ TEST(looking)
 	CHECK_U64(ctl("-d %s --json buffer show 1", dir), 0);
 	CHECK(said("{\"client_version\":10,\"server_version\":3,\"origin_timestamp\":10000,\"origin_file_ident\":0,\"received_ms\":1700000000010,"));
 	CHECK(said("\"records\":10,\"damaged\":0,\"status\":\"ok\",\"exit\":0}"));
+	CHECK(said("\"unreadable\":\"changeset ")); /* what fill writes are no instructions */
 	CHECK_U64(ctl("-d %s --json buffer show -x upstream/api/client/v2.0/app/demo/realm-sync /plant/line-1 1", dir), 0);
 	CHECK(said("\"hex\":\""));
 	CHECK_U64(ctl("-d %s buffer show -x 1", dir), 0);
