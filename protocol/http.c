@@ -587,19 +587,30 @@ http_format_101(char *out, size_t cap, struct view accept, struct view protocol,
 	return finish_head(&w);
 }
 
+/* Headers that are about a connection or the framing on it, not about the answer (RFC 9110 7.6.1, RFC 6455 11.3). */
+static bool
+of_one_connection(struct view name)
+{
+	static const char *const names[] = { "Connection", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Proxy-Connection", "TE",
+		"Trailer", "Upgrade" };
+	static const char websocket[] = "Sec-WebSocket-";
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (view_is(name, names[i]))
+			return true;
+	return name.len >= sizeof(websocket) - 1 && view_is((struct view){ name.ptr, sizeof(websocket) - 1 }, websocket);
+}
+
 size_t
 http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
 		    size_t body_len)
 {
-	static const enum known own[] = { K_CONNECTION, K_CONTENT_LENGTH, K_TRANSFER_ENCODING };
 	struct writer w = { .out = out, .cap = cap, .failed = status < 200 || status > 599 };
-	size_t i, k;
+	size_t i;
 
 	put_status_line(&w, status, reason);
 	for (i = 0; i < nheader; i++) {
-		for (k = 0; k < 3 && !view_is(header[i].name, known[own[k]].name); k++)
-			;
-		if (k < 3)
+		if (of_one_connection(header[i].name))
 			continue;
 		w.failed |= !is_token(header[i].name);
 		put_header(&w, header[i].name, header[i].value);

@@ -87,8 +87,8 @@ size_t http_format_request(char *out, size_t cap, const struct http_upgrade *up)
 size_t http_format_101(char *out, size_t cap, struct view accept, struct view protocol, struct view server);
 
 /* Writes a refusal head with the given headers, "Connection: close" and Content-Length: body_len; the caller sends the body
- * after it.  Headers that would contradict those two (Connection, Content-Length, Transfer-Encoding) are left out, so headers of
- * another answer may be passed.  0 also when status is not 200-599 or a header's name is not a token. */
+ * after it.  Headers that would contradict those two, or are about one connection only (Transfer-Encoding, Upgrade, Keep-Alive, Sec-WebSocket-*
+ * and the like), are left out, so headers of another answer may be passed.  0 also when status is not 200-599 or a header's name is not a token. */
 size_t http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
 			   size_t body_len);
 

@@ -41,7 +41,7 @@ static void
 refuse(struct conn *c, unsigned status, struct view reason, const struct http_header *header, size_t nheader, struct view body,
        const char *why)
 {
-	char out[HTTP_HEAD_MAX];
+	char out[HTTP_HEAD_MAX + 128]; /* upstream's head, and our two headers */
 	size_t n = http_format_refusal(out, sizeof(out), status, reason, header, nheader, body.len);
 
 	STAT_INC(c->relay, conns_refused);
@@ -356,22 +356,6 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 	}
 }
 
-static void
-pass_refusal(struct conn *c, const struct http_head *head, struct view body)
-{
-	static const char *const allowed[] = { "Location", "WWW-Authenticate", "Retry-After", "Content-Type", "Server" };
-	struct http_header pass[sizeof(allowed) / sizeof(allowed[0])];
-	size_t n = 0;
-
-	for (size_t k = 0; k < sizeof(allowed) / sizeof(allowed[0]); k++) {
-		size_t at = 0;
-
-		if (http_header_next(head, allowed[k], &at, &pass[n].value))
-			pass[n++].name = view_of(allowed[k]);
-	}
-	refuse(c, head->status, head->reason, pass, n, body, "upstream refused the upgrade");
-}
-
 /* Upstream's own refusal: a new client gets it as it is; for one that has its 101 already, its next upgrade will.  But over plain TCP a
  * portal may say it, and a 403 logs users out: 3xx and 4xx (but 401) count only when upstream has just proved itself (design section 6). */
 static void
@@ -387,7 +371,7 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 		relay_after_ms(c->retry, VERDICT_MS);
 		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
-		pass_refusal(c, head, body);
+		refuse(c, head->status, head->reason, head->header, head->nheader, body, "upstream refused the upgrade");
 	} else if (verdict_of_status(head->status) == VERDICT_RETRY) {
 		schedule_retry(c);
 	} else {

@@ -28,7 +28,6 @@
 #include "relay/wire.h"
 
 #define COLLECT_MAX 65536     /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
-#define REFUSAL_BODY_MAX 8192 /* bytes of an HTTP refusal's body that are passed on */
 #define CLOSE_LINGER_MS 5000  /* for what was forwarded and not yet sent when the client leaves */
 #define MAX_MESSAGE (1ULL << 40) /* messages are streamed, so their length costs nothing here */
 
@@ -645,7 +644,7 @@ on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 }
 
 static size_t
-on_answer(struct upstream *u, uint8_t *buf, size_t len, bool eof)
+on_answer(struct upstream *u, uint8_t *buf, size_t len)
 {
 	struct http_head head;
 	struct view body = { NULL, 0 };
@@ -662,10 +661,10 @@ on_answer(struct upstream *u, uint8_t *buf, size_t len, bool eof)
 		on_101(u, &head);
 		return used;
 	}
-	if (head.has_content_length && head.content_length <= REFUSAL_BODY_MAX) {
-		if (len - used < head.content_length && !eof)
-			return 0;
-		body = (struct view){ buf + used, len - used < head.content_length ? len - used : (size_t)head.content_length };
+	if (head.has_content_length && head.content_length <= u->relay->opt->max_refusal) {
+		if (len - used < head.content_length)
+			return 0; /* the stream keeps it: with its head it fits there */
+		body = (struct view){ buf + used, (size_t)head.content_length };
 	}
 	on_refusal(u, &head, body);
 	return len;
@@ -677,7 +676,7 @@ on_data(struct upstream *u, uint8_t *buf, size_t len)
 	size_t n = 0;
 
 	if (u->state == UPSTREAM_UPGRADING)
-		n = on_answer(u, buf, len, false);
+		n = on_answer(u, buf, len);
 	if (u->state == UPSTREAM_OPEN && u->opaque) {
 		conn_opaque_out(u->conn, (struct view){ buf + n, len - n });
 		return len;

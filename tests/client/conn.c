@@ -554,6 +554,8 @@ on_close(void *arg, struct wsio *w, int code, const char *why, bool in_message)
 		world_violation(c->world, first_name(c), "closed with 1009: a real client resets itself");
 		c->halted = true;
 	}
+	if (strncmp(why, "refused:", 8) == 0)
+		fprintf(stderr, "client: %s %s\n", first_name(c), why);
 	snprintf(c->last_close, sizeof c->last_close, "%d%s %.80s", code, in_message ? " in-message" : "", c->no_pong ? "no PONG" : why);
 	closing(c);
 	c->w = NULL;

@@ -72,7 +72,7 @@ struct wsio {
 	bool in_message;
 	unsigned pinged; /* WebSocket pings received */
 	int code;		/* for on_close */
-	char why[160];
+	char why[300];
 };
 
 static void pump_cb(evutil_socket_t fd, short what, void *arg);
@@ -338,14 +338,31 @@ accept_of(const char *key, char out[32])
 	EVP_EncodeBlock((unsigned char *)out, digest, SHA_DIGEST_LENGTH);
 }
 
+/* "refused: NAME: VALUE, ... body=BYTES" as the reason of the end. */
+static void
+say_refused(struct wsio *w, const struct http_head *head, size_t body)
+{
+	int n = snprintf(w->why, sizeof w->why, "refused:");
+
+	for (size_t i = 0; i < head->nheader && n < (int)sizeof w->why; i++)
+		n += snprintf(w->why + n, sizeof w->why - (size_t)n, " %.*s: %.*s,", (int)head->header[i].name.len,
+			      (const char *)head->header[i].name.ptr, (int)head->header[i].value.len,
+			      (const char *)head->header[i].value.ptr);
+	if (n < (int)sizeof w->why)
+		snprintf(w->why + n, sizeof w->why - (size_t)n, " body=%zu", body);
+}
+
 static void
 feed_answer(struct wsio *w, const struct http_head *head, size_t used)
 {
 	char want[32], protocol[256];
 
 	if (head->status != 101) {
+		if (head->has_content_length && w->head_len - used < head->content_length)
+			return; /* its body is still coming */
 		w->ops->on_answer(w->arg, w, head->status, NULL);
-		finish(w, -1, false, "refused");
+		say_refused(w, head, w->head_len - used);
+		finish(w, -1, false, w->why);
 		return;
 	}
 	accept_of(w->key, want);

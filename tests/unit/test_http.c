@@ -525,6 +525,9 @@ TEST(http_format_answers_bytes)
 		{ { (const uint8_t *)"CONTENT-LENGTH", 14 }, { (const uint8_t *)"77", 2 } },
 		{ { (const uint8_t *)"Connection", 10 }, { (const uint8_t *)"keep-alive", 10 } },
 		{ { (const uint8_t *)"transfer-encoding", 17 }, { (const uint8_t *)"chunked", 7 } },
+		{ { (const uint8_t *)"Upgrade", 7 }, { (const uint8_t *)"websocket", 9 } },
+		{ { (const uint8_t *)"sec-websocket-accept", 20 }, { (const uint8_t *)"a=", 2 } },
+		{ { (const uint8_t *)"Keep-Alive", 10 }, { (const uint8_t *)"timeout=5", 9 } },
 		{ { (const uint8_t *)"X", 1 }, { NULL, 0 } },
 	};
 	static const char refusal[] =

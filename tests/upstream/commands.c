@@ -208,15 +208,18 @@ cmd_http(struct server *srv, char **args)
 {
 	struct orders *o = &srv->orders;
 	char *w = word(args);
-	uint64_t status;
+	uint64_t status, body = 7;
 
+	if (strncmp(*args, "body=", 5) == 0 && !number(word(args) + 5, &body))
+		body = UINT64_MAX;
 	if (strcmp(w, "off") == 0) {
 		o->http_status = 0;
-	} else if (number(w, &status) && status >= 200 && status < 600) {
+	} else if (number(w, &status) && status >= 200 && status < 600 && body < 1000000) {
 		o->http_status = (unsigned)status;
+		o->http_body = (size_t)body;
 		snprintf(o->http_header, sizeof o->http_header, "%s%s", *args, **args != '\0' ? "\r\n" : "");
 	} else {
-		reply_fail("usage: http STATUS [Header: value] | http off");
+		reply_fail("usage: http STATUS [body=BYTES] [Header: value] | http off");
 		return;
 	}
 	reply_done();

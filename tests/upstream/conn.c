@@ -297,7 +297,13 @@ on_request(void *arg, struct wsio *w, const struct http_head *head)
 	if (o->silent)
 		return;
 	if (o->http_status != 0) {
-		wsio_answer_refuse(w, o->http_status, o->http_header, "ordered");
+		char *body = calloc(1, o->http_body + 1);
+
+		if (body == NULL)
+			abort();
+		memset(body, 'b', o->http_body);
+		wsio_answer_refuse(w, o->http_status, o->http_header, body);
+		free(body);
 	} else if (!token_allowed(c->srv, head)) {
 		wsio_answer_refuse(w, 401, NULL, "token is denied");
 	} else if (version == 0) {

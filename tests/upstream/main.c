@@ -23,7 +23,7 @@
  *	dump FILE		ok N; a line for each changeset: path ident client_version server_version origin_timestamp length crc32
  *	order			ok N | fail ...			do client versions rise strictly, per file, in the order of integration?
  * Upgrades
- *	http STATUS [Header: v] | http off	answer upgrades with this
+ *	http STATUS [body=BYTES] [Header: v] | http off	answer upgrades with this
  *	token allow|deny TOKEN	TOKEN * = all others.  A denied one gets 401, in BIND or REFRESH error 202.  At first all are allowed.
  *	silent on|off		accept TCP, never answer the upgrade (those not answered stay so)
  * Errors (201 and so on end the session, 100-199 the connection; 231 only warns)

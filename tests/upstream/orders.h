@@ -38,6 +38,7 @@ struct orders {
 	unsigned delay_ms;
 	unsigned http_status; /* 0: upgrades are answered as they should */
 	char http_header[512];
+	size_t http_body; /* bytes of its body */
 	struct refusal *refusals;
 	struct token_rule *tokens;
 };
