@@ -7,48 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base64url.h"
 #include "relay/ident.h"
 #include "relay/tls.h"
 
 /* ---- the user of a token ---- */
-
-static int
-base64url(uint8_t c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* Returns the length, or 0. */
-static size_t
-decode(struct view in, uint8_t *out, size_t cap)
-{
-	uint32_t bits = 0;
-	size_t n = 0;
-
-	while (in.len > 0 && in.ptr[in.len - 1] == '=')
-		in.len--;
-	if (in.len % 4 == 1)
-		return 0;
-	for (size_t i = 0; i < in.len; i++) {
-		int v = base64url(in.ptr[i]);
-
-		if (v < 0)
-			return 0;
-		bits = bits << 6 | (uint32_t)v;
-		if (i % 4 == 0)
-			continue;
-		if (n == cap)
-			return 0;
-		out[n++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
-	}
-	return n;
-}
 
 /* The middle one of exactly three parts. */
 static struct view
@@ -115,8 +78,13 @@ find_subject(struct view json)
 struct view
 ident_subject(struct view token, uint8_t buf[IDENT_PAYLOAD_MAX])
 {
-	size_t n = decode(payload_of(token), buf, IDENT_PAYLOAD_MAX);
+	struct view payload = payload_of(token);
+	size_t n;
 
+	while (payload.len > 0 && payload.ptr[payload.len - 1] == '=')
+		payload.len--; /* some pad */
+	if (!base64url_decode(payload, buf, IDENT_PAYLOAD_MAX, &n))
+		n = 0;
 	return find_subject((struct view){ buf, n });
 }
 

@@ -19,6 +19,7 @@
 #include <openssl/objects.h>
 #include <openssl/pem.h>
 
+#include "relay/base64url.h"
 #include "relay/claims.h"
 #include "relay/jwt.h"
 
@@ -166,44 +167,6 @@ jwt_key_free(struct jwt_key *k)
 
 /* ---- form ---- */
 
-static int
-sextet(uint8_t c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* Strict base64url of in; out has in.len bytes of room. */
-static bool
-decode(struct view in, uint8_t *out, size_t *out_len)
-{
-	uint32_t bits = 0;
-	unsigned n = 0;
-
-	*out_len = 0;
-	if (in.len == 0 || in.len % 4 == 1)
-		return false;
-	for (size_t i = 0; i < in.len; i++) {
-		int v = sextet(in.ptr[i]);
-
-		if (v < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)v;
-		n += 6;
-		if (n >= 8) {
-			n -= 8;
-			out[(*out_len)++] = (uint8_t)(bits >> n);
-			bits &= (1u << n) - 1;
-		}
-	}
-	return bits == 0; /* what is left over must be zero */
-}
-
 struct parts {
 	struct view header, claims, signature; /* still encoded */
 	struct view signed_text;
@@ -234,7 +197,7 @@ check_header(const struct jwt_key *k, struct view encoded)
 	struct claim c[2];
 	size_t n;
 
-	if (!decode(encoded, json, &n) || !claims_find((struct view){ json, n }, names, 2, c) || c[1].kind != CLAIM_ABSENT)
+	if (!base64url_decode(encoded, json, sizeof(json), &n) || !claims_find((struct view){ json, n }, names, 2, c) || c[1].kind != CLAIM_ABSENT)
 		return JWT_MALFORMED;
 	return claim_is(&c[0], alg_names[k->alg], false) ? JWT_OK : JWT_OTHER_ALGORITHM;
 }
@@ -292,7 +255,7 @@ signature_matches(const struct jwt_key *k, struct view text, struct view encoded
 	EVP_MD_CTX *md;
 	bool good;
 
-	if (encoded.len > sizeof(sig) || !decode(encoded, sig, &s.len))
+	if (!base64url_decode(encoded, sig, sizeof(sig), &s.len))
 		return false;
 	md = EVP_MD_CTX_new();
 	if (md == NULL)
@@ -339,7 +302,7 @@ check_claims(struct view encoded, const struct jwt_rules *rules)
 	enum jwt_verdict v;
 	size_t n;
 
-	if (!decode(encoded, json, &n) || !claims_find((struct view){ json, n }, names, NCLAIM, c))
+	if (!base64url_decode(encoded, json, sizeof(json), &n) || !claims_find((struct view){ json, n }, names, NCLAIM, c))
 		return JWT_MALFORMED;
 	v = check_times(c, rules);
 	if (v != JWT_OK)
