@@ -4,16 +4,11 @@
  * any byte that moves in either direction counts as life.  While a slow client keeps us from reading, silence is our own doing.
  *
  * Before it is OPEN, a URL that fails is followed by the next one of the list (link_url), so that whoever asked for the connection waits
- * for one outcome only; connect_timeout is shared out among them.
- *
- * Messages are taken apart as they arrive: the head is gathered (it is short), then the body is streamed to the client, collected, or
- * dropped, as the session says.  A session ident that is not entered here (any more) is dropped: the client has left it. */
+ * for one outcome only; connect_timeout is shared out among them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event.h>
-
-#include "protocol/ws.h"
 
 #include "relay/clock.h"
 #include "relay/conn.h"
@@ -23,60 +18,11 @@
 #include "relay/session.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
-#include "relay/upstream.h"
-#include "relay/verdict.h"
+#include "relay/upstream_impl.h"
 #include "relay/wire.h"
 
-#define COLLECT_MAX 65536     /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
 #define CLOSE_LINGER_MS 5000  /* for what was forwarded and not yet sent when the client leaves */
 #define MAX_MESSAGE (1ULL << 40) /* messages are streamed, so their length costs nothing here */
-
-enum upstream_state { UPSTREAM_RESOLVING, UPSTREAM_CONNECTING, UPSTREAM_UPGRADING, UPSTREAM_OPEN, UPSTREAM_CLOSED };
-
-struct incoming { /* the message that is arriving */
-	uint8_t head[MSG_HEAD_MAX];
-	size_t head_len;
-	bool begun; /* the head is complete; m and what follows are valid */
-	struct message m;
-	enum session_route route;
-	struct session *session; /* borrowed; NULL: connection level, or gone */
-	bool to_client;		 /* being streamed to u->conn */
-	uint64_t left;		 /* body bytes still to come */
-	uint8_t *body;		 /* ROUTE_COLLECT */
-	size_t body_len;
-};
-
-struct upstream {
-	TAILQ_ENTRY(upstream) link; /* relay->upstreams, or the closed list */
-	struct relay *relay;
-	const struct upstream_ops *ops; /* NULL: orphan */
-	void *arg;
-	struct conn *conn;
-	enum upstream_state state;
-	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
-	unsigned first_url, nth_url;   /* of those that link_url gives */
-	struct resolver_query *query;
-	struct resolver_result *addresses; /* while CONNECTING */
-	size_t next_address;
-	struct stream *stream;
-	struct event *timer; /* connect_timeout, then the tick */
-	char *target, *protocol, *authorization, *user_agent;
-	enum msg_flavour flavour;
-	bool opaque;
-	char key[25], accept[29];
-	struct ws_decoder ws;
-	struct incoming in;
-	struct session_list sessions;
-	uint64_t next_ident;
-	/* liveness, all clock_ms */
-	uint64_t ping_at, ping_left_at, life_at;
-	bool awaiting_pong;
-	uint64_t ping_pos;		    /* stream position behind the PING */
-	uint64_t seen_sent, seen_received;  /* as of the last tick */
-	uint64_t busy_at;		    /* the last tick at which something was queued */
-	uint64_t tick_at, rate;
-	bool was_busy, paused;
-};
 
 static struct upstream_list closed = TAILQ_HEAD_INITIALIZER(closed);
 
@@ -130,9 +76,8 @@ sessions_lost(struct upstream *u)
 
 static bool next_url(struct upstream *u);
 
-/* It ended by itself or by our judgement: link and owner are told, then the sessions. */
-static void
-lost(struct upstream *u, enum link_evidence e, const char *why)
+void
+upstream_lost(struct upstream *u, enum link_evidence e, const char *why)
 {
 	const struct upstream_ops *ops = u->ops;
 	char text[256];
@@ -312,12 +257,12 @@ tick(struct upstream *u)
 	measure(u, now);
 	since = u->ping_left_at > u->life_at ? u->ping_left_at : u->life_at;
 	if (u->awaiting_pong && !u->paused && now - since > o->pong_timeout_ms) {
-		lost(u, LINK_SILENT, "no PONG");
+		upstream_lost(u, LINK_SILENT, "no PONG");
 		return;
 	}
 	stuck = sessions_stuck(u, now);
 	if (stuck != NULL) {
-		lost(u, LINK_CUT, stuck);
+		upstream_lost(u, LINK_CUT, stuck);
 		return;
 	}
 	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
@@ -335,242 +280,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	if (u->state == UPSTREAM_OPEN)
 		tick(u);
 	else if (u->state != UPSTREAM_CONNECTING || !connect_next(u))
-		lost(u, LINK_UNREACHED, "connecting took too long");
-}
-
-/* ---- messages in ---- */
-
-static struct session *
-session_by_ident(struct upstream *u, uint64_t ident)
-{
-	struct session *s;
-
-	TAILQ_FOREACH (s, &u->sessions, in_upstream)
-		if (s->upstream_ident == ident)
-			return s;
-	return NULL;
-}
-
-static void
-got_pong(struct upstream *u)
-{
-	u->awaiting_pong = false;
-	link_succeeded(u->relay->link);
-	if (u->ops != NULL && u->ops->pong != NULL)
-		u->ops->pong(u->arg);
-}
-
-/* Messages about the connection as a whole.  False: u is closed. */
-static bool
-connection_message(struct upstream *u, struct incoming *in)
-{
-	switch (in->m.type) {
-	case MSG_S_PONG:
-		in->route = ROUTE_DROP;
-		got_pong(u);
-		return u->state == UPSTREAM_OPEN;
-	case MSG_S_ERROR:
-	case MSG_S_JSON_ERROR:
-		in->route = ROUTE_COLLECT;
-		return true;
-	default:
-		in->route = u->conn != NULL ? ROUTE_STREAM : ROUTE_DROP;
-		return true;
-	}
-}
-
-/* In a session of the owner's own. */
-static enum session_route
-owner_route(const struct upstream *u, enum msg_type type)
-{
-	bool wanted = type == MSG_S_IDENT || type == MSG_S_UNBOUND || type == MSG_S_ERROR || type == MSG_S_JSON_ERROR;
-
-	return wanted && u->ops != NULL && u->ops->message != NULL ? ROUTE_COLLECT : ROUTE_DROP;
-}
-
-static bool
-message_begin(struct upstream *u)
-{
-	struct incoming *in = &u->in;
-	struct message out;
-
-	in->begun = true;
-	in->left = in->m.body_len;
-	in->session = NULL;
-	in->to_client = false;
-	out = in->m;
-	if (in->m.session_ident == 0) {
-		if (!connection_message(u, in))
-			return false;
-	} else {
-		in->session = session_by_ident(u, in->m.session_ident);
-		in->route = in->session != NULL ? session_upstream_head(in->session, &out) : owner_route(u, in->m.type);
-	}
-	if (in->route == ROUTE_COLLECT && in->m.body_len > COLLECT_MAX) {
-		lost(u, LINK_GARBLED, "an error text is too long");
-		return false;
-	}
-	if (in->route == ROUTE_COLLECT)
-		in->body = relay_alloc((size_t)in->m.body_len);
-	if (in->route == ROUTE_STREAM && u->conn != NULL) {
-		in->to_client = true;
-		conn_stream_begin(u->conn, &out, in->m.body_len);
-	}
-	return u->state == UPSTREAM_OPEN;
-}
-
-/* Takes bytes of the head off *data; false: u is closed. */
-static bool
-gather_head(struct upstream *u, struct view *data)
-{
-	struct incoming *in = &u->in;
-	const uint8_t *lf = memchr(data->ptr, '\n', data->len);
-	size_t n = lf != NULL ? (size_t)(lf - data->ptr) + 1 : data->len;
-	enum proto_err err;
-
-	if (n > sizeof(in->head) - in->head_len) {
-		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_HEAD_TOO_LONG));
-		return false;
-	}
-	memcpy(in->head + in->head_len, data->ptr, n);
-	in->head_len += n;
-	data->ptr += n;
-	data->len -= n;
-	if (lf == NULL)
-		return true;
-	err = msg_parse_head(MSG_S2C, u->flavour, in->head, in->head_len, &in->m);
-	if (err != PROTO_OK) {
-		char text[160];
-
-		snprintf(text, sizeof(text), "bad message from upstream: %s", proto_strerror(err));
-		lost(u, LINK_GARBLED, text);
-		return false;
-	}
-	return message_begin(u);
-}
-
-static bool
-message_data(struct upstream *u, struct view data)
-{
-	struct incoming *in = &u->in;
-
-	while (data.len > 0 && !in->begun)
-		if (!gather_head(u, &data))
-			return false;
-	if (data.len > in->left) {
-		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_LENGTH));
-		return false;
-	}
-	in->left -= data.len;
-	if (data.len == 0)
-		return true;
-	if (in->to_client) {
-		conn_stream_data(u->conn, data);
-		if (in->session != NULL)
-			session_upstream_data(in->session, &in->m, data);
-	} else if (in->route == ROUTE_COLLECT) {
-		memcpy(in->body + in->body_len, data.ptr, data.len);
-		in->body_len += data.len;
-	}
-	return u->state == UPSTREAM_OPEN;
-}
-
-/* Both sides are closed, the client comes back (design section 8); the delay that upstream names is for our own connections. */
-static void
-connection_error(struct upstream *u, const struct message *m, struct view body)
-{
-	struct verdict_error e;
-	struct log_line l;
-
-	verdict_read(m, body, false, &e);
-	log_begin(&l, LOG_WARN, "upstream_error");
-	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
-	log_u64(&l, "code", e.code);
-	log_str(&l, "verdict", verdict_name(verdict_of(&e)));
-	if (u->relay->link != NULL)
-		log_u64(&l, "delay_ms", link_hold(u->relay->link, &e));
-	log_view(&l, "text", body);
-	log_end(&l);
-	STAT_INC(u->relay, upstream_errors);
-	lost(u, LINK_GARBLED, "upstream ended the connection with an error");
-}
-
-static bool
-message_end(struct upstream *u)
-{
-	struct incoming *in = &u->in;
-	struct message m = in->m;
-	struct view body = { in->body, in->body_len };
-	bool passed = in->to_client;
-	uint8_t *owned = in->body;
-
-	if (!in->begun || in->left > 0) {
-		lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_LENGTH));
-		return false;
-	}
-	if (passed)
-		conn_stream_end(u->conn);
-	in->to_client = false;
-	in->begun = false;
-	in->head_len = 0;
-	in->body = NULL;
-	in->body_len = 0;
-	if (in->session != NULL)
-		session_upstream_end(in->session, &m, body, passed);
-	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
-		connection_error(u, &m, body);
-	else if (in->route == ROUTE_COLLECT && u->ops != NULL && u->ops->message != NULL)
-		u->ops->message(u->arg, &m, body);
-	free(owned);
-	return u->state == UPSTREAM_OPEN;
-}
-
-/* One WebSocket event; false: u is closed. */
-static bool
-ws_event(struct upstream *u, const struct ws_event *ev)
-{
-	switch (ev->type) {
-	case WS_EV_BEGIN:
-		if (ev->opcode == WS_BINARY)
-			return true;
-		lost(u, LINK_GARBLED, "a text message from upstream");
-		return false;
-	case WS_EV_DATA:
-		return message_data(u, ev->data);
-	case WS_EV_END:
-		return message_end(u);
-	case WS_EV_PING:
-		wire_control(u->stream, WS_CLIENT, WS_PONG, ev->data.ptr, ev->data.len);
-		return true;
-	case WS_EV_CLOSE:
-		lost(u, LINK_CUT, "upstream closed the WebSocket");
-		return false;
-	case WS_EV_PONG:
-	case WS_EV_NONE:
-		return true;
-	}
-	PANIC("WebSocket event");
-}
-
-static size_t
-on_frames(struct upstream *u, uint8_t *buf, size_t len)
-{
-	struct ws_event ev;
-	enum proto_err err;
-	size_t done = 0, used;
-
-	for (;;) {
-		err = ws_decode(&u->ws, buf + done, len - done, &used, &ev);
-		done += used;
-		if (err == PROTO_MORE)
-			return done;
-		if (err != PROTO_OK) {
-			lost(u, LINK_GARBLED, proto_strerror(err));
-			return len;
-		}
-		if (!ws_event(u, &ev))
-			return len;
-	}
+		upstream_lost(u, LINK_UNREACHED, "connecting took too long");
 }
 
 /* ---- connecting ---- */
@@ -591,7 +301,7 @@ send_request(struct upstream *u)
 	up.key = view_of(u->key);
 	n = http_format_request(out, sizeof(out), &up);
 	if (n == 0) {
-		lost(u, LINK_CUT, "the upgrade request does not fit");
+		upstream_lost(u, LINK_CUT, "the upgrade request does not fit");
 		return;
 	}
 	free(u->addresses);
@@ -610,7 +320,7 @@ on_101(struct upstream *u, const struct http_head *head)
 
 	if (!view_eq(head->accept, view_of(u->accept)) || head->extensions.len > 0 ||
 	    msg_parse_subprotocol(head->protocol, &sp) != PROTO_OK || sp.flavour != u->flavour || sp.min != sp.max) {
-		lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not the sync protocol's");
+		upstream_lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not the sync protocol's");
 		return;
 	}
 	u->state = UPSTREAM_OPEN;
@@ -654,7 +364,7 @@ on_answer(struct upstream *u, uint8_t *buf, size_t len)
 	if (err == PROTO_MORE)
 		return 0;
 	if (err != PROTO_OK) {
-		lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not HTTP");
+		upstream_lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not HTTP");
 		return len;
 	}
 	if (head.status == 101) {
@@ -682,7 +392,7 @@ on_data(struct upstream *u, uint8_t *buf, size_t len)
 		return len;
 	}
 	if (u->state == UPSTREAM_OPEN)
-		n += on_frames(u, buf + n, len - n);
+		n += upstream_frames(u, buf + n, len - n);
 	return n;
 }
 
@@ -722,7 +432,7 @@ connect_next(struct upstream *u)
 	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->url->host,
 				   stream_event_cb, u);
 	if (u->stream == NULL)
-		lost(u, LINK_CUT, "out of descriptors");
+		upstream_lost(u, LINK_CUT, "out of descriptors");
 	return true;
 }
 
@@ -733,7 +443,7 @@ resolved_cb(void *arg, const struct resolver_result *r)
 
 	u->query = NULL;
 	if (r->why != NULL) {
-		lost(u, LINK_UNREACHED, r->why);
+		upstream_lost(u, LINK_UNREACHED, r->why);
 		return;
 	}
 	u->state = UPSTREAM_CONNECTING;
@@ -766,12 +476,12 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 		on_drained(u);
 		return 0;
 	case STREAM_EOF:
-		lost(u, u->state == UPSTREAM_OPEN ? LINK_CUT : LINK_UNREACHED, stream_why(st));
+		upstream_lost(u, u->state == UPSTREAM_OPEN ? LINK_CUT : LINK_UNREACHED, stream_why(st));
 		return 0;
 	case STREAM_ERROR:
 		if (u->state == UPSTREAM_CONNECTING && !stream_cert_failed(st) && connect_next(u))
 			return 0;
-		lost(u,
+		upstream_lost(u,
 		     stream_cert_failed(st)	      ? LINK_UNTRUSTED
 		     : u->state == UPSTREAM_OPEN ? LINK_CUT
 						 : LINK_UNREACHED,
@@ -871,7 +581,7 @@ upstream_has_client(const struct upstream *u)
 void
 upstream_give_up(struct upstream *u, const char *why)
 {
-	lost(u, LINK_CUT, why);
+	upstream_lost(u, LINK_CUT, why);
 }
 
 uint64_t

@@ -1,0 +1,77 @@
+/* Inside of an upstream, shared by upstream.c (its life, liveness, connecting) and upstream_in.c (what it sends us).  Nobody else includes
+ * this. */
+#ifndef RELAY_UPSTREAM_IMPL_H
+#define RELAY_UPSTREAM_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "protocol/message.h"
+#include "protocol/ws.h"
+
+#include "relay/relay.h"
+#include "relay/session.h"
+#include "relay/upstream.h"
+
+struct event;
+struct resolver_query;
+struct resolver_result;
+struct stream;
+
+enum upstream_state { UPSTREAM_RESOLVING, UPSTREAM_CONNECTING, UPSTREAM_UPGRADING, UPSTREAM_OPEN, UPSTREAM_CLOSED };
+
+struct incoming { /* the message that is arriving */
+	uint8_t head[MSG_HEAD_MAX];
+	size_t head_len;
+	bool begun; /* the head is complete; m and what follows are valid */
+	struct message m;
+	enum session_route route;
+	struct session *session; /* borrowed; NULL: connection level, or gone */
+	bool to_client;		 /* being streamed to u->conn */
+	uint64_t left;		 /* body bytes still to come */
+	uint8_t *body;		 /* ROUTE_COLLECT */
+	size_t body_len;
+};
+
+struct upstream {
+	TAILQ_ENTRY(upstream) link; /* relay->upstreams, or the closed list */
+	struct relay *relay;
+	const struct upstream_ops *ops; /* NULL: orphan */
+	void *arg;
+	struct conn *conn;
+	enum upstream_state state;
+	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
+	unsigned first_url, nth_url;   /* of those that link_url gives */
+	struct resolver_query *query;
+	struct resolver_result *addresses; /* while CONNECTING */
+	size_t next_address;
+	struct stream *stream;
+	struct event *timer; /* connect_timeout, then the tick */
+	char *target, *protocol, *authorization, *user_agent;
+	enum msg_flavour flavour;
+	bool opaque;
+	char key[25], accept[29];
+	struct ws_decoder ws;
+	struct incoming in;
+	struct session_list sessions;
+	uint64_t next_ident;
+	/* liveness, all clock_ms */
+	uint64_t ping_at, ping_left_at, life_at;
+	bool awaiting_pong;
+	uint64_t ping_pos;		    /* stream position behind the PING */
+	uint64_t seen_sent, seen_received;  /* as of the last tick */
+	uint64_t busy_at;		    /* the last tick at which something was queued */
+	uint64_t tick_at, rate;
+	bool was_busy, paused;
+};
+
+/* upstream.c: it ended by itself or by our judgement: link and owner are told, then the sessions.  Before it is OPEN it may go on with the
+ * next URL instead. */
+void upstream_lost(struct upstream *u, enum link_evidence e, const char *why);
+
+/* upstream_in.c: bytes of an OPEN connection; returns how many were consumed, all when u is closed. */
+size_t upstream_frames(struct upstream *u, uint8_t *buf, size_t len);
+
+#endif
