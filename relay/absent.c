@@ -560,12 +560,11 @@ refused_cb(void *arg, const struct http_head *head, struct view body)
 {
 	struct absent *a = arg;
 	struct relay *relay = a->all->relay;
-	bool verified = relay->tls_upstream != NULL && relay->opt->upstream_verify;
 
 	(void)body;
 	a->upstream = NULL;
 	a->verdict = verdict_of_status(head->status);
-	if (verified || head->status == 401 || link_proved(relay->link))
+	if (link_trusts_refusal(relay->link, head->status))
 		a->error = head->status;
 	else
 		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");

@@ -301,17 +301,29 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 
 /* ---- upstream comes and goes ---- */
 
+/* At random within the time that n connections take at reconnect_rate. */
+static uint64_t
+spread_ms(const struct relay *relay, uint64_t n)
+{
+	uint32_t r;
+
+	tls_random(&r, sizeof(r));
+	return n * 1000 / relay->opt->reconnect_rate * r / UINT32_MAX;
+}
+
+/* A server that restarts loses all connections at once, and need not be DOWN for it: so those who miss theirs come back spread, too. */
 static void
 schedule_retry(struct conn *c)
 {
 	const struct options *o = c->relay->opt;
+	uint64_t open = c->relay->nupstreams, missing = c->relay->nconns > open ? c->relay->nconns - open : 0;
 
 	if (link_down(c->relay->link))
 		return; /* conn_link_changed will */
 	c->backoff_ms = c->backoff_ms == 0 ? o->backoff_min_ms : c->backoff_ms * 2;
 	if (c->backoff_ms > o->backoff_max_ms)
 		c->backoff_ms = o->backoff_max_ms;
-	relay_after_ms(c->retry, link_held_ms(c->relay->link) + jitter(c->backoff_ms));
+	relay_after_ms(c->retry, link_held_ms(c->relay->link) + jitter(c->backoff_ms) + spread_ms(c->relay, missing));
 }
 
 static bool
@@ -363,11 +375,10 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 {
 	struct conn *c = arg;
 	struct relay *relay = c->relay;
-	bool verified = tls_verifies(relay->tls_upstream);
 
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);
-	if (!verified && head->status < 500 && head->status != 401 && !link_proved(relay->link)) {
+	if (!link_trusts_refusal(relay->link, head->status)) {
 		relay_after_ms(c->retry, VERDICT_MS);
 		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
@@ -433,14 +444,10 @@ conn_retry(struct conn *c)
 static void
 link_came_back(struct conn *c)
 {
-	uint64_t spread = c->relay->nconns * 1000 / c->relay->opt->reconnect_rate;
-	uint32_t r;
-
 	if (c->state != CONN_OPEN || c->upstream != NULL)
 		return;
-	tls_random(&r, sizeof(r));
 	c->backoff_ms = 0;
-	relay_after_ms(c->retry, link_held_ms(c->relay->link) + spread * r / UINT32_MAX);
+	relay_after_ms(c->retry, link_held_ms(c->relay->link) + spread_ms(c->relay, c->relay->nconns));
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */

@@ -461,6 +461,12 @@ link_reached(struct link *l, const struct address_url *url)
 }
 
 bool
+link_trusts_refusal(const struct link *l, unsigned status)
+{
+	return tls_verifies(l->relay->tls_upstream) || status == 401 || status >= 500 || link_proved(l);
+}
+
+bool
 link_proved(const struct link *l)
 {
 	return l->proved_at != 0 && clock_ms() - l->proved_at < LINK_PROOF_MS;

@@ -337,14 +337,14 @@ on_101(struct upstream *u, const struct http_head *head)
 	u->ops->opened(u->arg, head->protocol, server);
 }
 
-/* An answer that is not 101.  Over plain TCP anybody may have said it (a portal); the owner decides what it is worth.  5xx: perhaps
- * the next URL does better. */
+/* An answer that is not 101.  Over plain TCP anybody may have said it (a portal); the owner decides what it is worth.  Perhaps the next URL
+ * does better, unless this is upstream's own word about the request. */
 static void
 on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 {
 	const struct upstream_ops *ops = u->ops;
 
-	if (head->status >= 500 && next_url(u))
+	if ((head->status >= 500 || !link_trusts_refusal(u->relay->link, head->status)) && next_url(u))
 		return;
 	if (head->status == 401)
 		link_reached(u->relay->link, u->url);
