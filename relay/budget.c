@@ -107,7 +107,7 @@ budget_pass(struct relay *relay)
 		else if (k.most >= k.most_up)
 			conn_overfull(k.conn, "more than max_queued is held, and most of it for this client");
 		else
-			upstream_give_up(k.up, "more than max_queued is held, and most of it here");
+			upstream_fail(k.up, "more than max_queued is held, and most of it here");
 	}
 	relay->held_sum = k.sum;
 	relay->held_at = stream_moved();

@@ -106,6 +106,7 @@ link_figures(const struct relay *relay, const struct status_sink *sink, void *ar
 	sink->number(arg, "since_s", (clock_ms() - link_since_ms(relay->link)) / 1000);
 	if (link_down(relay->link))
 		sink->text(arg, "cause", link_cause(relay->link));
+	sink->text(arg, "server", link_url(relay->link, link_first_url(relay->link), 0)->authority);
 	sink->text(arg, "link_mode", link_mode_name(link_mode(relay->link)));
 	sink->text(arg, "replay", pace_held(relay->pace) ? "paused" : "on");
 	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");

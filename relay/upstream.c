@@ -116,7 +116,7 @@ upstream_close(struct upstream *u, bool flush, const char *reason)
 void
 upstream_fail(struct upstream *u, const char *why)
 {
-	lost(u, LINK_CUT, why);
+	upstream_lost(u, LINK_CUT, why);
 }
 
 void
@@ -576,12 +576,6 @@ bool
 upstream_has_client(const struct upstream *u)
 {
 	return u->conn != NULL;
-}
-
-void
-upstream_give_up(struct upstream *u, const char *why)
-{
-	upstream_lost(u, LINK_CUT, why);
 }
 
 uint64_t

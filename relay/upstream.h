@@ -75,12 +75,10 @@ void upstream_ping(struct upstream *u);
 size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
 uint64_t upstream_rate(const struct upstream *u); /* bytes per second while it was busy; 0 = not measured yet */
 
-/* For passes over relay->upstreams: memory held for u (bytes), whether a client is behind it, and an end by our own judgement, which the owner
- * learns as `lost`. */
+/* For passes over relay->upstreams: memory held for u (bytes), and whether a client is behind it. */
 struct upstream *upstream_next(const struct upstream *u);
 uint64_t upstream_held(const struct upstream *u);
 bool upstream_has_client(const struct upstream *u);
-void upstream_give_up(struct upstream *u, const char *why);
 
 /* The client is slow: stop or go on reading upstream. */
 void upstream_pause(struct upstream *u, bool pause);
