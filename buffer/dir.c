@@ -136,29 +136,59 @@ dir_each(const struct dir *d, int (*each)(void *arg, int dir_fd, const char *nam
 	return ret;
 }
 
-/* arg is the name that failed, to be freed, or stays NULL. */
+struct settling {
+	uint32_t newest_log;
+	char *failed; /* the name, to be freed, or NULL */
+};
+
+static int
+newest_log_cb(void *arg, int dir_fd, const char *name)
+{
+	struct settling *s = arg;
+	uint32_t n = dir_log_number(name);
+
+	(void)dir_fd;
+	if (n > s->newest_log)
+		s->newest_log = n;
+	return 0;
+}
+
+/* A log file that others follow: each of its bytes was on stable storage (O_DSYNC) before the next file was begun.  There may be
+ * hundreds, and the start would wait for every one. */
+static bool
+is_settled(int dir_fd, const char *name, uint32_t newest_log)
+{
+	uint32_t n = dir_log_number(name);
+	struct stat st;
+
+	return n != 0 && newest_log - n >= 2 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (st.st_mode & 07777) == (S_IRUSR | S_IWUSR);
+}
+
 static int
 settle_cb(void *arg, int dir_fd, const char *name)
 {
-	char **failed = arg;
-	int err = settle_file(dir_fd, name);
+	struct settling *s = arg;
+	int err = is_settled(dir_fd, name, s->newest_log) ? 0 : settle_file(dir_fd, name);
 
 	if (err != 0)
-		*failed = strdup(name);
+		s->failed = strdup(name);
 	return err;
 }
 
 enum store_err
 dir_settle(struct dir *d, char *why, size_t why_len)
 {
-	char *name = NULL;
-	int err = dir_each(d, settle_cb, &name);
+	struct settling s = { 0 };
+	int err = dir_each(d, newest_log_cb, &s);
 	enum store_err ret;
 
+	if (err == 0)
+		err = dir_each(d, settle_cb, &s);
 	if (err == 0 && fsync(d->fd) == -1)
 		err = errno;
-	ret = err != 0 ? fail_dir(d, "sync", name, err, why, why_len) : STORE_OK;
-	free(name);
+	ret = err != 0 ? fail_dir(d, "sync", s.failed, err, why, why_len) : STORE_OK;
+	free(s.failed);
 	return ret;
 }
 
@@ -233,16 +263,17 @@ dir_ballast_drop(struct dir *d)
 void
 dir_ballast_make(struct dir *d, uint64_t keep_free)
 {
-	uint64_t room = dir_free(d);
+	uint64_t room;
 	struct stat st;
 	int fd;
 
-	if (d->ballast_there || d->ballast_bytes == 0)
+	if (dir_ballast(d))
 		return;
 	if (fstatat(d->fd, BALLAST_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st.st_blocks * 512 >= d->ballast_bytes) {
 		d->ballast_there = true;
 		return;
 	}
+	room = dir_free(d);
 	/* Twice, so that one that was just given up is not taken back while the disk is still as good as full. */
 	if (room < keep_free || room - keep_free < 2 * d->ballast_bytes)
 		return;

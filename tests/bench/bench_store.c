@@ -6,7 +6,7 @@
  *
  * The three take turns in short slices, so that a disk that others use at the same time disturbs them alike.  Then: reading for
  * replay, bytes written for a byte of payload, and the time to open a store that holds many records.
- * Environment: BENCH_SECONDS a measurement (default 2), BENCH_RECORDS waiting at the last open (default 100000), TMPDIR (default
+ * Environment: BENCH_SECONDS a measurement (default 2), BENCH_RECORDS waiting at most (default 1000000), TMPDIR (default
  * /var/tmp: it must be a real disk). */
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -24,7 +24,7 @@
 #include "tests/storekit.h"
 
 #define RECORD_LEN 1024
-#define SLICE 0.1 /* seconds that one of the three works before the next one's turn */
+#define SLICE 0.05 /* seconds that one of the three works before the next one's turn */
 
 static char root[512];
 static uint8_t data[256][RECORD_LEN];
@@ -152,7 +152,8 @@ store_batch(struct bench *b, unsigned n)
 static struct store_options
 options(const char *dir)
 {
-	return (struct store_options){ .dir = dir, .cache_bytes = 4u << 20, .log_file_bytes = 4u << 20, .checkpoint_bytes = 4u << 20 };
+	return (struct store_options){ .dir = dir, .cache_bytes = 4u << 20, .log_file_bytes = 4u << 20, .checkpoint_bytes = 4u << 20,
+		.max_log_bytes = 64u << 20 }; /* the defaults of the relay */
 }
 
 static struct store *
@@ -215,32 +216,76 @@ bench_close(struct bench *b)
 
 /* ---- measurements ---- */
 
+struct sum {
+	double records;
+	unsigned long long written;
+};
+
+/* One of the three, for one slice: records a second. */
+static double
+slice(struct bench *b, void (*way)(struct bench *b, unsigned n), unsigned n, struct sum *sum)
+{
+	unsigned long long before = bytes_written();
+	double start = now(), records = 0, spent;
+
+	do {
+		way(b, n);
+		records += n;
+		spent = now() - start;
+	} while (spent < SLICE);
+	sum->written += bytes_written() - before;
+	sum->records += records;
+	return records / spent;
+}
+
+static double
+bytes_a_byte(const struct sum *sum)
+{
+	return (double)sum->written / (sum->records * RECORD_LEN);
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+median(double *v, size_t n)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return v[n / 2];
+}
+
+/* Each ratio is the median over rounds, in which all three have had their slice: what else the disk had to do for a while spoils a few of
+ * them, not the result. */
 static void
 bench_commits(unsigned n, double seconds)
 {
 	static void (*const ways[])(struct bench *b, unsigned n) = { raw_batch, bare_batch, store_batch };
-	double spent[3] = { 0 }, records[3] = { 0 }, start, rate[3];
-	unsigned long long written[3] = { 0 }, before;
+	enum { ROUNDS = 400 };
+	static double rate[3][ROUNDS], to_raw[ROUNDS], to_bare[ROUNDS];
+	struct sum sum[3] = { 0 };
+	double start = now();
 	struct bench b;
+	size_t round = 0;
 
 	bench_open(&b);
-	while (spent[0] + spent[1] + spent[2] < 3 * seconds) {
-		for (int way = 0; way < 3; way++) {
-			before = bytes_written();
-			start = now();
-			do {
-				ways[way](&b, n);
-				records[way] += n;
-			} while (now() - start < SLICE);
-			spent[way] += now() - start;
-			written[way] += bytes_written() - before;
+	for (; round < ROUNDS && (round < 5 || now() - start < 3 * seconds); round++) {
+		for (size_t i = 0; i < 3; i++) {
+			size_t way = (round + i) % 3; /* each is first as often as the others */
+
+			rate[way][round] = slice(&b, ways[way], n, &sum[way]);
 		}
+		to_raw[round] = rate[2][round] / rate[0][round];
+		to_bare[round] = rate[2][round] / rate[1][round];
 	}
 	bench_close(&b);
-	for (int way = 0; way < 3; way++)
-		rate[way] = records[way] / spent[way];
-	printf("%5u %10.0f %10.0f %10.0f %9.2f %9.2f %9.2f %9.2f\n", n, rate[0], rate[1], rate[2], rate[2] / rate[0],
-	       rate[2] / rate[1], (double)written[0] / (records[0] * RECORD_LEN), (double)written[2] / (records[2] * RECORD_LEN));
+	printf("%5u %10.0f %10.0f %10.0f %9.2f %9.2f %9.2f %9.2f %9.2f\n", n, median(rate[0], round), median(rate[1], round),
+	       median(rate[2], round), median(to_raw, round), median(to_bare, round), bytes_a_byte(&sum[0]), bytes_a_byte(&sum[1]),
+	       bytes_a_byte(&sum[2]));
 }
 
 static bool
@@ -294,33 +339,44 @@ fill_and_crash(const char *path, unsigned n)
 		err(1, "fork");
 }
 
-/* Fills a store in a process that ends without closing it; opens it after that and after a clean close, and reads it all. */
+/* Opens the store at path; *ms says how long that took. */
+static struct store *
+open_timed(const char *path, double *ms)
+{
+	double start = now();
+	struct store *s = store_at(path);
+
+	*ms = (now() - start) * 1e3;
+	return s;
+}
+
+/* Fills a store in a process that ends without closing it; opens it after that, and after clean closes (the median counts), and reads it
+ * all. */
 static void
 bench_waiting(unsigned n)
 {
+	enum { OPENS = 7 };
 	char path[600];
 	struct store_stat st;
 	struct store *s;
 	uint64_t bytes = 0;
-	double start, read_s, crash_s, open_s;
+	double start, read_s, crash_ms, open_ms[OPENS];
 
 	path_of(path, sizeof(path), "waiting");
 	fill_and_crash(path, n);
-	start = now();
-	s = store_at(path);
-	crash_s = now() - start;
-	store_close(s);
-	start = now();
-	s = store_at(path);
-	open_s = now() - start;
+	s = open_timed(path, &crash_ms);
+	for (size_t i = 0; i < OPENS; i++) {
+		store_close(s);
+		s = open_timed(path, &open_ms[i]);
+	}
 	must(store_stat(s, &st), "stat");
 	start = now();
 	for (uint64_t id = 1; id <= st.files; id++)
 		must(store_read(s, id, 0, UINT64_MAX, count_bytes, &bytes, NULL), "read");
 	read_s = now() - start;
 	store_close(s);
-	printf("%llu records waiting: open %.1f ms, after a crash %.1f ms, read %.0f MB/s, disk %.2f bytes a byte of payload\n",
-	       (unsigned long long)st.records, open_s * 1e3, crash_s * 1e3, (double)bytes / read_s / 1e6,
+	printf("%7llu records waiting: open %.1f ms, after a crash %.1f ms, read %.0f MB/s, disk %.2f bytes a byte of payload\n",
+	       (unsigned long long)st.records, median(open_ms, OPENS), crash_ms, (double)bytes / read_s / 1e6,
 	       (double)st.disk_bytes / (double)st.bytes);
 	remove_dir(path);
 }
@@ -372,7 +428,7 @@ main(void)
 {
 	static const unsigned per_commit[] = { 1, 16, 64, 256 };
 	const char *tmp = getenv("TMPDIR");
-	double seconds = env_number("BENCH_SECONDS", 2), records = env_number("BENCH_RECORDS", 100000);
+	double seconds = env_number("BENCH_SECONDS", 2), records = env_number("BENCH_RECORDS", 1000000);
 	char path[600];
 
 	if (snprintf(root, sizeof(root), "%s/holdfast-bench.XXXXXX", tmp != NULL ? tmp : "/var/tmp") >= (int)sizeof(root) ||
@@ -381,13 +437,13 @@ main(void)
 	for (unsigned i = 0; i < 256; i++)
 		kit_fill(data[i], RECORD_LEN, 1, i);
 	printf("durable records of %d bytes a second; bytes written to disk a byte of payload\n", RECORD_LEN);
-	printf("%5s %10s %10s %10s %9s %9s %9s %9s\n", "batch", "raw", "bare", "store", "/raw", "/bare", "raw B/B", "store B/B");
+	printf("%5s %10s %10s %10s %9s %9s %9s %9s %9s\n", "batch", "raw", "bare", "store", "/raw", "/bare", "raw B/B", "bare B/B",
+	       "store B/B");
 	for (size_t i = 0; i < sizeof(per_commit) / sizeof(per_commit[0]); i++)
 		bench_commits(per_commit[i], seconds);
-	bench_waiting(1000);
-	if (records > 1000)
-		bench_waiting((unsigned)records);
-	bench_drain((unsigned)records);
+	for (unsigned n = 1000; n <= records; n *= n == 1000 ? 100 : 10)
+		bench_waiting(n);
+	bench_drain(100000);
 	path_of(path, sizeof(path), "raw");
 	(void)unlink(path);
 	(void)rmdir(root);
