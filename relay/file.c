@@ -228,9 +228,24 @@ file_detach(struct file *f)
 		file_free(f);
 }
 
+struct upload *
+file_tail_next(struct file *f, uint64_t sent)
+{
+	struct upload *next;
+
+	if (f->passed != NULL && f->passed->last.client_version > sent)
+		f->passed = NULL; /* a new upstream session */
+	while ((next = f->passed != NULL ? TAILQ_NEXT(f->passed, link) : TAILQ_FIRST(&f->tail)) != NULL &&
+	       next->last.client_version <= sent)
+		f->passed = next;
+	return next;
+}
+
 static void
 tail_remove(struct file *f, struct upload *u)
 {
+	if (f->passed == u)
+		f->passed = TAILQ_PREV(u, upload_list, link);
 	TAILQ_REMOVE(&f->tail, u, link);
 	f->tail_bytes -= u->len;
 	f->relay->tail_bytes -= u->len;
@@ -343,15 +358,25 @@ file_keep_queries(struct file *f)
 	spool_keep_queries(f->relay->spool, &rec, &queries, queries_kept, f);
 }
 
+/* Posting posts all there is, so what was not posted is the end of the tail. */
+static struct upload *
+first_unposted(const struct file *f)
+{
+	struct upload *u, *first = NULL;
+
+	for (u = TAILQ_LAST(&f->tail, upload_list); u != NULL && !u->posted; u = TAILQ_PREV(u, upload_list, link))
+		first = u;
+	return first;
+}
+
 void
 file_post(struct file *f)
 {
 	struct upload *u;
 
 	linger_stop(f);
-	TAILQ_FOREACH (u, &f->tail, link)
-		if (!u->posted)
-			post_one(f, u);
+	for (u = first_unposted(f); u != NULL; u = TAILQ_NEXT(u, link))
+		post_one(f, u);
 }
 
 void
@@ -424,12 +449,10 @@ file_acked(struct file *f, struct pair p)
 		f->upstream = p;
 	if (p.client_version > f->held.client_version)
 		f->held = p;
-	for (u = TAILQ_FIRST(&f->tail); u != NULL; u = next) {
+	for (u = first_unposted(f); u != NULL && u->last.client_version <= p.client_version; u = next) {
 		next = TAILQ_NEXT(u, link);
-		if (!u->posted && u->last.client_version <= p.client_version) {
-			STAT_ADD(f->relay, uploads_acked, u->nentry);
-			tail_remove(f, u);
-		}
+		STAT_ADD(f->relay, uploads_acked, u->nentry);
+		tail_remove(f, u);
 	}
 	if (TAILQ_EMPTY(&f->tail))
 		linger_stop(f);

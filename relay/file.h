@@ -59,6 +59,7 @@ struct file {
 	uint64_t trimmed;    /* client_version */
 	struct query_list queries; /* as read from the store, until query_opened takes them */
 	struct upload_list tail; /* not durable, oldest first */
+	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
@@ -88,6 +89,10 @@ void file_take(struct file *f, struct upload *u, bool now);
 
 /* u was forwarded but cannot be kept here: a gap until upstream acknowledges it. */
 void file_skip(struct file *f, const struct upload *u);
+
+/* The first of the tail that holds something above client version `sent`; NULL when there is none.  Goes on from the last answer, so that
+ * a long tail costs one walk. */
+struct upload *file_tail_next(struct file *f, uint64_t sent);
 
 /* Posts everything of the tail that was not posted yet. */
 void file_post(struct file *f);

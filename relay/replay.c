@@ -116,12 +116,9 @@ replay_reset(struct session *s)
 static struct upload *
 tail_next(const struct session *s, uint64_t limit)
 {
-	struct upload *u;
+	struct upload *u = file_tail_next(s->file, s->sent.client_version);
 
-	TAILQ_FOREACH (u, &s->file->tail, link)
-		if (u->last.client_version > s->sent.client_version)
-			return u->first.client_version <= limit ? u : NULL;
-	return NULL;
+	return u != NULL && u->first.client_version <= limit ? u : NULL;
 }
 
 /* False: upstream has not been brought to the version that u builds on (a restored device); a DOWNLOAD will. */
