@@ -142,6 +142,23 @@ ignore_bad(void *arg, uint64_t id, const char *text)
 	(void)text;
 }
 
+static enum store_err
+look_at_originals(struct store *s)
+{
+	struct store_originals_place at = { 0, 0 };
+	uint8_t rec[STORE_PACK_ORIGINALS_MAX];
+	struct store_stat st;
+	enum store_err err;
+	size_t len;
+
+	while ((err = store_originals_after(s, at.id, at.number, rec, &len, &at)) == STORE_OK ||
+	       (err == STORE_CORRUPT && store_stat(s, &st) == STORE_OK)) {
+		if (at.number++ == UINT64_MAX)
+			break;
+	}
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
 /* Reads every page in use.  Single bad records are the relay's business (I7); only what makes the environment unusable counts. */
 static enum store_err
 look_at_all(struct store *s)
@@ -151,8 +168,9 @@ look_at_all(struct store *s)
 	enum store_err err = store_names_check(s, ignore_bad, NULL);
 
 	if (err == STORE_OK && (err = store_each(s, STORE_META, pass_value, &n)) == STORE_OK &&
-	    (err = store_each(s, STORE_TOKENS, pass_value, &n)) == STORE_OK)
-		err = store_each(s, STORE_IDENTS, pass_value, &n);
+	    (err = store_each(s, STORE_TOKENS, pass_value, &n)) == STORE_OK && (err = store_each(s, STORE_IDENTS, pass_value, &n)) == STORE_OK &&
+	    (err = store_each(s, STORE_STATES, pass_value, &n)) == STORE_OK)
+		err = look_at_originals(s);
 	while (err == STORE_OK && (err = store_backlog_after(s, id, &id)) == STORE_OK) {
 		uint64_t after = 0;
 

@@ -50,7 +50,7 @@ head_get(const uint8_t *buf, size_t len, struct record *r)
 		return STORE_CORRUPT;
 	if (buf[AT_VERSION] > RECORD_VERSION)
 		return STORE_VERSION;
-	if (buf[AT_KIND] < RECORD_CHANGESET || buf[AT_KIND] > RECORD_QUERY)
+	if (buf[AT_KIND] < RECORD_CHANGESET || buf[AT_KIND] > RECORD_ORIGINALS)
 		return STORE_CORRUPT;
 	r->kind = (enum record_kind)buf[AT_KIND];
 	r->fields_len = be_get16(buf + AT_FIELDS_LEN);
@@ -307,6 +307,59 @@ record_walk_next(struct record_walk *w, uint64_t after, struct store_record *out
 		return STORE_OK;
 	}
 	return STORE_NOTFOUND;
+}
+
+/* ---- originals ---- */
+
+#define ORIGINAL_GONE 0x80 /* in the byte that has the version's place in the chunk: nothing of it is left in changesets */
+
+uint32_t
+record_original_crc(const struct store_record *r)
+{
+	uint8_t head[28];
+
+	be_put64(head, r->server_version);
+	be_put64(head + 8, r->origin_timestamp);
+	be_put64(head + 16, r->origin_file_ident);
+	be_put32(head + 24, r->len);
+	return crc32c(crc32c(0, head, sizeof(head)), r->data, r->len);
+}
+
+size_t
+record_encode_originals(uint8_t *out, uint64_t file_id, uint64_t chunk, const struct store_original *o, size_t n)
+{
+	struct record head = { .kind = RECORD_ORIGINALS, .file_id = file_id, .sequence = chunk,
+		.data_len = (uint32_t)(n * RECORD_ORIGINAL_LEN) };
+	uint8_t *p = out + RECORD_HEAD_LEN;
+
+	for (size_t i = 0; i < n; i++, p += RECORD_ORIGINAL_LEN) {
+		p[0] = (uint8_t)(o[i].client_version % RECORD_CHUNK) | (o[i].gone ? ORIGINAL_GONE : 0);
+		be_put32(p + 1, o[i].crc);
+	}
+	head_put(out, &head);
+	return (size_t)(p - out);
+}
+
+enum store_err
+record_decode_originals(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t chunk, struct store_original *out, size_t *n)
+{
+	struct record rec;
+	enum store_err err = record_decode(buf, len, &rec);
+	const uint8_t *p;
+
+	if (err != STORE_OK)
+		return err;
+	if (rec.kind != RECORD_ORIGINALS || rec.file_id != file_id || rec.sequence != chunk || chunk > UINT64_MAX / RECORD_CHUNK ||
+	    rec.data_len % RECORD_ORIGINAL_LEN != 0 || (*n = rec.data_len / RECORD_ORIGINAL_LEN) > RECORD_CHUNK)
+		return STORE_CORRUPT;
+	p = rec.data;
+	for (size_t i = 0; i < *n; i++, p += RECORD_ORIGINAL_LEN) {
+		out[i] = (struct store_original){ chunk * RECORD_CHUNK + (p[0] & ~ORIGINAL_GONE & 0xff), be_get32(p + 1),
+			(p[0] & ORIGINAL_GONE) != 0 };
+		if (i > 0 && out[i].client_version <= out[i - 1].client_version)
+			return STORE_CORRUPT;
+	}
+	return STORE_OK;
 }
 
 /* ---- files ---- */

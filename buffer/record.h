@@ -25,13 +25,14 @@
 /* The longest file record that this version writes: three strings, 21 numbers of 8 bytes, two of 4, three of 1. */
 #define RECORD_FILE_MAX (RECORD_HEAD_LEN + 6 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + 22 * 8 + 2 * 4 + 3)
 
-enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3, RECORD_QUERY = 4 };
+enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3, RECORD_QUERY = 4, RECORD_ORIGINALS = 5 };
 
 /* A record taken apart; fields and data point into the bytes it was decoded from. */
 struct record {
 	enum record_kind kind;
 	uint64_t file_id;
-	uint64_t sequence; /* client version of a changeset, the first one of a run, 0 of a file, query version of a query */
+	uint64_t sequence; /* client version of a changeset, the first one of a run, 0 of a file, query version of a query, number of the
+			    * chunk of originals */
 	const uint8_t *fields, *data;
 	uint32_t fields_len, data_len;
 };
@@ -92,6 +93,22 @@ STORE_MUSTCHECK enum store_err record_walk_begin(struct record_walk *w, const ui
 
 /* The next entry above after, its data within the record; STORE_NOTFOUND at the end.  After an error only a new walk makes sense. */
 STORE_MUSTCHECK enum store_err record_walk_next(struct record_walk *w, uint64_t after, struct store_record *out);
+
+/* ---- originals: by what a changeset that was pre-merged is recognised when its device sends it again ---- */
+
+#define RECORD_CHUNK 128 /* client versions that share a record: about two thirds of a kilobyte, so it stays within its page */
+#define RECORD_ORIGINAL_LEN 5 /* bytes of each in it */
+#define RECORD_ORIGINALS_MAX (RECORD_HEAD_LEN + RECORD_CHUNK * RECORD_ORIGINAL_LEN)
+
+/* CRC-32C of what the device sent: its numbers, its length and its bytes. */
+uint32_t record_original_crc(const struct store_record *r);
+
+/* Writes the record of n originals of one chunk, in rising order, at out (RECORD_ORIGINALS_MAX bytes); returns its length. */
+size_t record_encode_originals(uint8_t *out, uint64_t file_id, uint64_t chunk, const struct store_original *o, size_t n);
+
+/* out: room for RECORD_CHUNK. */
+STORE_MUSTCHECK enum store_err record_decode_originals(const uint8_t *buf, size_t len, uint64_t file_id, uint64_t chunk,
+						       struct store_original *out, size_t *n);
 
 /* ---- files ---- */
 

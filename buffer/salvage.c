@@ -417,11 +417,15 @@ group_end(struct salvage *sv)
 static enum store_err
 take(struct salvage *sv, struct found *f, const struct store_record *r)
 {
+	struct store_original sent;
 	enum store_err err;
 	bool added;
 
 	if (r->client_version <= f->acked)
 		return STORE_OK;
+	/* What was merged away may still stand in an older copy of the table. */
+	if ((err = store_original_find(sv->s, f->new_id, r->client_version, &sent)) != STORE_NOTFOUND && (err != STORE_OK || sent.gone))
+		return err;
 	err = store_append(sv->s, f->new_id, r, &added);
 	if (err == STORE_DIFFERS) /* the first one found stands */
 		return STORE_OK;
@@ -432,6 +436,18 @@ take(struct salvage *sv, struct found *f, const struct store_record *r)
 			err = group_end(sv);
 	}
 	return err;
+}
+
+static bool
+originals_cb(void *arg, const uint8_t *buf, size_t len)
+{
+	struct salvage *sv = arg;
+	struct found want = { .old_id = be_get64(buf + 16) };
+	const struct found *f = bsearch(&want, sv->files, sv->n, sizeof(want), by_old_id);
+	enum store_err err = f != NULL ? store_originals_put(sv->s, f->new_id, buf, len) : STORE_OK;
+
+	sv->err = err == STORE_INVALID ? STORE_OK : err; /* a damaged one */
+	return sv->err == STORE_OK;
 }
 
 static bool
@@ -569,7 +585,8 @@ salvage_into(struct store *s, const char *const *dirs, unsigned n, const uint8_t
 	if (err == STORE_OK && (err = walk_dirs(&sv, dirs, n, "files", key, file_cb)) == STORE_OK && (err = expect(&sv)) == STORE_OK) {
 		if (sv.n > 0)
 			qsort(sv.files, sv.n, sizeof(*sv.files), by_old_id);
-		if ((err = walk_dirs(&sv, dirs, n, "changesets", key, changeset_cb)) == STORE_OK &&
+		if ((err = walk_dirs(&sv, dirs, n, "originals", key, originals_cb)) == STORE_OK &&
+		    (err = walk_dirs(&sv, dirs, n, "changesets", key, changeset_cb)) == STORE_OK &&
 		    (err = walk_dirs(&sv, dirs, n, "queries", key, query_cb)) == STORE_OK && (err = judge(&sv, out)) == STORE_OK)
 			err = store_commit(s, true);
 	}

@@ -1,4 +1,5 @@
-/* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c, store_queries.c and store_values.c; the
+/* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c, store_originals.c,
+ * store_queries.c and store_values.c; the
  * disk is env.c.  Called by the committer thread only; never logs, exits or starts a thread.
  *
  * The one idea: what is in memory changes only when the transaction has committed.  An open transaction collects the new
@@ -171,7 +172,7 @@ check_format(struct store *s, char *why, size_t why_len)
 			       STORE_FORMAT);
 		return STORE_VERSION;
 	}
-	/* Format 2 added runs, format 3 queries, so the old records stay as they are; who knows the older only must not open it. */
+	/* Format 2 added runs, 3 queries, 4 originals: the old records stay as they are; who knows the older only must not open it. */
 	if (err == STORE_OK && format < STORE_FORMAT)
 		return write_own(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT);
 	return err;
@@ -191,8 +192,9 @@ open_table(struct store *s, const char *name, DB **out, char *why, size_t why_le
 static enum store_err
 open_tables(struct store *s, char *why, size_t why_len)
 {
-	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents", "states", "queries" };
-	DB **const tables[] = { &s->files, &s->names, &s->changesets, &s->tokens, &s->idents, &s->states, &s->queries };
+	static const char *const names[] = { "files", "names", "changesets", "tokens", "idents", "states", "queries", "originals" };
+	DB **const tables[] = { &s->files,  &s->names,	&s->changesets, &s->tokens,
+				&s->idents, &s->states, &s->queries,	&s->originals };
 	const size_t ntable = sizeof(names) / sizeof(names[0]);
 	uint64_t made = 0;
 	enum store_err err;
@@ -254,7 +256,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 void
 store_close(struct store *s)
 {
-	DB *tables[8];
+	DB *tables[9];
 	bool healthy;
 
 	if (s == NULL)
@@ -271,6 +273,7 @@ store_close(struct store *s)
 	tables[5] = s->idents;
 	tables[6] = s->states;
 	tables[7] = s->queries;
+	tables[8] = s->originals;
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		if (tables[i] != NULL)
 			(void)tables[i]->close(tables[i], healthy ? 0 : DB_NOSYNC);

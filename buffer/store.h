@@ -3,6 +3,7 @@
  *   files        one record per client file: identity, cursors, progress, state, backlog counters
  *   changesets   the backlog: one record per buffered changeset, keyed by (file id, client version)
  *   queries      of clients of flexible sync, keyed by (file id, query version)
+ *   originals    what was sent in place of changesets that were pre-merged since
  *   meta, tokens, idents, states  small named values
  *
  * Convention: functions return enum store_err, 0 is success; nothing here logs, exits or starts threads.  A struct store may be used
@@ -155,10 +156,11 @@ struct store_record {
 };
 
 /* Adds r to the backlog of file id.  Needs a transaction.  A record of that client version that is held with equal bytes and
- * numbers: STORE_OK, *added = false; with others: STORE_DIFFERS.  STORE_FULL when a bound would be passed. */
+ * numbers, or was before it was pre-merged: STORE_OK, *added = false; with others: STORE_DIFFERS.  STORE_FULL when a bound would be
+ * passed. */
 STORE_MUSTCHECK enum store_err store_append(struct store *s, uint64_t id, const struct store_record *r, bool *added);
 
-/* Compares r with what is held under its client version: STORE_OK equal, STORE_DIFFERS, STORE_NOTFOUND. */
+/* Compares r with what is held under its client version, or was when it came: STORE_OK equal, STORE_DIFFERS, STORE_NOTFOUND. */
 STORE_MUSTCHECK enum store_err store_compare(struct store *s, uint64_t id, const struct store_record *r);
 
 /* Removes the records of file id with client_version <= upto (I2: the caller knows that upstream acknowledged them).
@@ -195,6 +197,44 @@ STORE_MUSTCHECK enum store_err store_query_each(struct store *s, uint64_t id, bo
 /* The least place at or above client version `from`: changesets up to it and those above it have a query between them, and must not be
  * merged with each other.  *place is UINT64_MAX when there is none. */
 STORE_MUSTCHECK enum store_err store_query_barrier(struct store *s, uint64_t id, uint64_t from, uint64_t *place);
+
+/* ---- pre-merge (design section 6): who decides what may go is the caller; here it goes, and what was sent stays known ---- */
+
+/* One record of the backlog with the changesets in it, oldest first.  All zero before the first use. */
+struct store_piece {
+	uint64_t id, first, last; /* file; client versions */
+	uint64_t bytes;		  /* of payload, as it was read */
+	size_t n;
+	struct store_piece_entry {
+		struct store_record r;
+		uint32_t original; /* once changed: CRC of what was sent */
+		bool changed, gone;
+	} *entry;
+	uint8_t *buf; /* r.data of all points into it */
+	size_t buf_cap, entry_cap;
+};
+
+/* Reads the newest record of file id that begins below client version `below`; what p held before is overwritten.  STORE_NOTFOUND: there
+ * is none.  STORE_CORRUPT, not latched: it is damaged (any of its checksums); p->first says where it begins, p->n is 0.  To be written in
+ * the same transaction. */
+STORE_MUSTCHECK enum store_err store_piece_read(struct store *s, uint64_t id, uint64_t below, struct store_piece *p);
+
+/* What entry i becomes: len bytes at data, not more than it had; or nothing. */
+void store_piece_replace(struct store_piece *p, size_t i, const void *data, size_t len);
+void store_piece_empty(struct store_piece *p, size_t i);
+
+/* Puts p, if anything was changed, in place of what was read. */
+STORE_MUSTCHECK enum store_err store_piece_write(struct store *s, struct store_piece *p);
+void store_piece_free(struct store_piece *p); /* its memory */
+
+struct store_original {
+	uint64_t client_version;
+	uint32_t crc; /* of what was sent (FORMAT) */
+	bool gone;    /* nothing of it is held any more */
+};
+
+/* What is known of file id under this client version: STORE_NOTFOUND if it was never pre-merged. */
+STORE_MUSTCHECK enum store_err store_original_find(struct store *s, uint64_t id, uint64_t client_version, struct store_original *out);
 
 /* ---- small values ---- */
 
@@ -256,6 +296,17 @@ STORE_MUSTCHECK enum store_err store_names_check(struct store *s, void (*bad)(vo
 #define STORE_PACK_FILE_MAX 4096 /* bytes, at most, of a packed file */
 size_t store_pack_file(uint8_t *out, size_t cap, const struct store_file *f);
 size_t store_pack_record(uint8_t *out, size_t cap, uint64_t id, const struct store_record *r);
+
+/* The first record of originals at or above (id, number): its bytes, and where it stands.  STORE_NOTFOUND: there are no more; STORE_CORRUPT,
+ * not latched: the one at *at is no such record. */
+#define STORE_PACK_ORIGINALS_MAX 1024
+struct store_originals_place {
+	uint64_t id, number;
+};
+STORE_MUSTCHECK enum store_err store_originals_after(struct store *s, uint64_t id, uint64_t number, uint8_t out[STORE_PACK_ORIGINALS_MAX],
+						     size_t *len, struct store_originals_place *at);
+/* Adds what such a record says to what is known of file id.  Needs a transaction.  STORE_INVALID: it is damaged. */
+STORE_MUSTCHECK enum store_err store_originals_put(struct store *s, uint64_t id, const uint8_t *buf, size_t len);
 
 struct store_packed {
 	size_t len;   /* bytes of the whole record; also when more are needed (STORE_NOTFOUND) */

@@ -176,7 +176,8 @@ store_unpack(const uint8_t *buf, size_t len, struct store_packed *out)
 enum store_err
 store_compact(struct store *s, struct store_compaction *c, uint32_t max_pages)
 {
-	DB *const tables[] = { s->changesets, s->files, s->names, s->tokens, s->meta, s->idents, s->states, s->queries };
+	DB *const tables[] = { s->changesets, s->files,	 s->names,   s->tokens,	  s->meta,
+			       s->idents,     s->states, s->queries, s->originals };
 	DB_COMPACT data = { .compact_pages = max_pages };
 	uint8_t k[KEY_LEN], e[KEY_LEN];
 	DBT start = store_dbt(k, sizeof(k)), end = { .data = e, .ulen = sizeof(e), .flags = DB_DBT_USERMEM };

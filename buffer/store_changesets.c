@@ -121,6 +121,22 @@ split_run(struct store *s, DBC *c, uint64_t id, const DBT *data, uint64_t first)
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
+/* Is r what was sent under its version before that was pre-merged?  held: something of it still is. */
+static enum store_err
+compare_sent(struct store *s, uint64_t id, const struct store_record *r, bool held)
+{
+	struct store_original sent;
+	enum store_err err = store_original_find(s, id, r->client_version, &sent);
+
+	if (err == STORE_NOTFOUND)
+		return held ? STORE_DIFFERS : STORE_NOTFOUND;
+	if (err == STORE_OK && !held && !sent.gone)
+		return STORE_NOTFOUND; /* known by an import or a salvage, which bring the record itself later */
+	if (err == STORE_OK && sent.crc != record_original_crc(r))
+		return STORE_DIFFERS;
+	return err;
+}
+
 /* Compares r with what is held.  split: when it is not held but lies within a run, makes room for it. */
 static enum store_err
 compare(struct store *s, uint64_t id, const struct store_record *r, bool split)
@@ -130,6 +146,7 @@ compare(struct store *s, uint64_t id, const struct store_record *r, bool split)
 	struct record_walk w;
 	enum store_err err;
 	uint64_t first = 0;
+	bool within = false;
 	DBC *c;
 	int ret;
 
@@ -141,9 +158,13 @@ compare(struct store *s, uint64_t id, const struct store_record *r, bool split)
 	if (err == STORE_OK &&
 	    (err = record_walk_begin(&w, data.data, data.size, id, first, r->client_version - 1)) == STORE_OK &&
 	    (err = record_walk_next(&w, r->client_version - 1, &held)) == STORE_OK) {
-		if (held.client_version == r->client_version)
-			err = same(&held, r) ? STORE_OK : STORE_DIFFERS;
-		else if (!split || (err = split_run(s, c, id, &data, first)) == STORE_OK)
+		within = held.client_version != r->client_version;
+		if (!within && !same(&held, r))
+			err = compare_sent(s, id, r, true);
+	}
+	if (err == STORE_NOTFOUND || within) {
+		err = compare_sent(s, id, r, false);
+		if (err == STORE_NOTFOUND && within && split && (err = split_run(s, c, id, &data, first)) == STORE_OK)
 			err = STORE_NOTFOUND;
 	}
 	(void)c->close(c);
@@ -164,25 +185,36 @@ store_compare(struct store *s, uint64_t id, const struct store_record *r)
 	return compare(s, id, r, false);
 }
 
+enum store_err
+store_seek_below(struct store *s, DBC *c, uint64_t id, uint64_t below, DBT *data, uint64_t *first)
+{
+	uint8_t k[STORE_CHANGESET_KEY];
+	DBT key = key_dbt(k, id, below), peek = peek_dbt();
+	enum store_err err;
+	int ret = c->get(c, &key, &peek, DB_SET_RANGE);
+
+	if (ret == 0 || ret == DB_NOTFOUND)
+		ret = c->get(c, &key, data, ret == 0 ? DB_PREV : DB_LAST);
+	if ((err = arrived(s, ret, id, &key)) == STORE_OK)
+		*first = key_version(&key);
+	return err;
+}
+
 /* Finds the newest version that file row->id holds. */
 static enum store_err
 find_last(struct store *s, struct tally_row *row)
 {
-	uint8_t k[STORE_CHANGESET_KEY];
-	DBT key = key_dbt(k, row->id, UINT64_MAX), data = peek_dbt();
+	DBT data = peek_dbt();
 	struct record_span span;
 	enum store_err err;
+	uint64_t first;
 	DBC *c;
 	int ret;
 
 	if ((ret = s->changesets->cursor(s->changesets, s->txn, &c, 0)) != 0)
 		return store_db_error(s, ret);
-	ret = c->get(c, &key, &data, DB_SET_RANGE);
-	if (ret == 0 || ret == DB_NOTFOUND)
-		ret = c->get(c, &key, &data, ret == 0 ? DB_PREV : DB_LAST);
-	if ((err = arrived(s, ret, row->id, &key)) == STORE_OK)
-		row->last = record_peek(data.data, data.size, row->id, key_version(&key), &span) == STORE_OK ? span.last :
-													       key_version(&key);
+	if ((err = store_seek_below(s, c, row->id, UINT64_MAX, &data, &first)) == STORE_OK)
+		row->last = record_peek(data.data, data.size, row->id, first, &span) == STORE_OK ? span.last : first;
 	(void)c->close(c);
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
@@ -238,9 +270,8 @@ store_append(struct store *s, uint64_t id, const struct store_record *r, bool *a
 
 /* ---- trim ---- */
 
-/* Takes n entries of bytes in all out of row. */
-static void
-count_out(struct store *s, struct tally_row *row, uint64_t n, uint64_t bytes)
+void
+store_count_out(struct store *s, struct tally_row *row, uint64_t n, uint64_t bytes)
 {
 	if (bytes > row->bytes)
 		bytes = row->bytes;
@@ -273,7 +304,7 @@ cut_run(struct store *s, DBC *c, struct tally_row *row, uint64_t first, const st
 		store_run_drop(s);
 		return STORE_OK;
 	}
-	count_out(s, row, span->n - s->run.span.n, span->bytes - s->run.span.bytes);
+	store_count_out(s, row, span->n - s->run.span.n, span->bytes - s->run.span.bytes);
 	row->oldest_ms = s->run.span.oldest_ms;
 	if ((ret = c->del(c, 0)) != 0)
 		return store_db_error(s, ret);
@@ -288,7 +319,7 @@ cut_one(struct store *s, DBC *c, struct tally_row *row, uint64_t n, uint64_t byt
 
 	if (ret != 0)
 		return store_db_error(s, ret);
-	count_out(s, row, n, bytes);
+	store_count_out(s, row, n, bytes);
 	return STORE_OK;
 }
 
@@ -348,7 +379,7 @@ cut_walk(struct store *s, DBC *c, struct tally_row *row, uint64_t upto)
 	}
 	if (err == STORE_NOTFOUND && !kept) {
 		/* What is left in the counters after the last record can only be from damaged ones. */
-		count_out(s, row, row->records, row->bytes);
+		store_count_out(s, row, row->records, row->bytes);
 		row->oldest_ms = 0;
 	}
 	return err == STORE_NOTFOUND ? STORE_OK : err;
@@ -368,7 +399,7 @@ store_cut(struct store *s, struct tally_row *row, uint64_t upto)
 	err = cut_walk(s, c, row, upto);
 	if ((ret = c->close(c)) != 0 && err == STORE_OK)
 		err = store_db_error(s, ret);
-	return err;
+	return err == STORE_OK ? store_originals_cut(s, row->id, upto) : err;
 }
 
 enum store_err

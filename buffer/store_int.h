@@ -13,7 +13,7 @@
 #include "buffer/store.h"
 #include "buffer/tally.h"
 
-#define STORE_FORMAT 3 /* of the whole environment: buffer/FORMAT, "Versions" */
+#define STORE_FORMAT 4 /* of the whole environment: buffer/FORMAT, "Versions" */
 
 /* Keys of the store's own values in the meta table begin with a NUL byte; a caller's may not. */
 #define STORE_KEY_FORMAT "\0format"
@@ -36,7 +36,7 @@ struct run {
 
 struct store {
 	struct env *env;
-	DB *files, *names, *changesets, *meta, *tokens, *idents, *states, *queries;
+	DB *files, *names, *changesets, *meta, *tokens, *idents, *states, *queries, *originals;
 	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
 	uint64_t disk_free;	/* when the transaction began */
 	enum store_err latched; /* STORE_OK: healthy */
@@ -104,6 +104,20 @@ STORE_MUSTCHECK enum store_err store_files_load(struct store *s);
 
 /* Removes the records of file id up to and with client version upto; updates row. */
 STORE_MUSTCHECK enum store_err store_cut(struct store *s, struct tally_row *row, uint64_t upto);
+
+/* Takes n entries of bytes in all out of row. */
+void store_count_out(struct store *s, struct tally_row *row, uint64_t n, uint64_t bytes);
+
+/* Moves c to the newest record of file id under a key below this version; *first is its key's version.  STORE_NOTFOUND: there is none. */
+STORE_MUSTCHECK enum store_err store_seek_below(struct store *s, DBC *c, uint64_t id, uint64_t below, DBT *data, uint64_t *first);
+
+/* ---- store_originals.c ---- */
+
+/* Keeps n originals of file id, in rising order; one that is known stays as it is, but may be gone now. */
+STORE_MUSTCHECK enum store_err store_originals_note(struct store *s, uint64_t id, const struct store_original *o, size_t n);
+
+/* Forgets those up to client version upto. */
+STORE_MUSTCHECK enum store_err store_originals_cut(struct store *s, uint64_t id, uint64_t upto);
 
 /* ---- store_run.c ---- */
 
