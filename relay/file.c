@@ -512,6 +512,32 @@ file_offer_end(struct file *f)
 	spool_update_exact(f->relay->spool, &rec, updated, f);
 }
 
+static void
+premerged(void *arg, struct spool_op *op)
+{
+	struct file *f = arg;
+
+	(void)op; /* what could not be merged goes as it is */
+	f->merging = false;
+	f->merged = true;
+	if (f->session != NULL)
+		session_offered(f->session);
+	op_ended(f);
+}
+
+bool
+file_premerge(struct file *f)
+{
+	if (!f->relay->opt->premerge || f->merged)
+		return true;
+	if (f->merging)
+		return false;
+	f->merging = true;
+	f->inflight++;
+	spool_merge(f->relay->spool, f->id, premerged, f);
+	return false;
+}
+
 struct reading {
 	struct file *file;
 	unsigned generation;

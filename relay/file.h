@@ -48,6 +48,7 @@ struct file {
 	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
 	uint64_t sent_max; /* newest that was */
 	bool offering;
+	bool merged, merging; /* for the replay under way: pre-merge is done; has been asked for */
 	enum store_ack ack;
 	bool is_new;	     /* the store knew nothing of it when it was opened */
 	bool downloaded;     /* a DOWNLOAD was passed on to this client once */
@@ -105,6 +106,9 @@ void file_acked(struct file *f, struct pair p);
 bool file_offer(struct file *f, uint64_t client_version);
 /* Nothing more will be sent for now: what was really sent is kept in place of what was offered. */
 void file_offer_end(struct file *f);
+
+/* Whether the backlog was pre-merged for this replay.  False: it is being merged, session_offered follows. */
+bool file_premerge(struct file *f);
 
 /* Posts the queries of its session that are not durable (query_to_keep).  What comes behind them does so by itself. */
 void file_keep_queries(struct file *f);

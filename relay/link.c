@@ -78,6 +78,7 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	l->fails = 0;
 	if (to == LINK_DOWN)
 		l->at = 0; /* none works: preferences count again */
+	relay_merging(l->relay);
 	status_log(l->relay);
 	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
 		next = conn_next(c);

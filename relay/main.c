@@ -139,8 +139,12 @@ static void
 spool_changed(void *arg)
 {
 	struct relay *r = arg;
+	const struct merger_stat *merged = spool_merged(r->spool);
 	struct conn *c, *next;
 
+	r->stats.merged_instructions = merged->instructions;
+	r->stats.merged_changesets = merged->changesets;
+	r->stats.merged_bytes = merged->bytes;
 	if (r->nsuspended == 0 && r->nrefused == 0)
 		return;
 	for (c = TAILQ_FIRST(&r->conns); c != NULL; c = next) {
@@ -215,6 +219,7 @@ relay_open(struct relay *r)
 	r->pace = pace_new(r);
 	r->walltime = walltime_new(r);
 	r->link = link_new(r);
+	relay_merging(r);
 	r->retention = retention_new(r);
 	r->absents = absents_new(r);
 	r->pool = pool_new(r);
@@ -244,6 +249,7 @@ relay_close(struct relay *r)
 	absents_stop(r->absents);
 	pool_free(r->pool);
 	r->pool = NULL;
+	relay_merging(r); /* none any more */
 	link_free(r->link);
 	r->link = NULL;
 	while ((u = TAILQ_FIRST(&r->upstreams)) != NULL)

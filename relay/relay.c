@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/spool.h"
@@ -91,4 +92,10 @@ relay_full_by(const struct relay *relay)
 	if (!disk_has(relay, 0, relay->opt->buffer_min_free / 4))
 		return "disk";
 	return relay_has_room(relay) ? NULL : "max_bytes";
+}
+
+void
+relay_merging(struct relay *relay)
+{
+	spool_merging(relay->spool, link_down(relay->link), relay->opt->premerge && !relay->stopping ? relay->opt->premerge_slice_ms : 0);
 }

@@ -113,4 +113,7 @@ bool relay_has_room(const struct relay *relay);
 /* Which bound has no room: "max_bytes", "disk" (min_free, or the ballast was given up), or NULL. */
 const char *relay_full_by(const struct relay *relay);
 
+/* Tells the committer whether, and how much at a time, backlogs are pre-merged now: to be called when the link or the options changed. */
+void relay_merging(struct relay *relay);
+
 #endif

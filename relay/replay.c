@@ -109,6 +109,8 @@ replay_reset(struct session *s)
 	pace_forget(s);
 	s->reading = false;
 	s->disk_end = 0;
+	if (s->file != NULL)
+		s->file->merged = false;
 	s->sent = (struct pair){ 0, 0 };
 }
 
@@ -136,6 +138,8 @@ send_from_tail(struct session *s, const struct upload *u)
 		return false;
 	send_upload(s, &o);
 	STAT_ADD(s->relay, replayed, n);
+	STAT_ADD(s->relay, replayed_bytes, body.len);
+	STAT_ADD(s->relay, replayed_sent, body.len);
 	note_unacked(s, u->last.client_version, body.len);
 	pace_used(s, body.len);
 	return true;
@@ -189,7 +193,7 @@ read_disk(struct session *s, uint64_t limit)
 	uint64_t after = s->sent.client_version > s->file->upstream.client_version ? s->sent.client_version
 										   : s->file->upstream.client_version;
 
-	if (!pace_ask(s, batch_bytes(s)))
+	if (!file_premerge(s->file) || !pace_ask(s, batch_bytes(s)))
 		return;
 	s->reading = true;
 	file_read(s->file, after, limit, batch_bytes(s), s->reached, s->generation);
@@ -274,6 +278,8 @@ replay_batch(struct session *s, struct spool_op *op)
 	o.locked_server_version = locked_version(s);
 	send_upload(s, &o);
 	STAT_ADD(s->relay, replayed, b->nentry);
+	STAT_ADD(s->relay, replayed_bytes, b->uncompressed_size);
+	STAT_ADD(s->relay, replayed_sent, b->len);
 	note_unacked(s, b->last_client_version, b->uncompressed_size);
 	replay_kick(s);
 }

@@ -93,6 +93,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 		return;
 	}
 	STAT_ADD(s->relay, uploads_in, u->nentry);
+	STAT_ADD(s->relay, uploads_in_bytes, u->len);
 	file_note_progress(s->file, u);
 	again = u->first.client_version <= s->file->held.client_version;
 	if (store && u->nentry > 0)

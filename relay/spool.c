@@ -38,14 +38,19 @@
 STAILQ_HEAD(op_list, spool_op);
 
 struct spool {
-	struct store *store; /* the committer's */
+	/* the committer's */
+	struct store *store;
 	struct journal *journal;
+	struct merger *merger;
+	struct op_list merging; /* MERGE ops that wait for a pass */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	/* under lock */
 	struct op_list todo, finished;
-	bool stop;
+	bool stop, growing;
+	uint64_t slice_ms;
+	struct merger_stat merged_shared;
 	uint64_t busy_since; /* clock_now_ms when the committer took up what it is doing; 0: it waits */
 	struct store_stat stat_shared;
 	/* the loop's */
@@ -55,6 +60,7 @@ struct spool {
 	void *arg;
 	size_t queued;
 	struct store_stat stat;
+	struct merger_stat merged;
 };
 
 static void *
@@ -422,6 +428,7 @@ do_write(struct store *store, struct spool_op *op)
 	case SPOOL_READ:
 	case SPOOL_GET:
 	case SPOOL_CALL:
+	case SPOOL_MERGE:
 		break;
 	}
 	PANIC("not a write");
@@ -567,6 +574,51 @@ group_journal(struct store *store, struct journal *journal, const struct op_list
 	}
 }
 
+/* ---- pre-merge ---- */
+
+/* Tells the merger what the group did.  MERGE ops for which there is work leave it, and wait. */
+static void
+group_merge(struct spool *sp, struct op_list *group, bool growing, bool on)
+{
+	struct op_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	while ((op = STAILQ_FIRST(group)) != NULL) {
+		STAILQ_REMOVE_HEAD(group, link);
+		if (op->kind == SPOOL_MERGE && on && merger_want(sp->merger, sp->store, op->file.id)) {
+			STAILQ_INSERT_TAIL(&sp->merging, op, link);
+			continue;
+		}
+		if (op->kind == SPOOL_APPEND && op->err == STORE_OK && growing && on)
+			merger_grew(sp->merger, op->file.id, op->file.backlog_bytes);
+		if ((op->kind == SPOOL_TRIM && op->err == STORE_OK && op->file.backlog_records == 0) || op->kind == SPOOL_FORGET)
+			merger_drained(sp->merger, op->file.id);
+		STAILQ_INSERT_TAIL(&rest, op, link);
+	}
+	STAILQ_CONCAT(group, &rest);
+}
+
+/* A slice; ops that waited for the pass that ends with it (or, when nothing is merged any more, all) go to done. */
+static void
+merge_on(struct spool *sp, struct op_list *done, uint64_t slice_ms)
+{
+	uint64_t ended = slice_ms > 0 && merger_busy(sp->merger) ? merger_slice(sp->merger, sp->store, slice_ms) : 0;
+	struct op_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	if (ended == 0 && slice_ms > 0)
+		return;
+	while ((op = STAILQ_FIRST(&sp->merging)) != NULL) {
+		STAILQ_REMOVE_HEAD(&sp->merging, link);
+		/* What came while the pass was under way wants another. */
+		if (slice_ms > 0 && (op->file.id != ended || merger_want(sp->merger, sp->store, ended)))
+			STAILQ_INSERT_TAIL(&rest, op, link);
+		else
+			STAILQ_INSERT_TAIL(done, op, link);
+	}
+	STAILQ_CONCAT(&sp->merging, &rest);
+}
+
 /* Moves ops from todo to group, up to GROUP_BYTES of payload (at least one). */
 static void
 group_take(struct spool *sp, struct op_list *group)
@@ -598,7 +650,7 @@ wait_for_work(struct spool *sp)
 	bool dirty = journal_dirty(sp->journal);
 	struct timespec until;
 
-	if (store_busy(sp->store))
+	if (store_busy(sp->store) || (sp->slice_ms > 0 ? merger_busy(sp->merger) : !STAILQ_EMPTY(&sp->merging)))
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += dirty ? JOURNAL_SYNC_S : IDLE_CHECK_S;
@@ -621,7 +673,9 @@ committer_main(void *arg)
 	for (;;) {
 		struct op_list group = STAILQ_HEAD_INITIALIZER(group);
 		struct store_stat st = { 0 };
+		uint64_t slice_ms;
 		enum store_err err;
+		bool growing;
 
 		sp->busy_since = 0;
 		if (STAILQ_EMPTY(&sp->todo) && !sp->stop)
@@ -630,11 +684,15 @@ committer_main(void *arg)
 			break;
 		group_take(sp, &group);
 		sp->busy_since = clock_now_ms();
+		growing = sp->growing;
+		slice_ms = sp->slice_ms;
 		pthread_mutex_unlock(&sp->lock);
 
 		group_write(sp->store, &group);
 		group_read(sp->store, sp->journal, &group);
 		group_journal(sp->store, sp->journal, &group);
+		group_merge(sp, &group, growing, slice_ms > 0);
+		merge_on(sp, &group, slice_ms);
 		err = store_checkpoint(sp->store, false);
 		if (err == STORE_OK || err == STORE_NOSPACE)
 			err = store_stat(sp->store, &st);
@@ -642,6 +700,7 @@ committer_main(void *arg)
 		pthread_mutex_lock(&sp->lock);
 		if (err == STORE_OK)
 			sp->stat_shared = st;
+		sp->merged_shared = *merger_stat(sp->merger);
 		STAILQ_CONCAT(&sp->finished, &group);
 		signal_loop(sp);
 	}
@@ -665,6 +724,7 @@ finished_cb(evutil_socket_t fd, short what, void *arg)
 	pthread_mutex_lock(&sp->lock);
 	STAILQ_CONCAT(&done, &sp->finished);
 	sp->stat = sp->stat_shared;
+	sp->merged = sp->merged_shared;
 	pthread_mutex_unlock(&sp->lock);
 	while ((op = STAILQ_FIRST(&done)) != NULL) {
 		STAILQ_REMOVE_HEAD(&done, link);
@@ -690,6 +750,8 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 	sp->arg = arg;
 	STAILQ_INIT(&sp->todo);
 	STAILQ_INIT(&sp->finished);
+	STAILQ_INIT(&sp->merging);
+	sp->merger = merger_new();
 	pthread_mutex_init(&sp->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -715,6 +777,7 @@ fail:
 		event_free(sp->event);
 	if (sp->fd > 0)
 		close(sp->fd);
+	merger_free(sp->merger);
 	free(sp);
 	return NULL;
 }
@@ -731,12 +794,14 @@ spool_free(struct spool *sp)
 	pthread_cond_signal(&sp->wake);
 	pthread_mutex_unlock(&sp->lock);
 	pthread_join(sp->thread, NULL);
+	STAILQ_CONCAT(&sp->finished, &sp->merging);
 	while ((op = STAILQ_FIRST(&sp->finished)) != NULL) {
 		STAILQ_REMOVE_HEAD(&sp->finished, link);
 		op_free(op);
 	}
 	event_free(sp->event);
 	close(sp->fd);
+	merger_free(sp->merger);
 	store_close(sp->store);
 	journal_close(sp->journal);
 	pthread_mutex_destroy(&sp->lock);
@@ -916,6 +981,31 @@ spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *d
 	op->file.id = id;
 	op->may_forget = may;
 	op_post(sp, op);
+}
+
+void
+spool_merge(struct spool *sp, uint64_t id, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(SPOOL_MERGE, done, arg);
+
+	op->file.id = id;
+	op_post(sp, op);
+}
+
+void
+spool_merging(struct spool *sp, bool growing, uint64_t slice_ms)
+{
+	pthread_mutex_lock(&sp->lock);
+	sp->growing = growing;
+	sp->slice_ms = slice_ms;
+	pthread_cond_signal(&sp->wake);
+	pthread_mutex_unlock(&sp->lock);
+}
+
+const struct merger_stat *
+spool_merged(const struct spool *sp)
+{
+	return &sp->merged;
 }
 
 size_t

@@ -2,7 +2,8 @@
  *
  * The event loop posts operations and gets each back, done, through its callback, in the order of posting; it never waits
  * for a disk.  The committer takes whatever was posted while it was busy with the last fsync as one transaction (group commit).
- * Within such a group writes come before reads, so a read sees every write posted before it.
+ * Within such a group writes come before reads, so a read sees every write posted before it.  Between two groups backlogs are
+ * pre-merged, a slice at a time (merger.h).
  *
  *   loop:      spool_find/append/update/trim/read/put/get --> queue ==eventfd==> done(op)
  *   committer:                                                queue --> store transaction --> done list
@@ -20,6 +21,7 @@
 
 #include "buffer/store.h"
 
+#include "relay/merger.h"
 #include "relay/query.h"
 
 struct event_base;
@@ -31,7 +33,8 @@ struct upload;
 /* Called on the event loop when op is done; op->err says how.  op and what it owns are freed afterwards. */
 typedef void spool_done(void *arg, struct spool_op *op);
 
-enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_QUERIES, SPOOL_READ, SPOOL_GET, SPOOL_CALL, SPOOL_FORGET };
+enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_QUERIES, SPOOL_READ, SPOOL_GET,
+		  SPOOL_CALL, SPOOL_FORGET, SPOOL_MERGE };
 
 /* Anything else, in the committer's thread, between two groups of commits: may open a transaction of its own, must end it, and must be
  * a small step, for commits wait meanwhile. */
@@ -56,7 +59,7 @@ struct spool_op {
 	enum store_err err;
 	spool_done *done; /* may be NULL */
 	void *arg;
-	struct store_file file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep */
+	struct store_file file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep; MERGE: its id */
 	struct upload *upload;	/* APPEND: a reference */
 	uint64_t after;		/* APPEND: held before; READ: records above */
 	bool show;		/* APPEND: ack = relay */
@@ -121,6 +124,14 @@ void spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, s
  * The answer is op->batch.  STORE_CORRUPT with op->bad_version: nothing usable before it was left. */
 void spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level,
 		spool_done *done, void *arg);
+
+/* Pre-merge: while growing (the link is DOWN), backlogs are merged as they grow; slice_ms bounds how long a group of commits waits for
+ * it.  slice_ms 0: never, and whoever waits for a pass waits no longer. */
+void spool_merging(struct spool *sp, bool growing, uint64_t slice_ms);
+
+/* Pre-merges what file id has, all that was posted before; done when that has ended, one way or the other. */
+void spool_merge(struct spool *sp, uint64_t id, spool_done *done, void *arg);
+const struct merger_stat *spool_merged(const struct spool *sp); /* after the last group; lives as long as sp */
 
 /* Small values; key and val are copied.  done may be NULL for put. */
 void spool_put(struct spool *sp, enum store_table t, struct view key, struct view val);

@@ -397,6 +397,15 @@ do_status(struct commands *c)
 	say(c, "ok %s", line);
 }
 
+static void
+do_content(struct commands *c)
+{
+	char line[REPORT_LINE_MAX];
+
+	report_content(c->match[0], line);
+	say(c, "ok %s", line);
+}
+
 /* The file for device s: word[2], or NAME inside that folder when several devices are meant. */
 static const char *
 file_for(const struct commands *c, const struct session *s, char *buf, size_t cap)
@@ -498,7 +507,7 @@ static const struct {
 	{ "wait", 4, true, do_wait },		{ "mark", 2, true, do_mark },
 	{ "ping", 2, true, do_ping },		{ "backdate", 3, true, do_backdate },
 	{ "amnesia", 2, true, do_amnesia },	{ "status", 2, true, do_status },
-	{ "acked", 3, true, do_acked },		{ "received", 3, true, do_received },
+	{ "content", 2, true, do_content },	{ "acked", 3, true, do_acked },		{ "received", 3, true, do_received },
 	{ "transcript", 3, true, do_transcript }, { "violations", 1, false, do_violations },
 	{ "versions", 2, false, do_versions },	{ "bad", 3, true, do_bad },
 	{ "query", 2, true, do_query },		{ "ask", 3, true, do_ask },		{ "quit", 1, false, do_quit },

@@ -33,6 +33,7 @@
  *	amnesia NAME		forget everything: a first-time client. Only while it is not bound.
  *	status NAME		state=W ident=N client_version=N uploaded=CV/SV download=SV/CV latest=SV writes=N acked=N received=N
  *		marks=ANSWERED/ASKED reconnects=N error=CODE answers=N answer=A partial=BYTES query=ACTIVE complete=VERSION asked=NEWEST query_errors=BITS logs=N batches=N last_close=CODE [in-message] WORDS; for several: totals
+ *	content NAME		content=CRC newest=CV: what all its own changesets come to (not for several)
  *	acked NAME FILE [all]	write "CLIENT_VERSION LEN CRC32" of each acknowledged (all: each own) changeset, in order
  *	received NAME FILE	write "SERVER_VERSION ORIGIN_FILE_IDENT CRC32 LEN" of each changeset received, in order
  *	ask NAME WHAT ...	a question, as clients of older versions have them; status shows answers=COUNT answer=KIND:VALUE

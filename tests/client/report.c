@@ -8,6 +8,7 @@
 #include "tests/client/conn.h"
 #include "tests/client/report.h"
 #include "tests/client/session.h"
+#include "tests/peer/content.h"
 
 static uint64_t
 count_writes(const struct session *s, uint64_t up_to)
@@ -54,6 +55,24 @@ report_totals(struct session *const *s, size_t n, char *line)
 		 "devices=%zu bound=%" PRIu64 " idle=%" PRIu64 " writes=%" PRIu64 " acked=%" PRIu64 " received=%" PRIu64
 		 " reconnects=%" PRIu64 " errors=%" PRIu64,
 		 n, bound, idle, writes, acked, received, reconnects, errors);
+}
+
+void
+report_content(const struct session *s, char *line)
+{
+	const struct client_file *f = &s->dev.file;
+	struct content content = { 0 };
+	const char *fault = NULL;
+
+	for (uint64_t v = 2; v <= client_file_newest(f) && fault == NULL; v++) {
+		const struct client_version *ver = client_file_version(f, v);
+
+		if (ver->changeset != NULL)
+			fault = content_apply(&content, ver->changeset, ver->len);
+	}
+	snprintf(line, REPORT_LINE_MAX, "content=%08" PRIx32 " newest=%" PRIu64 "%s%s", content_crc(&content),
+		 client_file_newest_write(f), fault != NULL ? " fault=" : "", fault != NULL ? fault : "");
+	content_free(&content);
 }
 
 bool

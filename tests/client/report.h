@@ -14,6 +14,9 @@ void report_status(const struct session *s, char *line);
 /* Totals over n devices. */
 void report_totals(struct session *const *s, size_t n, char *line);
 
+/* content=... newest=... : what the device's own changesets come to (peer/content.h), and the version of the last. */
+void report_content(const struct session *s, char *line);
+
 /* One line "CLIENT_VERSION LEN CRC" for each own changeset that was acknowledged (all: that was written). False with errno. */
 bool report_acked(const struct session *s, const char *path, bool all);
 /* One line "SERVER_VERSION ORIGIN_FILE_IDENT CRC LEN" for each changeset received, in order. False with errno. */

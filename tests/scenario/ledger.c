@@ -177,9 +177,9 @@ find(const struct list *l, uint64_t client_version)
 	return NULL;
 }
 
-/* What upstream has of d is rising, and made by d. */
+/* What upstream has of d is rising, and made by d; merged: but perhaps not as it was. */
 static void
-check_integrated(const struct device *d, const struct list *has, const struct list *all)
+check_integrated(const struct device *d, const struct list *has, const struct list *all, bool merged)
 {
 	for (size_t i = 0; i < has->n; i++) {
 		const struct record *r = &has->r[i], *own = find(all, r->client_version);
@@ -190,21 +190,38 @@ check_integrated(const struct device *d, const struct list *has, const struct li
 		if (own == NULL)
 			fail("%s: upstream integrated client_version %" PRIu64 ", which the device did not write", d->name,
 			     r->client_version);
-		if (own->len != r->len || own->crc != r->crc)
+		if (merged ? own->len < r->len : own->len != r->len || own->crc != r->crc)
 			fail("%s: client_version %" PRIu64 " arrived as other bytes: %" PRIu64 " bytes, CRC %08" PRIx64
 			     ", want %" PRIu64 ", %08" PRIx64, d->name, r->client_version, r->len, r->crc, own->len, own->crc);
 	}
 }
 
-static size_t
-check_device(struct member *m, const struct device *d, const struct list *dump, bool delivered)
+/* The answers to two questions about d's content are the same. */
+static void
+check_content(struct member *m, struct member *up, const struct device *d)
 {
+	char command[512], wrote[TEXT_MAX], arrived[TEXT_MAX];
+
+	snprintf(command, sizeof command, "content %s", d->name);
+	if (!stage_ask(m, command, wrote))
+		fail("%s: %s", d->name, wrote);
+	snprintf(command, sizeof command, "content %s %" PRIu64, d->path, ask_ident(m, d));
+	if (!stage_ask(up, command, arrived))
+		fail("%s: upstream: %s", d->name, arrived);
+	if (strcmp(wrote, arrived) != 0)
+		fail("%s: what it wrote comes to %s, what arrived to %s", d->name, wrote, arrived);
+}
+
+static size_t
+check_device(struct member *m, const struct device *d, const struct list *dump, enum ledger_claim claim)
+{
+	bool delivered = claim != LEDGER_ACKED;
 	struct list all = ask_list(m, d, true), want = ask_list(m, d, delivered);
 	struct list has = select_list(dump, d->path, ask_ident(m, d));
 	size_t n = want.n;
 
-	check_integrated(d, &has, &all);
-	for (size_t i = 0; i < want.n; i++) {
+	check_integrated(d, &has, &all, claim == LEDGER_MERGED);
+	for (size_t i = 0; i < want.n && claim != LEDGER_MERGED; i++) {
 		if (find(&has, want.r[i].client_version) == NULL)
 			fail("%s: client_version %" PRIu64 ", %s, is not upstream (which has %zu of %zu)", d->name,
 			     want.r[i].client_version, delivered ? "which the device wrote" : "acknowledged to the device", has.n,
@@ -217,7 +234,7 @@ check_device(struct member *m, const struct device *d, const struct list *dump, 
 }
 
 static void
-check_client(struct member *m, const char *device, bool delivered)
+check_client(struct member *m, const char *device, enum ledger_claim claim)
 {
 	struct member *up = m;
 	char answer[TEXT_MAX];
@@ -231,20 +248,22 @@ check_client(struct member *m, const char *device, bool delivered)
 	dump = read_list("dump.list", true);
 	for (size_t i = 0; i < ndevices; i++) {
 		if (devices[i].client == m && (device == NULL || strcmp(devices[i].name, device) == 0))
-			n += check_device(m, &devices[i], &dump, delivered);
+			n += check_device(m, &devices[i], &dump, claim);
+		if (claim == LEDGER_MERGED && devices[i].client == m && (device == NULL || strcmp(devices[i].name, device) == 0))
+			check_content(m, up, &devices[i]);
 	}
 	free(dump.r);
 	if (n == 0)
-		fail("%s: nothing was %s, so nothing is proved", m->proc.name, delivered ? "written" : "acknowledged");
+		fail("%s: nothing was %s, so nothing is proved", m->proc.name, claim == LEDGER_ACKED ? "acknowledged" : "written");
 }
 
 void
-ledger_check(const struct member *client, const char *device, bool delivered)
+ledger_check(const struct member *client, const char *device, enum ledger_claim claim)
 {
 	struct member *m;
 
 	for (unsigned i = 0; (m = stage_member(i)) != NULL; i++) {
 		if (m->kind == CLIENT && (client == NULL ? m->wanted : m == client))
-			check_client(m, device, delivered);
+			check_client(m, device, claim);
 	}
 }

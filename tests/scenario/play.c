@@ -38,7 +38,7 @@
  *	logged NAME /REGEX/ OP N	how many lines of the whole log match
  *	never NAME /REGEX/		no line may match, up to the end of the scenario
  *	same FILE FILE			equal but for salts: see compare.h
- *	check delivered|acked [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
+ *	check delivered|acked|merged [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
  *	rss NAME			sets $rss to the resident KiB of a program
  *	want A OP B			of two values, which are words
  *	print WORDS			in the output of the scenario
@@ -470,11 +470,15 @@ do_same(char *rest)
 static void
 do_check(char *rest)
 {
-	const char *what = need(&rest, "delivered or acked"), *name = text_word(&rest), *device = text_word(&rest);
+	static const char *const claims[] = { [LEDGER_ACKED] = "acked", [LEDGER_DELIVERED] = "delivered", [LEDGER_MERGED] = "merged" };
+	const char *what = need(&rest, "delivered, acked or merged"), *name = text_word(&rest), *device = text_word(&rest);
+	size_t claim = 0;
 
-	if (strcmp(what, "delivered") != 0 && strcmp(what, "acked") != 0)
-		fail("check delivered or check acked");
-	ledger_check(name == NULL ? NULL : stage_find(name), device, strcmp(what, "delivered") == 0);
+	while (claim < sizeof claims / sizeof claims[0] && strcmp(what, claims[claim]) != 0)
+		claim++;
+	if (claim == sizeof claims / sizeof claims[0])
+		fail("check delivered, acked or merged");
+	ledger_check(name == NULL ? NULL : stage_find(name), device, (enum ledger_claim)claim);
 }
 
 static void

@@ -11,6 +11,7 @@
 
 #include <zlib.h>
 
+#include "tests/peer/content.h"
 #include "tests/upstream/commands.h"
 #include "tests/upstream/conn.h"
 #include "tests/upstream/session.h"
@@ -167,6 +168,33 @@ cmd_history(struct server *srv, char **args)
 	for (i = 0; i < p->nchanges; i++)
 		crc = (uint32_t)crc32(crc, p->change[i].changeset, (uInt)p->change[i].len);
 	reply_ok("versions=%zu crc=%08" PRIx32, p->nchanges, crc);
+}
+
+static void
+cmd_content(struct server *srv, char **args)
+{
+	const struct path *p = known_path(srv, args);
+	uint64_t ident, newest = 0;
+	struct content content = { 0 };
+	const char *fault = NULL;
+
+	if (p == NULL)
+		return;
+	if (!number(word(args), &ident)) {
+		reply_fail("no such ident");
+		return;
+	}
+	for (size_t i = 0; i < p->nchanges && fault == NULL; i++) {
+		if (p->change[i].origin != ident)
+			continue;
+		newest = p->change[i].client_version;
+		fault = content_apply(&content, p->change[i].changeset, p->change[i].len);
+	}
+	if (fault != NULL)
+		reply_fail("client_version %" PRIu64 ": %s", newest, fault);
+	else
+		reply_ok("content=%08" PRIx32 " newest=%" PRIu64, content_crc(&content), newest);
+	content_free(&content);
 }
 
 static void
@@ -612,6 +640,7 @@ static const struct {
 	{ "files", cmd_files },
 	{ "paths", cmd_paths },
 	{ "history", cmd_history },
+	{ "content", cmd_content },
 	{ "dump", cmd_dump },
 	{ "order", cmd_order },
 	{ "http", cmd_http },

@@ -20,6 +20,8 @@
  *	file PATH IDENT		ok progress= entries= last= crc= server= locked= queries=VERSION@ENTRIES,...
  *				crc: CRC-32 over (client_version as 8 bytes big-endian, changeset) of its changesets in order
  *	history PATH		ok versions= crc=		crc: CRC-32 over all changesets of the path in order
+ *	content PATH IDENT	ok content= newest=	what the changesets of this file come to by themselves (peer/content.h); newest: the last
+ *				one's client_version
  *	dump FILE		ok N; a line for each changeset: path ident client_version server_version origin_timestamp length crc32
  *	order			ok N | fail ...			do client versions rise strictly, per file, in the order of integration?
  * Upgrades
