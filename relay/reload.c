@@ -241,6 +241,7 @@ apply(struct reload *rl)
 	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);
+	relay_merging(r);
 }
 
 /* Where the values that hold come from: of what waits for a restart, as before. */
