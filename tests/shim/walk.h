@@ -7,7 +7,8 @@
  *	the store = transactions 1 .. P, no more and no less
  *
  * The second line is I1-I5 at the level of the store: no acknowledged record is missing, order and counters are right, a record that was
- * trimmed is back only with everything after its trim undone (so never, once a durable commit followed), nothing is there by halves. */
+ * trimmed or merged away is back only with everything after that undone (so never, once a durable commit followed), nothing is there by
+ * halves. */
 #ifndef TESTS_SHIM_WALK_H
 #define TESTS_SHIM_WALK_H
 
@@ -25,6 +26,7 @@ enum walk_said {
 	WALK_TRIM,    /* ... removes the versions up to value of file n */
 	WALK_TOUCH,   /* ... writes the record of file n */
 	WALK_REMOVE,  /* ... removes file n */
+	WALK_MERGE,   /* ... pre-merges file n, of which value is the newest version */
 	WALK_VOID,    /* transaction serial failed and was undone */
 	WALK_DURABLE, /* everything up to serial is promised */
 	WALK_FATAL,   /* the store is about to abort the process */
