@@ -28,11 +28,11 @@ ladder_rung_name(enum ladder_rung rung)
 	return (unsigned)rung < LADDER_RUNGS ? names[rung] : "?";
 }
 
-/* Says what could not be done; space is the one cause that a rung further down cannot help. */
+/* Says what could not be done; space and memory are causes that a rung further down cannot help. */
 static bool
 fail(struct ladder_result *out, const char *what, int err)
 {
-	out->err = err == ENOSPC || err == EDQUOT ? STORE_NOSPACE : STORE_IO;
+	out->err = err == ENOSPC || err == EDQUOT ? STORE_NOSPACE : err == ENOMEM ? STORE_NOMEM : STORE_IO;
 	(void)snprintf(out->why, sizeof(out->why), "%s: %s", what, strerror(err));
 	return false;
 }

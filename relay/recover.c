@@ -4,8 +4,9 @@
  * pipe; a child that ends without a word, or not in time, has failed its rung.  The parent waits, tells the service manager that it
  * is at work, and opens the store when a rung has succeeded: then there is nothing left to recover, and opening is quick.
  *
- * The ladder is for damage only.  A full disk, a wrong key, another process in the directory, a newer format: no rung helps, the
- * process ends with a line that says which. */
+ * The ladder is for damage only.  A full disk, a wrong key, another process in the directory, a newer format, a machine without memory: no
+ * rung helps, the process ends with a line that says which.  A recovery that took all the memory it may have is another matter: a sound
+ * buffer needs a small part of that. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -122,20 +123,48 @@ limit(int what, rlim_t value)
 	}
 }
 
+bool
+recover_limits_memory(void)
+{
+	return LIMIT_MEMORY;
+}
+
+/* Bytes of addresses that this process has had at most. */
+static rlim_t
+peak_memory(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "VmPeak: %llu", &kib) == 1)
+			break;
+	}
+	if (f != NULL)
+		fclose(f);
+	return (rlim_t)kib << 10;
+}
+
 static void __attribute__((noreturn))
 child(const struct store_options *so, enum ladder_rung rung, uint64_t timeout_ms, int fd)
 {
+	rlim_t memory = CHILD_MEMORY + 2 * (rlim_t)so->cache_bytes;
 	struct ladder_result res;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	limit(RLIMIT_CPU, timeout_ms / 1000 + 1);
 	if (LIMIT_MEMORY)
-		limit(RLIMIT_AS, CHILD_MEMORY + 2 * (rlim_t)so->cache_bytes);
+		limit(RLIMIT_AS, memory);
 	ladder_try(so, rung, &res);
+	if (res.err == STORE_NOMEM && LIMIT_MEMORY && peak_memory() >= memory / 2) {
+		res.err = STORE_CORRUPT;
+		snprintf(res.why, sizeof(res.why), "wanted more memory than a recovery may have, %llu MiB", (unsigned long long)memory >> 20);
+	}
 	_exit(write(fd, &res, sizeof(res)) == (ssize_t)sizeof(res) ? 0 : 1);
 }
 
-/* Waits for the child's word: false if it ended, or was ended, without one. */
+/* Waits for the child's word: false if it ended, or was ended, without one; res->why is set if it was ended here. */
 static bool
 hear(int fd, pid_t pid, uint64_t timeout_ms, struct ladder_result *res)
 {
@@ -158,6 +187,7 @@ static void
 try_rung(const struct store_options *so, enum ladder_rung rung, uint64_t timeout_ms, struct ladder_result *res)
 {
 	int fd[2], status = 0;
+	bool heard;
 	pid_t pid;
 
 	memset(res, 0, sizeof(*res));
@@ -166,15 +196,23 @@ try_rung(const struct store_options *so, enum ladder_rung rung, uint64_t timeout
 	if (pid == 0)
 		child(so, rung, timeout_ms, fd[1]);
 	close(fd[1]);
-	if (!hear(fd[0], pid, timeout_ms, res))
-		res->err = STORE_CORRUPT;
-	else if (res->err == STORE_NOMEM)
-		res->err = STORE_CORRUPT; /* with what a sound one needs many times over */
+	heard = hear(fd[0], pid, timeout_ms, res);
 	close(fd[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (res->err == STORE_CORRUPT && res->why[0] == '\0')
-		snprintf(res->why, sizeof(res->why), "the recovery process was ended by signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+	if (heard)
+		return;
+	res->err = STORE_CORRUPT;
+	if (res->why[0] != '\0')
+		return;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) { /* not by us */
+		res->err = STORE_NOMEM;
+		snprintf(res->why, sizeof(res->why), "the recovery process was killed, as the kernel does when memory is out");
+	} else if (WIFSIGNALED(status)) {
+		snprintf(res->why, sizeof(res->why), "the recovery process was ended by signal %d", WTERMSIG(status));
+	} else {
+		snprintf(res->why, sizeof(res->why), "the recovery process ended without a word");
+	}
 }
 
 /* ---- the ladder ---- */
