@@ -205,8 +205,10 @@ done_cb(void *arg, struct spool_op *op)
 		c->holds = true;
 	if (c->answer.ok && strcmp(verb, "backup-end") == 0)
 		c->holds = false;
-	if (c->answer.ok && c->answer.touched.id != 0 && !relay->stopping)
+	if (c->answer.ok && c->answer.touched.id != 0 && !relay->stopping) {
+		spool_find(relay->spool, &c->answer.touched, NULL, NULL); /* for the journal: it may owe what another gateway acknowledged */
 		session_start_anew(relay, &c->answer.touched);
+	}
 	if (c->bev == NULL)
 		conn_free(c);
 	else

@@ -454,9 +454,30 @@ found_query(void *arg, const struct store_query *rec)
 	return true;
 }
 
+/* What is not in the journal is not acknowledged.  On a full disk the ballast makes room for it, once. */
+static enum store_err
+note_shown(struct store *store, struct journal *journal, const struct store_file *f)
+{
+	if (journal_note(journal, f))
+		return STORE_OK;
+	if (errno != ENOSPC)
+		return STORE_IO;
+	store_give_ballast(store);
+	if (journal_note(journal, f))
+		return STORE_OK;
+	return errno == ENOSPC ? STORE_NOSPACE : STORE_IO;
+}
+
+/* Does this relay owe what it acknowledged itself?  Then the journal must know, also if another gateway acknowledged it (an import). */
+static bool
+owes(const struct store_file *f)
+{
+	return f->ack == STORE_ACK_RELAY && f->shown_client_version > f->upstream_client_version;
+}
+
 /* The store knows less than the relay once acknowledged (the environment was lost): the file is LOST, and what was shown stays shown. */
 static enum store_err
-do_find(struct store *store, const struct journal *journal, struct spool_op *op)
+do_find(struct store *store, struct journal *journal, struct spool_op *op)
 {
 	struct store_file *f = &op->file;
 	enum store_err err = store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
@@ -464,6 +485,8 @@ do_find(struct store *store, const struct journal *journal, struct spool_op *op)
 
 	if (err == STORE_OK)
 		err = store_query_each(store, f->id, found_query, &op->queries);
+	if (err == STORE_OK && owes(f))
+		err = note_shown(store, journal, f);
 	if ((err != STORE_OK && err != STORE_NOTFOUND) || !journal_find(journal, f, &client_version, &server_version) ||
 	    client_version <= f->shown_client_version || client_version <= f->upstream_client_version)
 		return err;
@@ -526,7 +549,7 @@ group_write(struct store *store, struct op_list *group)
 }
 
 static void
-group_read(struct store *store, const struct journal *journal, struct op_list *group)
+group_read(struct store *store, struct journal *journal, struct op_list *group)
 {
 	struct spool_op *op;
 
@@ -540,20 +563,6 @@ group_read(struct store *store, const struct journal *journal, struct op_list *g
 		else if (op->kind == SPOOL_CALL)
 			op->fn(op->arg, store);
 	}
-}
-
-/* What is not in the journal is not acknowledged.  On a full disk the ballast makes room for it, once. */
-static enum store_err
-note_shown(struct store *store, struct journal *journal, const struct store_file *f)
-{
-	if (journal_note(journal, f))
-		return STORE_OK;
-	if (errno != ENOSPC)
-		return STORE_IO;
-	store_give_ballast(store);
-	if (journal_note(journal, f))
-		return STORE_OK;
-	return errno == ENOSPC ? STORE_NOSPACE : STORE_IO;
 }
 
 /* What is durable now and will be acknowledged is noted outside the environment as well, before the loop hears of it; a promise that upstream
@@ -736,6 +745,19 @@ finished_cb(evutil_socket_t fd, short what, void *arg)
 	sp->changed(sp->arg);
 }
 
+static bool
+adopt_cb(void *arg, const struct store_file *f)
+{
+	return !owes(f) || journal_note(arg, f);
+}
+
+/* What came into the buffer while no daemon had it. */
+static bool
+adopt(struct store *store, struct journal *journal)
+{
+	return store_file_each(store, adopt_cb, journal) == STORE_OK && journal_sync(journal);
+}
+
 struct spool *
 spool_new(struct event_base *base, struct store *store, struct journal *journal, void (*changed)(void *arg), void *arg)
 {
@@ -757,7 +779,7 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&sp->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	if (store_stat(store, &sp->stat) != STORE_OK)
+	if (!adopt(store, journal) || store_stat(store, &sp->stat) != STORE_OK)
 		goto fail;
 	sp->stat_shared = sp->stat;
 	sp->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -14,6 +14,7 @@
  *	reload NAME			a daemon by SIGHUP, with the configuration as it is now
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
+ *	spoil NAME ID			the oldest record of this file in the state of a daemon that does not run goes bad; its page does not
  *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
  *					baddisk stands in; real: the scenario is skipped
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
@@ -229,6 +230,14 @@ do_damage(char *rest)
 
 	while ((file = text_word(&rest)) != NULL)
 		stage_damage(m, file);
+}
+
+static void
+do_spoil(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+
+	stage_spoil(m, need_number(&rest, "the id of a file"));
 }
 
 static void
@@ -525,6 +534,7 @@ static const struct step {
 } steps[] = {
 	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
 	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
+	{ "spoil", do_spoil },
 	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },

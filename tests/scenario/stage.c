@@ -21,6 +21,7 @@
 #include "tests/scenario/config.h"
 #include "tests/scenario/ctl.h"
 #include "tests/scenario/fail.h"
+#include "tests/scenario/spoil.h"
 #include "tests/scenario/stage.h"
 #include "tests/scenario/volume.h"
 
@@ -634,6 +635,15 @@ stage_damage(struct member *m, const char *file)
 			fail("%s: %s", path, strerror(errno));
 	}
 	close(fd);
+}
+
+void
+stage_spoil(struct member *m, uint64_t file_id)
+{
+	char folder[TEXT_MAX];
+
+	state_folder(m, folder);
+	spoil_record(folder, file_id);
 }
 
 void
