@@ -1,6 +1,6 @@
 /* The store: opening and closing, transactions, totals.  Its tables are in store_files.c, store_changesets.c, store_originals.c,
- * store_queries.c and store_values.c; the
- * disk is env.c.  Called by the committer thread only; never logs, exits or starts a thread.
+ * store_queries.c and store_values.c; the disk is env.c.  Called by the committer
+ * thread only; never logs, exits or starts a thread.
  *
  * The one idea: what is in memory changes only when the transaction has committed.  An open transaction collects the new
  * counters of the files it touched in `changed`; commit writes them into the files' records, commits, and only then folds them into

@@ -43,6 +43,7 @@ struct merger {
 	struct premerge *state;
 	struct premerge_stats before; /* what state had counted before the slice */
 	uint64_t top, below;
+	uint64_t fed; /* the version that state was given last; 0: none */
 	struct store_piece piece;
 	struct merger_stat stat;
 };
@@ -189,7 +190,7 @@ pass_begin(struct merger *m)
 	TAILQ_REMOVE(&m->queue, k, link);
 	k->queued = false;
 	m->at = k;
-	m->top = m->below = 0;
+	m->top = m->below = m->fed = 0;
 	memset(&m->before, 0, sizeof(m->before));
 	m->state = premerge_new(MERGE_STATE);
 	return m->state != NULL;
@@ -210,14 +211,28 @@ pass_stands(struct merger *m, struct store *store, struct store_file *f)
 	return m->piece.last == m->top;
 }
 
+/* A query of flexible sync between this version and the one before is a barrier. */
+static enum store_err
+mind_queries(struct merger *m, struct store *store, uint64_t version)
+{
+	uint64_t place = UINT64_MAX;
+	enum store_err err = store_query_barrier(store, m->at->id, version, &place);
+
+	if (m->fed != 0 && (err != STORE_OK || place < m->fed))
+		premerge_forget(m->state);
+	m->fed = version;
+	return err == STORE_CORRUPT ? STORE_OK : err;
+}
+
 /* Feeds what the piece holds, newest first, and makes of each what it should be. */
-static void
-merge_piece(struct merger *m)
+static enum store_err
+merge_piece(struct merger *m, struct store *store)
 {
 	struct store_piece *p = &m->piece;
+	enum store_err err = STORE_OK;
 	struct view out;
 
-	for (size_t i = p->n; i-- > 0;) {
+	for (size_t i = p->n; i-- > 0 && (err = mind_queries(m, store, p->entry[i].r.client_version)) == STORE_OK;) {
 		const struct store_record *r = &p->entry[i].r;
 		struct upload_entry e = { r->client_version, r->server_version, r->origin_timestamp, r->origin_file_ident, { r->data, r->len } };
 
@@ -236,6 +251,7 @@ merge_piece(struct merger *m)
 			break;
 		}
 	}
+	return err;
 }
 
 /* Merges records until the time or the bytes are used up: STORE_NOTFOUND when the oldest is done. */
@@ -257,8 +273,8 @@ merge_for(struct merger *m, struct store *store, uint64_t id, uint64_t ms)
 			return err;
 		bytes += m->piece.bytes;
 		m->below = m->piece.first;
-		merge_piece(m);
-		err = store_piece_write(store, &m->piece);
+		if ((err = merge_piece(m, store)) == STORE_OK)
+			err = store_piece_write(store, &m->piece);
 	} while (err == STORE_OK && bytes < SLICE_BYTES && clock_now_ms() < until);
 	return err;
 }
