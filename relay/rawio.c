@@ -292,7 +292,7 @@ rawio_subject(const struct rawio *io, char *text, size_t size)
 	int n = -1;
 
 	if (mem != NULL && X509_NAME_print_ex(mem, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0)
-		n = BIO_read(mem, text, (int)size - 1);
+		n = BIO_pending(mem) > 0 ? BIO_read(mem, text, (int)size - 1) : 0;
 	BIO_free(mem);
 	if (n < 0)
 		return false;

@@ -30,7 +30,8 @@ extend(X509 *cert, X509 *issuer, int nid, const char *value)
 	return ok;
 }
 
-/* A certificate for key, signed with issuer_key; issuer NULL = a CA that signs itself. The caller frees it. */
+/* A certificate for key, signed with issuer_key; issuer NULL = a CA that signs itself; common_name NULL = an empty subject. The caller
+ * frees it. */
 static X509 *
 issue(const char *common_name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, long serial)
 {
@@ -46,7 +47,8 @@ issue(const char *common_name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key
 	X509_gmtime_adj(X509_getm_notBefore(cert), -DAY_S / 24);
 	X509_gmtime_adj(X509_getm_notAfter(cert), DAY_S);
 	X509_set_pubkey(cert, key);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0);
+	if (common_name != NULL)
+		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0);
 	X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : name);
 	if (issuer == NULL)
 		ok = extend(cert, cert, NID_basic_constraints, "critical,CA:TRUE") &&
@@ -78,8 +80,8 @@ write_key(const char *path, EVP_PKEY *key)
 	return (f == NULL || fclose(f) == 0) && ok;
 }
 
-bool
-cert_make(const char *dir, const char *name, struct cert_files *files)
+static bool
+make(const char *dir, const char *name, const char *common_name, struct cert_files *files)
 {
 	EVP_PKEY *ca_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
 	X509 *ca = NULL, *cert = NULL;
@@ -89,11 +91,23 @@ cert_make(const char *dir, const char *name, struct cert_files *files)
 	snprintf(files->cert, sizeof files->cert, "%s/%s.pem", dir, name);
 	snprintf(files->key, sizeof files->key, "%s/%s.key", dir, name);
 	if (ca_key != NULL && key != NULL && (ca = issue("test CA", ca_key, NULL, ca_key, 1)) != NULL &&
-	    (cert = issue("localhost", key, ca, ca_key, 2)) != NULL)
+	    (cert = issue(common_name, key, ca, ca_key, 2)) != NULL)
 		ok = write_cert(files->ca, ca) && write_cert(files->cert, cert) && write_key(files->key, key);
 	X509_free(ca);
 	X509_free(cert);
 	EVP_PKEY_free(ca_key);
 	EVP_PKEY_free(key);
 	return ok;
+}
+
+bool
+cert_make(const char *dir, const char *name, struct cert_files *files)
+{
+	return make(dir, name, "localhost", files);
+}
+
+bool
+cert_make_unnamed(const char *dir, const char *name, struct cert_files *files)
+{
+	return make(dir, name, NULL, files);
 }

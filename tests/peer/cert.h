@@ -13,4 +13,7 @@ struct cert_files {
 /* Makes keys and certificates (P-256, valid for a day) and writes them into dir as <name>-ca.pem, <name>.pem and <name>.key. */
 bool cert_make(const char *dir, const char *name, struct cert_files *files);
 
+/* The same, and the certificate's subject is empty: only its alternative names say whose it is (RFC 5280 section 4.1.2.6). */
+bool cert_make_unnamed(const char *dir, const char *name, struct cert_files *files);
+
 #endif

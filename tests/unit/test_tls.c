@@ -242,6 +242,24 @@ TEST(certificate_of_a_client)
 	tls_free(must), tls_free(may), tls_free(none);
 }
 
+/* A certificate that only its alternative names describe is one all the same. */
+TEST(certificate_without_a_subject)
+{
+	struct cert_files unnamed;
+	struct tls_context *t;
+	struct outcome o;
+	SSL_CTX *ctx;
+
+	CHECK(make_certificates() && cert_make_unnamed(harness_tmpdir(), "unnamed", &unnamed));
+	t = server_of((struct tls_settings){ .ca = unnamed.ca, .verify = true });
+	ctx = peer_ctx(false, &unnamed);
+	o = as_server(t, ctx);
+	CHECK(o.open && o.has_subject);
+	CHECK_STR(o.subject, "");
+	SSL_CTX_free(ctx);
+	tls_free(t);
+}
+
 /* ---- upstream ---- */
 
 /* A stream of t connects to a server of ctx; both exchange a byte.  Bytes of the handshake and what follows it at once (tickets) in both
