@@ -311,6 +311,7 @@ STORE_MUSTCHECK enum store_err store_originals_put(struct store *s, uint64_t id,
 struct store_packed {
 	size_t len;   /* bytes of the whole record; also when more are needed (STORE_NOTFOUND) */
 	bool is_file; /* file, else record; file.id or file_id as in the store it came from */
+	bool is_originals; /* neither: one for store_originals_put */
 	uint64_t file_id;
 	struct store_file file;
 	struct store_record record; /* data points into what was unpacked */

@@ -166,6 +166,9 @@ store_unpack(const uint8_t *buf, size_t len, struct store_packed *out)
 		return err;
 	out->file_id = rec.file_id;
 	out->is_file = rec.kind == RECORD_FILE;
+	out->is_originals = rec.kind == RECORD_ORIGINALS;
+	if (out->is_originals)
+		return STORE_OK;
 	if (out->is_file)
 		return record_decode_file(buf, out->len, rec.file_id, &out->file);
 	return record_decode_changeset(buf, out->len, rec.file_id, rec.sequence, &out->record);

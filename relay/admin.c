@@ -292,6 +292,38 @@ read_cb(void *arg, const struct store_record *r)
 	return true;
 }
 
+/* originals ID NUMBER: packed records of what pre-merge changed, from NUMBER on; next: where to go on, 0 at the end.  One that is damaged is
+ * left out: it is as good as none. */
+static enum store_err
+do_originals(struct admin_op *op)
+{
+	uint64_t id = admin_number(op, 1), number = admin_number(op, 2), next = 0;
+	uint8_t rec[STORE_PACK_ORIGINALS_MAX], *p;
+	struct store_originals_place at = { 0 };
+	size_t len;
+	enum store_err err;
+
+	if (op->why != NULL)
+		return STORE_INVALID;
+	while ((err = store_originals_after(op->s, id, number, rec, &len, &at)) == STORE_OK || err == STORE_CORRUPT) {
+		if (at.id != id)
+			break;
+		next = number = at.number + 1;
+		if (err == STORE_OK && (p = data_room(op->a, len)) == NULL)
+			return STORE_NOMEM;
+		if (err == STORE_OK) {
+			memcpy(p, rec, len);
+			op->a->len += len;
+		}
+		if (op->a->len >= ADMIN_SLICE)
+			break;
+	}
+	if (err == STORE_NOTFOUND || at.id != id)
+		next = 0;
+	json_u64(&op->a->last, "next", next);
+	return err == STORE_NOTFOUND || err == STORE_CORRUPT ? STORE_OK : err;
+}
+
 /* read ID AFTER: packed records; bad: the version of a damaged one that stands behind them. */
 static enum store_err
 do_read(struct admin_op *op)
@@ -532,6 +564,7 @@ static const struct admin_verb {
 	{ "files", 1, 1, false, do_files },
 	{ "file", 1, 3, false, do_file },
 	{ "read", 2, 2, false, do_read },
+	{ "originals", 2, 2, false, do_originals },
 	{ "verify", 7, 7, false, admin_verify },
 	{ "retry", 1, 2, false, do_retry },
 	{ "discard", 1, 1, false, do_discard },

@@ -228,6 +228,10 @@ admin_import_records(struct admin_op *op)
 	for (; left > 0 && err == STORE_OK; p += in.len, left -= in.len) {
 		if (store_unpack(p, left, &in) != STORE_OK || in.is_file)
 			return admin_no(op, "a record of the export is damaged");
+		if (in.is_originals) {
+			err = store_originals_put(op->s, f.id, p, in.len);
+			continue;
+		}
 		if (is_old(&f, &in.record))
 			continue;
 		err = store_append(op->s, f.id, &in.record, &added);

@@ -150,6 +150,22 @@ export_records(struct exporting *x, struct manifest_file *f, struct manifest_has
 	reply_free(&r);
 }
 
+/* What pre-merge changed, so that the other gateway too knows a device that sends it again. */
+static void
+export_originals(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd)
+{
+	struct reply r = { 0 };
+	uint64_t next = 0;
+
+	do {
+		if (!source_ask(x->c->src, &r, NULL, 0, "originals %llu %llu", (ull)f->id, (ull)next))
+			give_up(x, "file %llu: %s", (ull)f->id, reply_error(&r));
+		put(x, f, h, fd, &r);
+		next = json_get_u64(&r.end, "next");
+	} while (next != 0);
+	reply_free(&r);
+}
+
 static void
 export_file(struct exporting *x, uint64_t id)
 {
@@ -173,6 +189,7 @@ export_file(struct exporting *x, uint64_t id)
 		give_up(x, "%s: %s", f->name, strerror(errno));
 	put(x, f, h, fd, &r);
 	export_records(x, f, h, fd);
+	export_originals(x, f, h, fd);
 	if (!file_done(fd))
 		give_up(x, "%s: %s", f->name, strerror(errno));
 	hash_end(h, f->hash);

@@ -137,6 +137,7 @@ check_file(const struct importing *x, const struct manifest_file *f)
 	struct reader rd;
 	struct store_packed p;
 	uint64_t records = 0, last = 0;
+	bool originals = false;
 	size_t n;
 
 	reader_open(&rd, x->dir, f->name, true);
@@ -144,10 +145,11 @@ check_file(const struct importing *x, const struct manifest_file *f)
 		ctl_die(CTL_FAILED, "%s does not begin with its file", f->name);
 	take(&rd, p.len);
 	while ((n = peek(&rd, &p)) > 0) {
-		if (p.is_file || p.file_id != f->id || p.record.client_version <= last)
+		if (p.is_file || p.file_id != f->id || (!p.is_originals && (originals || p.record.client_version <= last)))
 			ctl_die(CTL_FAILED, "%s: a record is out of order", f->name);
+		originals = p.is_originals;
 		last = p.record.client_version;
-		records++;
+		records += !p.is_originals;
 		take(&rd, n);
 	}
 	hash_end(rd.hash, hex);
