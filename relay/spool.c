@@ -485,8 +485,10 @@ do_find(struct store *store, struct journal *journal, struct spool_op *op)
 
 	if (err == STORE_OK)
 		err = store_query_each(store, f->id, found_query, &op->queries);
-	if (err == STORE_OK && owes(f))
-		err = note_shown(store, journal, f);
+	if (err == STORE_OK && owes(f) &&
+	    !(journal_find(journal, f, &client_version, &server_version) && client_version >= f->shown_client_version) &&
+	    (err = note_shown(store, journal, f)) == STORE_NOSPACE) /* brought in by an import, or there was no room for it */
+		err = STORE_OK; /* there still is none: until the next find the store alone knows of it, which nobody must wait for */
 	if ((err != STORE_OK && err != STORE_NOTFOUND) || !journal_find(journal, f, &client_version, &server_version) ||
 	    client_version <= f->shown_client_version || client_version <= f->upstream_client_version)
 		return err;
