@@ -491,7 +491,7 @@ file_holds(struct store *s, uint64_t n, const struct want *w, struct store_stat 
 		(void)snprintf(why, why_len, "file %llu: record has %llu of transaction %llu, want %llu of %llu", U(n),
 			       U(f.held_client_version), U(f.seen_ms), U(w->newest), U(w->touched));
 	else if (f.backlog_records != seen.count || f.backlog_bytes != seen.bytes ||
-		 (any ? f.oldest_ms > 1700000000000u + seen.first || f.oldest_ms <= 1700000000000u + w->trimmed : f.oldest_ms != 0))
+		 (any ? f.oldest_ms > 1700000000000u + seen.first : f.oldest_ms != 0)) /* earlier: of one that was merged away (FORMAT) */
 		(void)snprintf(why, why_len, "file %llu: counters %llu, %llu, %llu do not fit its %llu records, %llu bytes", U(n),
 			       U(f.backlog_records), U(f.backlog_bytes), U(f.oldest_ms), U(seen.count), U(seen.bytes));
 	else if (!all_known(s, f.id, n, w))
