@@ -417,6 +417,9 @@ do_discard(struct admin_op *op)
 		return err;
 	if ((err = store_trim(op->s, f.id, h.upto)) != STORE_OK || (err = store_file_get(op->s, f.id, &f)) != STORE_OK)
 		return err;
+	/* Queries that wait, or are damaged, go with the last of it; the client asks again. */
+	if (f.state != STORE_FILE_EXPORTED && f.backlog_records == 0 && (err = store_query_cut(op->s, f.id, 0, UINT64_MAX)) != STORE_OK)
+		return err;
 	if (f.state != STORE_FILE_EXPORTED && f.backlog_records > 0)
 		admin_set_state(&f, STORE_FILE_LOST, 0, "a part of the backlog was discarded; discard it again for the rest");
 	else if (f.state != STORE_FILE_EXPORTED) {

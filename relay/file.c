@@ -180,7 +180,7 @@ found(void *arg, struct spool_op *op)
 			log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 		else
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
-		if (op->lost)
+		if (op->aside)
 			store_state(f); /* an operator must see it, and decide */
 		o->opened(o->arg, f);
 	}

@@ -475,6 +475,32 @@ owes(const struct store_file *f)
 	return f->ack == STORE_ACK_RELAY && f->shown_client_version > f->upstream_client_version;
 }
 
+static void
+find_aside(struct spool_op *op, enum store_file_state state)
+{
+	op->aside = true;
+	op->file.state = state;
+	op->file.state_code = 0;
+	op->file.state_time_ms = 0;
+}
+
+/* I7: a damaged query concerns its file alone, as long as the store itself is well. */
+static enum store_err
+find_queries(struct store *store, struct spool_op *op)
+{
+	struct store_file *f = &op->file;
+	enum store_err err = store_query_each(store, f->id, found_query, &op->queries);
+	struct store_stat st;
+
+	if (err != STORE_CORRUPT || store_stat(store, &st) != STORE_OK)
+		return err;
+	if (f->state == STORE_FILE_OK) {
+		find_aside(op, STORE_FILE_REJECTED);
+		snprintf(f->state_text, sizeof(f->state_text), "a query of it is damaged");
+	}
+	return STORE_OK;
+}
+
 /* The store knows less than the relay once acknowledged (the environment was lost): the file is LOST, and what was shown stays shown. */
 static enum store_err
 do_find(struct store *store, struct journal *journal, struct spool_op *op)
@@ -484,7 +510,7 @@ do_find(struct store *store, struct journal *journal, struct spool_op *op)
 	uint64_t client_version, server_version;
 
 	if (err == STORE_OK)
-		err = store_query_each(store, f->id, found_query, &op->queries);
+		err = find_queries(store, op);
 	if (err == STORE_OK && owes(f) &&
 	    !(journal_find(journal, f, &client_version, &server_version) && client_version >= f->shown_client_version) &&
 	    (err = note_shown(store, journal, f)) == STORE_NOSPACE) /* brought in by an import, or there was no room for it */
@@ -494,10 +520,7 @@ do_find(struct store *store, struct journal *journal, struct spool_op *op)
 		return err;
 	f->shown_client_version = client_version;
 	f->shown_server_version = server_version;
-	op->lost = true;
-	f->state = STORE_FILE_LOST;
-	f->state_code = 0;
-	f->state_time_ms = 0;
+	find_aside(op, STORE_FILE_LOST);
 	snprintf(f->state_text, sizeof(f->state_text), "acknowledged up to %llu, which the buffer does not hold any more",
 		 (unsigned long long)client_version);
 	return STORE_OK;

@@ -69,7 +69,7 @@ struct spool_op {
 	int level;		/* READ: deflate level, 0 = plain */
 	bool exact;		/* UPDATE: offered_client_version may fall */
 	bool set_state;		/* UPDATE: the state is part of it */
-	bool lost;		/* FIND: the state is not the record's, but follows from the journal */
+	bool aside;		/* FIND: the state is not the record's: it follows from the journal, or from what is damaged */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */

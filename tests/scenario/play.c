@@ -14,7 +14,8 @@
  *	reload NAME			a daemon by SIGHUP, with the configuration as it is now
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
- *	spoil NAME ID			the oldest record of this file in the state of a daemon that does not run goes bad; its page does not
+ *	spoil NAME ID [TABLE]		the oldest record of this file in the state of a daemon that does not run goes bad; its page does not.
+ *					TABLE is changesets or queries
  *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
  *					baddisk stands in; real: the scenario is skipped
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
@@ -236,8 +237,10 @@ static void
 do_spoil(char *rest)
 {
 	struct member *m = stage_find(need(&rest, "a name"));
+	uint64_t id = need_number(&rest, "the id of a file");
+	const char *table = text_word(&rest);
 
-	stage_spoil(m, need_number(&rest, "the id of a file"));
+	stage_spoil(m, id, table != NULL ? table : "changesets");
 }
 
 static void

@@ -1,4 +1,5 @@
 /* Opens the tables as buffer/FORMAT says, by Berkeley DB alone; see spoil.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include <db.h>
@@ -35,15 +36,17 @@ spoil(DB_ENV *env, DB *db, uint64_t file_id)
 }
 
 void
-spoil_record(const char *dir, uint64_t file_id)
+spoil_record(const char *dir, uint64_t file_id, const char *table)
 {
+	char name[64];
 	DB_ENV *env;
 	DB *db;
 
 	must(db_env_create(&env, 0), "environment");
 	must(env->open(env, dir, DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL | DB_INIT_LOG | DB_INIT_TXN | DB_RECOVER, 0600), "recovery");
 	must(db_create(&db, env, 0), "table");
-	must(db->open(db, NULL, "changesets.db", NULL, DB_BTREE, DB_AUTO_COMMIT, 0600), "changesets.db");
+	snprintf(name, sizeof name, "%s.db", table);
+	must(db->open(db, NULL, name, NULL, DB_BTREE, DB_AUTO_COMMIT, 0600), name);
 	spoil(env, db, file_id);
 	must(env->txn_checkpoint(env, 0, 0, DB_FORCE), "checkpoint");
 	must(db->close(db, 0), "close");

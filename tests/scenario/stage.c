@@ -638,12 +638,12 @@ stage_damage(struct member *m, const char *file)
 }
 
 void
-stage_spoil(struct member *m, uint64_t file_id)
+stage_spoil(struct member *m, uint64_t file_id, const char *table)
 {
 	char folder[TEXT_MAX];
 
 	state_folder(m, folder);
-	spoil_record(folder, file_id);
+	spoil_record(folder, file_id, table);
 }
 
 void

@@ -66,7 +66,7 @@ void stage_disk(struct member *m, const char *order, uint64_t mib, bool real);
 void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
 void stage_kill(struct member *m); /* kill -9 */
 void stage_reload(struct member *m); /* a daemon: writes its configuration anew and sends SIGHUP */
-void stage_spoil(struct member *m, uint64_t file_id); /* see spoil.h */
+void stage_spoil(struct member *m, uint64_t file_id, const char *table); /* see spoil.h */
 void stage_damage(struct member *m, const char *file); /* overwrites a file in its state, but for the first 64 bytes */
 void stage_lose(struct member *m); /* removes the state of a daemon that does not run, but for the journal of acknowledgements */
 
