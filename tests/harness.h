@@ -63,6 +63,16 @@ struct harness_test {
 		return; \
 	} while (0)
 
+/* Built with AddressSanitizer, which keeps what is freed, and more: what a test says of memory then says nothing of the program. */
+#ifndef __has_feature /* clang's question, gcc's answer is a macro */
+#define __has_feature(x) 0
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define HARNESS_SANITIZED true
+#else
+#define HARNESS_SANITIZED __has_feature(address_sanitizer)
+#endif
+
 /* A fresh private directory (0700), another one at each call; removed with all it holds when the test program exits. The string
  * lives until then. Children made by fork() do not remove it. */
 const char *harness_tmpdir(void);
