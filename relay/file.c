@@ -29,7 +29,7 @@ struct file_opening {
 	void *arg;
 };
 
-/* The record to keep, from what is known now; the committer adds what only it may raise (spool.c). */
+/* The record to keep, from what is known now; the committer adds what only it may raise (committer_write.c). */
 static void
 fill_record(const struct file *f, struct store_file *r)
 {

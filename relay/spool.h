@@ -1,4 +1,4 @@
-/* The committer: one thread that owns every use of the store (design section 5).
+/* The spool: the way to the committer, the one thread that owns every use of the store (design section 5).
  *
  * The event loop posts operations and gets each back, done, through its callback, in the order of posting; it never waits
  * for a disk.  The committer takes whatever was posted while it was busy with the last fsync as one transaction (group commit).

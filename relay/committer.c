@@ -1,0 +1,151 @@
+/* A group of operations, done: writes in one transaction, then reads, then the journal, then a slice of pre-merge.
+ *
+ * Payload bodies are shared read-only with the loop; what an operation owns stays the queue's (spool.c).  A store that fails for good
+ * (STORE_IO, STORE_CORRUPT on a write) is reported to the callbacks like any error; the loop ends the process (relay.c), because a relay that
+ * cannot write must not take uploads. */
+#include "relay/committer.h"
+#include "relay/committer_impl.h"
+#include "relay/journal.h"
+#include "relay/merger.h"
+#include "relay/promise.h"
+
+void
+committer_init(struct committer *c, struct store *store, struct journal *journal)
+{
+	c->store = store;
+	c->journal = journal;
+	c->merger = merger_new();
+	STAILQ_INIT(&c->merging);
+}
+
+static bool
+is_write(const struct spool_op *op)
+{
+	return op->kind == SPOOL_APPEND || op->kind == SPOOL_UPDATE || op->kind == SPOOL_TRIM || op->kind == SPOOL_PUT ||
+	       op->kind == SPOOL_QUERIES || op->kind == SPOOL_FORGET;
+}
+
+/* An error that leaves the open transaction usable: it concerns this op's record, not the environment. */
+static bool
+is_local(enum store_err err)
+{
+	return err == STORE_OK || err == STORE_NOTFOUND || err == STORE_DIFFERS || err == STORE_FULL || err == STORE_INVALID;
+}
+
+/* All writes of group in one transaction; when that fails, every one of them failed. */
+static void
+group_write(struct store *store, struct spool_list *group)
+{
+	struct spool_op *op;
+	enum store_err err = STORE_OK;
+	bool any = false, durable = false;
+
+	STAILQ_FOREACH (op, group, link) {
+		any = any || is_write(op);
+		durable = durable || (is_write(op) && op->kind != SPOOL_TRIM);
+	}
+	if (!any)
+		return;
+	err = store_begin(store);
+	STAILQ_FOREACH (op, group, link) {
+		if (!is_write(op) || !is_local(err))
+			continue;
+		op->err = committer_write(store, op);
+		if (!is_local(op->err)) {
+			err = op->err;
+			store_abort(store);
+		}
+	}
+	if (is_local(err))
+		err = store_commit(store, durable);
+	if (err == STORE_OK)
+		return;
+	STAILQ_FOREACH (op, group, link)
+		if (is_write(op))
+			op->err = err;
+}
+
+/* What is durable now and will be acknowledged is noted outside the environment as well, before the loop hears of it; a promise that upstream
+ * has taken over is forgotten. */
+static void
+group_journal(struct store *store, struct journal *journal, const struct spool_list *group)
+{
+	struct spool_op *op;
+
+	STAILQ_FOREACH (op, group, link) {
+		if (op->err != STORE_OK)
+			continue;
+		if (op->kind == SPOOL_APPEND && op->show)
+			op->err = promise_note(store, journal, &op->file);
+		if (op->kind == SPOOL_FORGET ||
+		    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))
+			journal_forget(journal, &op->file);
+	}
+}
+
+/* Tells the merger what the group did.  MERGE ops for which there is work leave it, and wait. */
+static void
+group_merge(struct committer *c, struct spool_list *group, bool growing, bool on)
+{
+	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	while ((op = STAILQ_FIRST(group)) != NULL) {
+		STAILQ_REMOVE_HEAD(group, link);
+		if (op->kind == SPOOL_MERGE && on && merger_want(c->merger, c->store, op->file.id)) {
+			STAILQ_INSERT_TAIL(&c->merging, op, link);
+			continue;
+		}
+		if (op->kind == SPOOL_APPEND && op->err == STORE_OK && growing && on)
+			merger_grew(c->merger, op->file.id, op->file.backlog_bytes);
+		if ((op->kind == SPOOL_TRIM && op->err == STORE_OK && op->file.backlog_records == 0) || op->kind == SPOOL_FORGET)
+			merger_drained(c->merger, op->file.id);
+		STAILQ_INSERT_TAIL(&rest, op, link);
+	}
+	STAILQ_CONCAT(group, &rest);
+}
+
+/* A slice; ops that waited for the pass that ends with it (or, when nothing is merged any more, all) go to done. */
+static void
+merge_on(struct committer *c, struct spool_list *done, uint64_t slice_ms)
+{
+	uint64_t ended = slice_ms > 0 && merger_busy(c->merger) ? merger_slice(c->merger, c->store, slice_ms) : 0;
+	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	if (ended == 0 && slice_ms > 0)
+		return;
+	while ((op = STAILQ_FIRST(&c->merging)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->merging, link);
+		/* What came while the pass was under way wants another. */
+		if (slice_ms > 0 && (op->file.id != ended || merger_want(c->merger, c->store, ended)))
+			STAILQ_INSERT_TAIL(&rest, op, link);
+		else
+			STAILQ_INSERT_TAIL(done, op, link);
+	}
+	STAILQ_CONCAT(&c->merging, &rest);
+}
+
+bool
+committer_busy(const struct committer *c, uint64_t slice_ms)
+{
+	return store_busy(c->store) || (slice_ms > 0 ? merger_busy(c->merger) : !STAILQ_EMPTY(&c->merging));
+}
+
+enum store_err
+committer_run(struct committer *c, struct spool_list *group, bool growing, uint64_t slice_ms, struct store_stat *stat)
+{
+	struct spool_op *op;
+	enum store_err err;
+
+	group_write(c->store, group);
+	STAILQ_FOREACH (op, group, link)
+		committer_read(c->store, c->journal, op);
+	group_journal(c->store, c->journal, group);
+	group_merge(c, group, growing, slice_ms > 0);
+	merge_on(c, group, slice_ms);
+	err = store_checkpoint(c->store, false);
+	if (err != STORE_OK && err != STORE_NOSPACE)
+		return err;
+	return store_stat(c->store, stat);
+}
