@@ -1,0 +1,40 @@
+/* What the benches of this program share; each is a file with one function, named in main.c. */
+#ifndef TESTS_BENCH_LOAD_BENCH_H
+#define TESTS_BENCH_LOAD_BENCH_H
+
+#include <stddef.h>
+
+#include "tests/bench/load/args.h"
+#include "tests/bench/load/fleet.h"
+#include "tests/bench/load/proxy.h"
+#include "tests/bench/load/sink.h"
+
+/* A fleet, a sink, and what is between them. */
+struct stand {
+	struct proxy proxy;
+	struct sink *sink;
+	struct fleet *fleet;
+};
+
+struct bench {
+	struct args args;
+	char dir[300];		 /* scratch; removed at the end */
+	struct cert_files cert;
+	struct ssl_ctx_st *tls; /* for fleets */
+};
+
+/* n devices through a proxy of this kind, live; holdfast as in proxy_setup. */
+void bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, const char *holdfast);
+void bench_stand_end(struct stand *s);
+
+/* The argument `ways`; what is not installed is left out, with a message. */
+void bench_ways(struct bench *b, bool way[PROXY_KINDS]);
+
+/* The median of v[0..n), which is sorted; 0 when n is 0. */
+double bench_median(double *v, size_t n);
+
+void bench_pass(struct bench *b);
+void bench_latency(struct bench *b);
+void bench_memory(struct bench *b);
+
+#endif

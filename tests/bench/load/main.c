@@ -1,0 +1,131 @@
+/* load - measures what passes through holdfast, and beside it, in the same run, what passes through others.
+ *
+ *	load pass	messages a second and processor time a message, against a bare forwarder, HAProxy and nginx
+ *	load latency	p50 and p99 at fixed rates
+ *	load memory	resident bytes of a bound session that is idle
+ *
+ * Arguments are NAME=VALUE[,VALUE...]; each file tells its own.  The generator is one thread on the last processor, what is measured has
+ * the first to itself.  Everything is on loopback; folders are made in TMPDIR (default /var/tmp: a real disk). */
+#include <err.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/resource.h>
+
+#include <openssl/ssl.h>
+
+#include "tests/bench/load/bench.h"
+#include "tests/bench/load/loop.h"
+
+static const struct {
+	const char *name;
+	void (*run)(struct bench *b);
+} benches[] = { { "pass", bench_pass }, { "latency", bench_latency }, { "memory", bench_memory } };
+
+/* ---- shared ---- */
+
+void
+bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, const char *holdfast)
+{
+	struct proxy_setup setup = { .dir = b->dir, .cert = tls ? &b->cert : NULL, .holdfast = holdfast };
+
+	s->sink = sink_new(n);
+	setup.upstream_port = sink_port(s->sink);
+	proxy_start(&s->proxy, kind, &setup);
+	s->fleet = fleet_new(n, s->proxy.port, tls && kind != PROXY_DIRECT ? b->tls : NULL);
+}
+
+void
+bench_stand_end(struct stand *s)
+{
+	fleet_free(s->fleet);
+	proxy_kill(&s->proxy);
+	sink_free(s->sink);
+}
+
+void
+bench_ways(struct bench *b, bool way[PROXY_KINDS])
+{
+	for (int w = 0; w < PROXY_KINDS; w++) {
+		const char *name = proxy_name((enum proxy_kind)w);
+
+		way[w] = args_word(&b->args, "ways", "direct,bare,holdfast,haproxy,nginx", name);
+		if (way[w] && !proxy_is_there((enum proxy_kind)w)) {
+			printf("%s is not installed: left out\n", name);
+			way[w] = false;
+		}
+	}
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double
+bench_median(double *v, size_t n)
+{
+	if (n == 0)
+		return 0;
+	qsort(v, n, sizeof(*v), by_value);
+	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* ---- start and end ---- */
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void
+prepare(struct bench *b)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct rlimit files;
+
+	if ((size_t)snprintf(b->dir, sizeof(b->dir), "%s/holdfast-load.XXXXXX", tmp != NULL ? tmp : "/var/tmp") >= sizeof(b->dir) ||
+	    mkdtemp(b->dir) == NULL)
+		err(1, "%s", b->dir);
+	if (!cert_make(b->dir, "bench", &b->cert) || (b->tls = SSL_CTX_new(TLS_client_method())) == NULL ||
+	    SSL_CTX_set_min_proto_version(b->tls, TLS1_3_VERSION) != 1)
+		errx(1, "TLS");
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	proxy_pin(-1);
+	loop_open();
+}
+
+int
+main(int argc, char **argv)
+{
+	struct bench b = { .args = { argc - 2, argv + 2 } };
+
+	for (size_t i = 0; argc > 1 && i < sizeof(benches) / sizeof(benches[0]); i++) {
+		if (strcmp(argv[1], benches[i].name) != 0)
+			continue;
+		prepare(&b);
+		benches[i].run(&b);
+		SSL_CTX_free(b.tls);
+		loop_close();
+		(void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		return 0;
+	}
+	fprintf(stderr, "usage: load pass|latency|memory [NAME=VALUE...]\n");
+	return 2;
+}

@@ -1,0 +1,48 @@
+/* What stands between fleet and sink: nothing (direct), or a program that is started here with a configuration of the bench's own, one worker
+ * each, the same certificate. */
+#ifndef TESTS_BENCH_LOAD_PROXY_H
+#define TESTS_BENCH_LOAD_PROXY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sys/types.h>
+
+#include "tests/peer/cert.h"
+
+enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_KINDS };
+
+struct proxy {
+	enum proxy_kind kind;
+	pid_t pid;	/* 0: direct */
+	unsigned port;	/* where it takes clients */
+	char dir[400];	/* of its own */
+};
+
+struct proxy_setup {
+	const char *dir;		/* for configurations and state */
+	const struct cert_files *cert; /* NULL: plain */
+	unsigned upstream_port;
+	const char *holdfast; /* more lines of its configuration, in [buffer]; or NULL */
+};
+
+const char *proxy_name(enum proxy_kind kind);
+
+/* Can it be run here? */
+bool proxy_is_there(enum proxy_kind kind);
+
+/* Starts it and waits until it listens; ends the bench when it does not. */
+void proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *setup);
+/* Ends it: SIGTERM, or how. */
+void proxy_stop(struct proxy *p);
+void proxy_kill(struct proxy *p);
+
+/* From now on this process runs on one processor only (-1: the last); with one there is nothing to choose. */
+void proxy_pin(int cpu);
+
+/* Processor time it has used, in ns, of all its threads; resident bytes that are its own; 0 when it is PROXY_DIRECT. */
+uint64_t proxy_cpu_ns(const struct proxy *p);
+uint64_t proxy_resident(const struct proxy *p);
+
+#endif
