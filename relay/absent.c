@@ -74,6 +74,7 @@ TAILQ_HEAD(absent_list, absent);
 
 struct absents {
 	struct relay *relay;
+	struct link *link;
 	struct event *timer;
 	struct absent_list list;
 	void *tree; /* by identity */
@@ -97,7 +98,7 @@ static const struct upstream_ops upstream_ops;
 static uint64_t
 quiet_ms(const struct absents *as)
 {
-	return as->hurry ? 0 : as->relay->opt->absent_quiet_ms;
+	return as->hurry ? 0 : as->link->opt->absent_quiet_ms;
 }
 
 /* ---- the files known here ---- */
@@ -131,7 +132,7 @@ find(const struct absents *as, const char *endpoint, const char *path, uint64_t 
 static struct absent *
 find_session(const struct session *s)
 {
-	return find(s->relay->absents, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt);
+	return find(s->link->absents, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt);
 }
 
 static void
@@ -195,7 +196,7 @@ remember(struct absents *as, const char *endpoint, const char *path, const char 
 void
 absents_left(const struct session *s)
 {
-	struct absents *as = s->relay->absents;
+	struct absents *as = s->link->absents;
 	char protocol[MSG_SUBPROTOCOL_MAX];
 	struct upstream_request req;
 	struct absent *a;
@@ -211,7 +212,7 @@ absents_left(const struct session *s)
 		return;
 	}
 	a = remember(as, s->endpoint, s->key_path, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
-	if (!s->relay->opt->store_tokens)
+	if (!s->opt->store_tokens)
 		return;
 	conn_upstream_request(s->conn, &req, protocol);
 	credential_take(&a->own, &req, (struct view){ (const uint8_t *)s->token, s->token_len });
@@ -240,7 +241,7 @@ absents_stored(struct session *s)
 void
 absents_here(const struct session *s)
 {
-	struct absent *a = s->relay->absents != NULL ? find_session(s) : NULL;
+	struct absent *a = s->link->absents != NULL ? find_session(s) : NULL;
 
 	if (a != NULL && a->session == NULL)
 		forget(a);
@@ -273,7 +274,7 @@ at_most(uint64_t a, uint64_t b)
 static void
 try_again(struct absent *a)
 {
-	const struct options *o = a->all->relay->opt;
+	const struct options *o = a->all->link->opt;
 
 	a->retry_ms = a->retry_ms == 0 ? o->backoff_min_ms : at_most(a->retry_ms * 2, o->absent_hold_ms);
 	if (a->retry_ms < o->absent_quiet_ms)
@@ -286,10 +287,10 @@ try_again(struct absent *a)
 static void
 leave_alone(struct absent *a)
 {
-	uint64_t max = a->all->relay->opt->absent_hold_ms;
+	uint64_t max = a->all->link->opt->absent_hold_ms;
 
 	max = max > HOLD_MAX_MS ? max : HOLD_MAX_MS;
-	a->hold_ms = a->hold_ms == 0 ? a->all->relay->opt->absent_hold_ms : at_most(a->hold_ms * 2, max);
+	a->hold_ms = a->hold_ms == 0 ? a->all->link->opt->absent_hold_ms : at_most(a->hold_ms * 2, max);
 	a->due_at = clock_ms() + a->hold_ms;
 	log_event(LOG_WARN, "absent_elsewhere", "file_ident=%llu hold_s=%llu", (unsigned long long)a->file_ident,
 		  (unsigned long long)(a->hold_ms / 1000));
@@ -300,7 +301,7 @@ static void
 judge_cut(struct absent *a)
 {
 	struct absents *as = a->all;
-	const struct link *l = as->relay->link;
+	const struct link *l = as->link;
 	bool proved = link_proved_at_ms(l) > a->cut_at || clock_ms() - a->cut_at > VERDICT_MAX_MS;
 	bool general = as->client_cut_at != 0 && as->client_cut_at + GENERAL_MS >= a->cut_at && as->client_cut_at <= a->cut_at + GENERAL_MS;
 
@@ -319,8 +320,8 @@ judge_cut(struct absent *a)
 void
 absents_link_changed(struct absents *as)
 {
-	const struct options *o = as->relay->opt;
-	uint64_t spread = (as->relay->nconns + as->n) * 1000 / o->reconnect_rate + quiet_ms(as) / 4, at;
+	const struct options *o = as->link->opt;
+	uint64_t spread = (as->link->nconns + as->n) * 1000 / o->reconnect_rate + quiet_ms(as) / 4, at;
 	struct absent *a, *next;
 
 	as->client_cut_at = 0; /* that was the link, too */
@@ -335,12 +336,12 @@ absents_link_changed(struct absents *as)
 		if (a->due_at < at)
 			a->due_at = at;
 	}
-	for (a = TAILQ_FIRST(&as->list); a != NULL && link_down(as->relay->link); a = next) {
+	for (a = TAILQ_FIRST(&as->list); a != NULL && link_down(as->link); a = next) {
 		next = TAILQ_NEXT(a, link);
 		if (a->session != NULL && a->ident_at == 0)
 			session_end(a->session);
 	}
-	if (!link_down(as->relay->link))
+	if (!link_down(as->link))
 		as->walk_at = 0; /* what is to be done is looked up afresh */
 }
 
@@ -486,7 +487,7 @@ connect_as_client(struct absent *a)
 
 	credential_request(&a->own, &req);
 	req.flavour = flavour_of(a);
-	return upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
+	return upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
 }
 
 static struct upstream *
@@ -494,8 +495,8 @@ connect_by_service(struct absent *a)
 {
 	const char *token = a->all->service_token;
 	size_t room = strlen(token) + 8;
-	char *target = service_target(a->endpoint + strlen("upstream"), token), *authorization = relay_alloc(room);
-	char *list = offers(a->all->relay->opt, flavour_of(a));
+	char *target = service_target(link_endpoint_path(a->endpoint), token), *authorization = relay_alloc(room);
+	char *list = offers(a->all->link->opt, flavour_of(a));
 	struct upstream_request req = { .target = view_of(target),
 		.protocol = view_of(list),
 		.user_agent = view_of("holdfast"),
@@ -504,7 +505,7 @@ connect_by_service(struct absent *a)
 
 	snprintf(authorization, room, "Bearer %s", token);
 	req.authorization = view_of(authorization);
-	u = upstream_open(a->all->relay, &req, &upstream_ops, a, NULL);
+	u = upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
 	relay_wipe(target);
 	relay_wipe(authorization);
 	free(list);
@@ -549,7 +550,7 @@ opened_cb(void *arg, struct view subprotocol, struct view server)
 	(void)server;
 	a->upstream = NULL;
 	a->ident_at = clock_ms();
-	link_succeeded(a->all->relay->link);
+	link_succeeded(a->all->link);
 	session_bind_absent(a->session, u, view_of(token));
 	upstream_orphan(u);
 }
@@ -559,15 +560,15 @@ static void
 refused_cb(void *arg, const struct http_head *head, struct view body)
 {
 	struct absent *a = arg;
-	struct relay *relay = a->all->relay;
+	struct link *l = a->all->link;
 
 	(void)body;
 	a->upstream = NULL;
 	a->verdict = verdict_of_status(head->status);
-	if (link_trusts_refusal(relay->link, head->status))
+	if (link_trusts_refusal(l, head->status))
 		a->error = head->status;
 	else
-		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
+		link_failed(l, LINK_UNTRUSTED, "an answer that may be a portal's");
 	if (a->session != NULL) /* the link, DOWN by now, may have ended it */
 		session_end(a->session);
 }
@@ -604,7 +605,7 @@ start(struct absent *a)
 	a->asked_ms = 0;
 	a->cut = false;
 	a->due_at = clock_ms() + quiet_ms(as);
-	a->session = session_open_absent(as->relay, a, &id);
+	a->session = session_open_absent(as->link, a, &id);
 	if (a->session == NULL)
 		return; /* its client is here, or drains on its own connection */
 	as->running++;
@@ -634,8 +635,11 @@ static void
 walk_found(struct absents *as, const struct absent_file *found)
 {
 	const struct store_file *f = &found->file;
-	struct absent *a = find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
+	struct absent *a;
 
+	if (!link_has_endpoint(as->link, f->endpoint))
+		return;
+	a = find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
 	if (a == NULL && ((as->serial == 0 && found->credential_len == 0) || as->n >= KNOWN_MAX))
 		return; /* nothing to do it with */
 	if (a == NULL) {
@@ -694,7 +698,7 @@ walk_on(struct absents *as)
 		as->step->after = 0;
 	}
 	as->step->end = false;
-	snprintf(as->step->service.path, sizeof(as->step->service.path), "%s", as->relay->opt->service_token_file);
+	snprintf(as->step->service.path, sizeof(as->step->service.path), "%s", as->link->opt->service_token_file);
 	as->step->credentials = credential_may_store(as->relay);
 	as->stepping = true;
 	spool_call(as->relay->spool, absent_step, stepped, as->step);
@@ -703,14 +707,14 @@ walk_on(struct absents *as)
 /* ---- pacing ---- */
 
 static bool
-client_waits(struct relay *relay)
+client_waits(const struct link *l)
 {
 	struct conn *c;
 	struct session *s;
 
-	for (c = TAILQ_FIRST(&relay->conns); c != NULL; c = conn_next(c))
+	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = conn_next(c))
 		TAILQ_FOREACH (s, conn_sessions(c), in_conn)
-			if (s->state == SESSION_READY && s->upside != UPSIDE_LIVE && !s->no_replay && !s->held_back && file_waiting(s->file))
+			if (s->link == l && s->state == SESSION_READY && s->upside != UPSIDE_LIVE && !s->no_replay && !s->held_back && file_waiting(s->file))
 				return true;
 	return false;
 }
@@ -721,7 +725,7 @@ notice_clients(struct absents *as)
 	uint64_t now = clock_ms();
 	struct absent *a, *next;
 
-	if (!client_waits(as->relay))
+	if (!client_waits(as->link))
 		as->busy_since = 0;
 	else if (as->busy_since == 0)
 		as->busy_since = now;
@@ -761,13 +765,13 @@ static void
 tick_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct absents *as = arg;
-	const struct options *o = as->relay->opt;
+	const struct options *o = as->link->opt;
 	struct absent *a;
 
 	(void)fd;
 	(void)what;
 	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(quiet_ms(as) / 4 + (as->hurry ? 250 : 10), TICK_MAX_MS));
-	if (!o->replay_absent || pace_held(as->relay->pace) || link_state(as->relay->link) != LINK_UP || link_held_ms(as->relay->link) > 0)
+	if (!o->replay_absent || pace_held(as->link->pace) || link_state(as->link) != LINK_UP || link_held_ms(as->link) > 0)
 		return;
 	notice_clients(as);
 	TAILQ_FOREACH (a, &as->list, link)
@@ -795,15 +799,16 @@ absents_hurry(struct absents *as)
 /* ---- all of them ---- */
 
 struct absents *
-absents_new(struct relay *relay)
+absents_new(struct link *link)
 {
 	struct absents *as = relay_alloc(sizeof(*as));
 
-	as->relay = relay;
+	as->relay = link->relay;
+	as->link = link;
 	as->step = relay_alloc(sizeof(*as->step));
 	as->step->owner = as;
 	TAILQ_INIT(&as->list);
-	as->timer = event_new(relay->base, -1, 0, tick_cb, as);
+	as->timer = event_new(as->relay->base, -1, 0, tick_cb, as);
 	if (as->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	relay_after_ms(as->timer, 0);

@@ -17,7 +17,7 @@
 
 struct absents;
 
-struct absents *absents_new(struct relay *relay);
+struct absents *absents_new(struct link *link); /* of each upstream */
 /* Ends what runs; nothing new begins. */
 void absents_stop(struct absents *as);
 /* Only when the spool is gone: a step of the walk may be there.  NULL allowed. */

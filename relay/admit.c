@@ -1,6 +1,6 @@
 /* Admission while the link is DOWN: two look-ups in the store, one after the other, then the decision.
  *
- * Keys: tokens: SHA-256 of the token as presented (of nothing, when none was).  meta: "agreed " endpoint " " flavour.
+ * Keys: tokens: SHA-256 of the token as presented (of nothing, when none was); for a named upstream token_key makes another of it.  meta: "agreed " endpoint " " flavour.
  * Values: tokens: the time upstream accepted it, milliseconds since 1970, decimal.  meta: the version, a blank, and when it was last
  * agreed to or used; both decimal.  relay/retention removes either when it is old.
  *
@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "relay/admit.h"
+#include "relay/front.h"
 #include "relay/jwt.h"
 #include "relay/options.h"
 #include "relay/spool.h"
@@ -23,6 +24,7 @@
 
 struct admit {
 	struct relay *relay;
+	const struct front *front;
 	char *agreed_key;
 	enum msg_flavour flavour;
 	uint64_t offers;
@@ -39,6 +41,20 @@ agreed_key(const char *endpoint, enum msg_flavour flavour)
 
 	snprintf(key, n, ADMIT_AGREED "%s %s", endpoint, flavour == MSG_FLX ? "flx" : "pbs");
 	return key;
+}
+
+/* What one upstream accepted says nothing to another. */
+static void
+token_key(const struct link *l, struct view token, uint8_t key[HASH_LEN])
+{
+	uint8_t part[2][HASH_LEN];
+
+	tls_sha256(token.ptr, token.len, key);
+	if (l->name[0] == '\0')
+		return;
+	tls_sha256(l->name, strlen(l->name), part[0]);
+	memcpy(part[1], key, HASH_LEN);
+	tls_sha256(part, sizeof(part), key);
 }
 
 static void
@@ -61,13 +77,14 @@ note_token(struct relay *relay, const uint8_t *hash, uint64_t at_ms)
 }
 
 void
-admit_accepted(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version)
+admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version)
 {
+	struct relay *relay = l->relay;
 	unsigned char hash[HASH_LEN];
 	char *key = agreed_key(endpoint, flavour);
 	bool exact;
 
-	tls_sha256(token.ptr, token.len, hash);
+	token_key(l, token, hash);
 	note_token(relay, hash, walltime_ms(relay->walltime, &exact));
 	note_agreed(relay, key, version);
 	free(key);
@@ -114,7 +131,7 @@ choose(const struct admit *a, unsigned agreed)
 
 	if (agreed > 0)
 		high = agreed;
-	else if (!options_versions(a->relay->opt->offline_versions, &low, &high))
+	else if (!options_versions(a->front->opt->offline_versions, &low, &high))
 		return 0;
 	for (unsigned v = high < 63 ? high : 63; v > 0 && v >= low; v--)
 		if (a->offers & (1ULL << v))
@@ -158,7 +175,7 @@ token_cb(void *arg, struct spool_op *op)
 	if (accepted < WALLTIME_FLOOR_MS) { /* by a clock that knew nothing: it ages from now on */
 		if (exact)
 			note_token(a->relay, op->key, now);
-	} else if (now > accepted && now - accepted > a->relay->opt->token_grace_ms) {
+	} else if (now > accepted && now - accepted > a->front->opt->token_grace_ms) {
 		finish(a, 0, "upstream accepted this token too long ago");
 		return;
 	}
@@ -179,14 +196,14 @@ bare(struct view token)
 
 /* NULL: it is signed. */
 static const char *
-check_signed(const struct relay *relay, struct view token)
+check_signed(const struct front *f, struct view token)
 {
-	const struct options *o = relay->opt;
+	const struct options *o = f->opt;
 	struct jwt_rules rules = { .issuer = o->jwt_issuer, .audience = o->jwt_audience, .grace_ms = o->token_grace_ms };
 	enum jwt_verdict v;
 
-	rules.now_ms = walltime_ms(relay->walltime, &rules.now_exact);
-	v = jwt_check(relay->jwt_key, bare(token), &rules);
+	rules.now_ms = walltime_ms(f->relay->walltime, &rules.now_exact);
+	v = jwt_check(f->jwt_key, bare(token), &rules);
 	return v == JWT_OK ? NULL : jwt_phrase(v);
 }
 
@@ -194,7 +211,7 @@ static void
 signed_cb(void *arg, struct spool_op *op)
 {
 	struct admit *a = arg;
-	const char *refusal = a->answer != NULL ? check_signed(a->relay, a->token) : "";
+	const char *refusal = a->answer != NULL ? check_signed(a->front, a->token) : "";
 
 	if (refusal != NULL)
 		finish(a, 0, refusal);
@@ -218,21 +235,23 @@ uncertified_cb(void *arg, struct spool_op *op)
 }
 
 struct admit *
-admit_ask(struct relay *relay, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour, uint64_t offers,
+admit_ask(const struct front *f, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour, uint64_t offers,
 	  admit_answer *answer, void *arg)
 {
+	struct relay *relay = f->relay;
 	struct admit *a = relay_alloc(sizeof(*a));
 	unsigned char hash[HASH_LEN];
 
 	a->relay = relay;
+	a->front = f;
 	a->agreed_key = agreed_key(endpoint, flavour);
-	tls_sha256(token.ptr, token.len, hash);
+	token_key(f->link, token, hash);
 	a->flavour = flavour;
 	a->token = token;
 	a->offers = offers;
 	a->answer = answer;
 	a->arg = arg;
-	switch (relay->opt->offline_admit) {
+	switch (f->opt->offline_admit) {
 	case ADMIT_ANY:
 		ask_agreed(a);
 		break;

@@ -13,7 +13,7 @@
 #include "relay/relay.h"
 
 /* Upstream answered 101 for this token (empty view: none presented). */
-void admit_accepted(struct relay *relay, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version);
+void admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version);
 
 /* version: the one to answer with; 0 = refused (why in words, for the log). */
 typedef void admit_answer(void *arg, unsigned version, const char *why);
@@ -27,7 +27,7 @@ struct admit;
 
 /* Asks the policy.  certified: the client has shown a certificate, and it was verified.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
  * comes from the loop, later; token must live until then, or until cancelled. */
-struct admit *admit_ask(struct relay *relay, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour,
+struct admit *admit_ask(const struct front *f, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour,
 			uint64_t offers, admit_answer *answer, void *arg);
 void admit_cancel(struct admit *a); /* NULL allowed; no answer follows */
 

@@ -11,6 +11,7 @@
  * safe (design section 2).  Connections for clients that left are treated alike. */
 #include "relay/budget.h"
 #include "relay/conn.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -73,6 +74,7 @@ look_around(struct relay *relay)
 {
 	struct look k = { .sum = stream_lingering() };
 	struct conn *c;
+	struct link *l;
 	struct upstream *u;
 	uint64_t n;
 
@@ -82,13 +84,15 @@ look_around(struct relay *relay)
 		if (n > k.most)
 			k.most = n, k.conn = c;
 	}
-	for (u = TAILQ_FIRST(&relay->upstreams); u != NULL; u = upstream_next(u)) {
-		if (upstream_has_client(u))
-			continue; /* counted there */
-		n = upstream_held(u);
-		k.sum += n;
-		if (n > k.most_up)
-			k.most_up = n, k.up = u;
+	TAILQ_FOREACH (l, &relay->links, entry) {
+		for (u = TAILQ_FIRST(&l->upstreams); u != NULL; u = upstream_next(u)) {
+			if (upstream_has_client(u))
+				continue; /* counted there */
+			n = upstream_held(u);
+			k.sum += n;
+			if (n > k.most_up)
+				k.most_up = n, k.up = u;
+		}
 	}
 	return k;
 }

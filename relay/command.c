@@ -128,7 +128,7 @@ static const char *
 do_link(struct command *c)
 {
 	static const enum link_mode modes[] = { LINK_AUTO, LINK_ONLINE, LINK_OFFLINE };
-	struct link *l = c->relay->link;
+	struct link *l = TAILQ_FIRST(&c->relay->links);
 	bool known = c->nword == 0;
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]) && !known; i++) {
@@ -147,13 +147,14 @@ do_link(struct command *c)
 static const char *
 do_replay(struct command *c)
 {
+	struct pace *pace = TAILQ_FIRST(&c->relay->links)->pace;
 	bool pause = c->nword == 1 && strcmp(c->word[0], "pause") == 0;
 
 	if (c->nword > 0 && !pause && strcmp(c->word[0], "resume") != 0)
 		return "want pause or resume";
 	if (c->nword > 0)
-		pace_hold(c->relay->pace, pause);
-	json_str(c->last, "replay", pace_held(c->relay->pace) ? "paused" : "on");
+		pace_hold(pace, pause);
+	json_str(c->last, "replay", pace_held(pace) ? "paused" : "on");
 	return NULL;
 }
 

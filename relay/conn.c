@@ -14,8 +14,8 @@
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
+#include "relay/front.h"
 #include "relay/gate.h"
-#include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -79,6 +79,18 @@ conn_relay(const struct conn *c)
 	return c->relay;
 }
 
+struct front *
+conn_front(const struct conn *c)
+{
+	return c->front;
+}
+
+struct link *
+conn_link(const struct conn *c)
+{
+	return c->front->link;
+}
+
 struct conn *
 conn_next(const struct conn *c)
 {
@@ -133,7 +145,7 @@ conn_shaken(struct conn *c)
 		return;
 	c->shaking = false;
 	gate_shaken(c->relay->gate);
-	listener_hold(c->relay->listener, gate_is_shut(c->relay->gate));
+	front_admission(c->relay);
 }
 
 void
@@ -161,10 +173,11 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	event_free(c->retry);
 	conn_shaken(c);
 	gate_leave(c->relay->gate, c->from);
-	listener_release(c->relay->listener);
 	TAILQ_REMOVE(&c->relay->conns, c, link);
 	TAILQ_INSERT_TAIL(&closed, c, link);
 	c->relay->nconns--;
+	c->front->link->nconns--;
+	front_release(c->front);
 	c->relay->nsuspended -= c->spool_suspended;
 }
 
@@ -218,7 +231,7 @@ conn_free_closed(void)
 static void
 check_outbuf(struct conn *c)
 {
-	if (c->upstream != NULL && stream_queued(c->stream) > c->relay->opt->out_high)
+	if (c->upstream != NULL && stream_queued(c->stream) > c->front->opt->out_high)
 		upstream_pause(c->upstream, true);
 }
 
@@ -232,7 +245,7 @@ own_queue(const struct conn *c)
 static void
 own_queue_check(struct conn *c)
 {
-	if (own_queue(c) > c->relay->opt->out_high)
+	if (own_queue(c) > c->front->opt->out_high)
 		stream_suspend(c->stream, SUSPEND_OWN);
 }
 
@@ -266,7 +279,7 @@ conn_held(const struct conn *c)
 bool
 conn_is_full(const struct conn *c)
 {
-	return own_queue(c) > c->relay->opt->out_high;
+	return own_queue(c) > c->front->opt->out_high;
 }
 
 void
@@ -353,7 +366,7 @@ conn_spool_changed(struct conn *c)
 
 	if (c->state != CONN_OPEN)
 		return;
-	if (c->spool_suspended && spool_queued(c->relay->spool) <= c->relay->opt->spool_bytes / 2) {
+	if (c->spool_suspended && spool_queued(c->relay->spool) <= c->front->opt->spool_bytes / 2) {
 		stream_resume(c->stream, SUSPEND_SPOOL);
 		c->spool_suspended = false;
 		c->relay->nsuspended--;
@@ -405,9 +418,9 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		return;
 	}
 	if (m.type == MSG_C_BIND) {
-		if (conn_count_sessions(c) >= c->relay->opt->max_sessions)
+		if (conn_count_sessions(c) >= c->front->opt->max_sessions)
 			conn_close(c, "too many sessions on one connection");
-		else if (c->relay->nsessions >= c->relay->opt->max_sessions_total)
+		else if (c->relay->nsessions >= c->front->opt->max_sessions_total)
 			conn_close(c, "too many sessions in all");
 		else
 			session_bind(c, &m, body);
@@ -431,7 +444,7 @@ gather(struct conn *c, struct view data)
 		cap *= 2;
 	if (cap > c->whole_len)
 		cap = (size_t)c->whole_len;
-	if (cap != c->msg_cap && conn_held(c) + (cap - c->msg_cap) > c->relay->opt->max_queued_connection)
+	if (cap != c->msg_cap && conn_held(c) + (cap - c->msg_cap) > c->front->opt->max_queued_connection)
 		return "more than max_queued_connection is held for this client";
 	if (cap != c->msg_cap) {
 		p = realloc(c->msg, cap);
@@ -568,7 +581,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 		conn_leave(c, "idle", true);
 	} else { /* S8: bytes came; look again */
 		c->received_at_check = received;
-		relay_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
+		relay_after_ms(c->timer, c->front->opt->idle_timeout_ms);
 	}
 }
 
@@ -622,8 +635,9 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 }
 
 void
-conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t peer_len)
+conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
+	struct relay *relay = f->relay;
 	struct gate_address *from = gate_enter(relay->gate, peer);
 	struct conn *c;
 
@@ -631,21 +645,22 @@ conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t 
 	if (from == NULL) {
 		STAT_INC(relay, conns_turned_away);
 		close(fd);
-		listener_release(relay->listener);
+		front_release(f);
 		return;
 	}
 	c = relay_alloc(sizeof(*c));
 	c->relay = relay;
+	c->front = f;
 	c->from = from;
 	c->shaking = true;
 	c->id = ++relay->next_conn_id;
 	c->opened_at = clock_ms();
 	TAILQ_INIT(&c->sessions);
-	c->stream = stream_accept(fd, relay->tls_listen, stream_event_cb, c);
+	c->stream = stream_accept(fd, f->tls, stream_event_cb, c);
 	if (c->stream == NULL) {
 		conn_shaken(c);
 		gate_leave(relay->gate, from);
-		listener_release(relay->listener);
+		front_release(f);
 		free(c);
 		return;
 	}
@@ -654,8 +669,9 @@ conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t 
 	if (c->timer == NULL || c->retry == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	relay_after_ms(c->timer, gate_patience_ms(relay->gate));
-	listener_hold(relay->listener, gate_is_shut(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;
+	f->link->nconns++;
+	front_admission(relay);
 	STAT_INC(relay, conns_accepted);
 }

@@ -21,9 +21,11 @@
 #include "relay/relay.h"
 
 struct conn;
+struct front;
+struct link;
 
-/* Takes over fd. */
-void conn_accept(struct relay *relay, int fd, const struct sockaddr *peer, socklen_t peer_len);
+/* Takes over fd, which came in by f. */
+void conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer_len);
 
 /* Ends the client's WebSocket by closing TCP, the mildest end for a client (it reconnects and loses nothing).  reason is for the log.
  * Sessions that still drain stay with the upstream connection, unless abort. */
@@ -63,7 +65,7 @@ void conn_resume_open(struct conn *c);
 /* Every client is read again when the committer has caught up. */
 void conn_spool_changed(struct conn *c);
 
-const char *conn_endpoint(const struct conn *c); /* upstream and request path without query; lives as long as c */
+const char *conn_endpoint(const struct conn *c); /* see link_endpoint; lives as long as c */
 struct view conn_token(const struct conn *c); /* of the upgrade, empty if it had none; a secret; lives as long as c */
 /* The client's own request, for another upstream connection in its name with the version agreed to.  Views live as long as c and protocol. */
 struct upstream_request;
@@ -81,6 +83,8 @@ struct conn_info {
 };
 void conn_describe(const struct conn *c, struct conn_info *out);
 struct relay *conn_relay(const struct conn *c);
+struct front *conn_front(const struct conn *c);
+struct link *conn_link(const struct conn *c); /* of its front */
 struct conn *conn_next(const struct conn *c); /* on relay->conns */
 void conn_free_closed(void); /* end of pass */
 

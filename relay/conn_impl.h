@@ -24,6 +24,7 @@ enum conn_state { CONN_REQUEST, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSE
 struct conn {
 	TAILQ_ENTRY(conn) link; /* relay->conns, or the closed list */
 	struct relay *relay;
+	struct front *front;
 	struct stream *stream;
 	struct upstream *upstream; /* NULL: none, see retry */
 	struct admit *admit;

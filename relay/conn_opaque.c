@@ -4,6 +4,7 @@
  * is known.  So nothing is parsed, translated, answered or kept, no PING of ours is put in between, and when upstream or the link is lost
  * the client is closed: its own patience and its own history carry it over.  While DOWN it is refused (conn_upgrade.c). */
 #include "relay/conn_impl.h"
+#include "relay/front.h"
 #include "relay/options.h"
 #include "relay/stream.h"
 #include "relay/upstream.h"
@@ -12,7 +13,7 @@ size_t
 conn_opaque_in(struct conn *c, uint8_t *buf, size_t len)
 {
 	upstream_send_raw(c->upstream, (struct view){ buf, len });
-	if (upstream_queued(c->upstream) > c->relay->opt->out_high)
+	if (upstream_queued(c->upstream) > c->front->opt->out_high)
 		conn_await_upstream(c);
 	return len;
 }

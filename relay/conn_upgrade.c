@@ -10,6 +10,7 @@
 
 #include "relay/admit.h"
 #include "relay/conn_impl.h"
+#include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -90,9 +91,9 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 		n = http_format_101(out, sizeof(out), view_of(c->key_accept), protocol, (struct view){ NULL, 0 });
 	stream_write(c->stream, out, n);
 	c->state = CONN_OPEN;
-	ws_decoder_init(&c->ws, WS_SERVER, c->relay->opt->max_message);
-	stream_set_low_water(c->stream, (size_t)c->relay->opt->out_low);
-	relay_after_ms(c->timer, c->relay->opt->idle_timeout_ms);
+	ws_decoder_init(&c->ws, WS_SERVER, c->front->opt->max_message);
+	stream_set_low_water(c->stream, (size_t)c->front->opt->out_low);
+	relay_after_ms(c->timer, c->front->opt->idle_timeout_ms);
 	log_open(c);
 	stream_resume(c->stream, SUSPEND_OPEN);
 }
@@ -139,8 +140,8 @@ admitted_cb(void *arg, unsigned version, const char *why)
 	STAT_INC(c->relay, conns_offline);
 	spell(c, version, protocol);
 	become_open(c, version, view_of(protocol), (struct view){ NULL, 0 });
-	if (!link_down(c->relay->link)) /* it came back meanwhile, or only this connection failed */
-		relay_after_ms(c->retry, jitter(c->relay->opt->backoff_min_ms));
+	if (!link_down(c->front->link)) /* it came back meanwhile, or only this connection failed */
+		relay_after_ms(c->retry, jitter(c->front->opt->backoff_min_ms));
 }
 
 static void
@@ -151,7 +152,7 @@ ask_admission(struct conn *c)
 		return;
 	}
 	c->state = CONN_ADMIT;
-	c->admit = admit_ask(c->relay, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
+	c->admit = admit_ask(c->front, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
 }
 
 void
@@ -176,7 +177,7 @@ open_upstream(struct conn *c)
 	struct upstream_request req;
 
 	conn_upstream_request(c, &req, protocol);
-	c->upstream = upstream_open(c->relay, &req, &upstream_ops, c, c);
+	c->upstream = upstream_open(c->front->link, &req, &upstream_ops, c, c);
 }
 
 /* Adds an offer to out, which has room: as it was spelled, but for versions that are beyond us. */
@@ -236,8 +237,6 @@ read_offers(struct conn *c)
 static void
 keep_request(struct conn *c, const struct http_head *head)
 {
-	const char *name = "upstream";
-	size_t n = strlen(name) + head->path.len;
 	char offers[HTTP_HEAD_MAX]; /* the lines it is made from were in a head of that size */
 	size_t offers_len = 0, at = 0;
 	struct view line;
@@ -253,9 +252,7 @@ keep_request(struct conn *c, const struct http_head *head)
 		offers_len += line.len;
 	}
 	c->offers = relay_strndup(offers, offers_len);
-	c->endpoint = relay_alloc(n + 1);
-	memcpy(c->endpoint, name, strlen(name));
-	memcpy(c->endpoint + strlen(name), head->path.ptr, head->path.len);
+	c->endpoint = link_endpoint(c->front->link, head->path);
 	tls_ws_accept((const char *)head->key.ptr, head->key.len, c->key_accept);
 }
 
@@ -266,7 +263,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 	size_t used = 0;
 	enum proto_err err = http_parse_request(buf, len, &head, &used);
 
-	if ((err == PROTO_MORE && len >= c->relay->opt->max_head) || (err == PROTO_OK && used > c->relay->opt->max_head))
+	if ((err == PROTO_MORE && len >= c->front->opt->max_head) || (err == PROTO_OK && used > c->front->opt->max_head))
 		err = PROTO_HTTP_TOO_BIG;
 	if (err == PROTO_MORE)
 		return 0;
@@ -275,12 +272,12 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		refuse_status(c, err == PROTO_HTTP_TOO_BIG ? 431 : err == PROTO_HTTP_NOT_UPGRADE ? 426 : 400, proto_strerror(err));
 		return len;
 	}
-	if (head.path.len > c->relay->opt->max_path) {
+	if (head.path.len > c->front->opt->max_path) {
 		refuse_status(c, 414, "the request path is too long");
 		return len;
 	}
 	keep_request(c, &head);
-	if (conn_token(c).len > c->relay->opt->max_token) {
+	if (conn_token(c).len > c->front->opt->max_token) {
 		refuse_status(c, 431, "the token is too long");
 		return len;
 	}
@@ -290,7 +287,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 	}
 	event_del(c->timer);
 	stream_suspend(c->stream, SUSPEND_OPEN); /* nothing may follow before our 101 */
-	if (link_down(c->relay->link)) {
+	if (link_down(c->front->link)) {
 		ask_admission(c);
 	} else {
 		c->state = CONN_UPSTREAM;
@@ -303,27 +300,28 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 
 /* At random within the time that n connections take at reconnect_rate. */
 static uint64_t
-spread_ms(const struct relay *relay, uint64_t n)
+spread_ms(const struct link *l, uint64_t n)
 {
 	uint32_t r;
 
 	tls_random(&r, sizeof(r));
-	return n * 1000 / relay->opt->reconnect_rate * r / UINT32_MAX;
+	return n * 1000 / l->opt->reconnect_rate * r / UINT32_MAX;
 }
 
 /* A server that restarts loses all connections at once, and need not be DOWN for it: so those who miss theirs come back spread, too. */
 static void
 schedule_retry(struct conn *c)
 {
-	const struct options *o = c->relay->opt;
-	uint64_t open = c->relay->nupstreams, missing = c->relay->nconns > open ? c->relay->nconns - open : 0;
+	const struct options *o = c->front->opt;
+	const struct link *l = c->front->link;
+	uint64_t missing = l->nconns > l->nupstreams ? l->nconns - l->nupstreams : 0;
 
-	if (link_down(c->relay->link))
+	if (link_down(l))
 		return; /* conn_link_changed will */
 	c->backoff_ms = c->backoff_ms == 0 ? o->backoff_min_ms : c->backoff_ms * 2;
 	if (c->backoff_ms > o->backoff_max_ms)
 		c->backoff_ms = o->backoff_max_ms;
-	relay_after_ms(c->retry, link_held_ms(c->relay->link) + jitter(c->backoff_ms) + spread_ms(c->relay, missing));
+	relay_after_ms(c->retry, link_held_ms(l) + jitter(c->backoff_ms) + spread_ms(l, missing));
 }
 
 static bool
@@ -353,10 +351,10 @@ upstream_opened_cb(void *arg, struct view subprotocol, struct view server)
 			conn_leave(c, "upstream agrees to another protocol version", false);
 		return;
 	}
-	link_set_path(c->relay->link, c->endpoint + strlen("upstream"));
-	link_succeeded(c->relay->link);
+	link_set_path(c->front->link, link_endpoint_path(c->endpoint));
+	link_succeeded(c->front->link);
 	if (!c->opaque)
-		admit_accepted(c->relay, c->endpoint, conn_token(c), c->flavour, sp.min);
+		admit_accepted(c->front->link, c->endpoint, conn_token(c), c->flavour, sp.min);
 	if (c->state == CONN_UPSTREAM) {
 		become_open(c, sp.min, subprotocol, server);
 		return;
@@ -374,13 +372,13 @@ static void
 upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 {
 	struct conn *c = arg;
-	struct relay *relay = c->relay;
+	struct link *l = c->front->link;
 
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);
-	if (!link_trusts_refusal(relay->link, head->status)) {
+	if (!link_trusts_refusal(l, head->status)) {
 		relay_after_ms(c->retry, VERDICT_MS);
-		link_failed(relay->link, LINK_UNTRUSTED, "an answer that may be a portal's");
+		link_failed(l, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
 		refuse(c, head->status, head->reason, head->header, head->nheader, body, "upstream refused the upgrade");
 	} else if (verdict_of_status(head->status) == VERDICT_RETRY) {
@@ -437,17 +435,19 @@ static const struct upstream_ops upstream_ops = {
 void
 conn_retry(struct conn *c)
 {
-	if ((c->state == CONN_OPEN || c->state == CONN_UPSTREAM) && c->upstream == NULL && !link_down(c->relay->link))
+	if ((c->state == CONN_OPEN || c->state == CONN_UPSTREAM) && c->upstream == NULL && !link_down(c->front->link))
 		open_upstream(c);
 }
 
 static void
 link_came_back(struct conn *c)
 {
+	const struct link *l = c->front->link;
+
 	if (c->state != CONN_OPEN || c->upstream != NULL)
 		return;
 	c->backoff_ms = 0;
-	relay_after_ms(c->retry, link_held_ms(c->relay->link) + spread_ms(c->relay, c->relay->nconns));
+	relay_after_ms(c->retry, link_held_ms(l) + spread_ms(l, l->nconns));
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */
@@ -476,7 +476,7 @@ link_went_down(struct conn *c)
 void
 conn_link_changed(struct conn *c)
 {
-	if (link_down(c->relay->link))
+	if (link_down(c->front->link))
 		link_went_down(c);
 	else
 		link_came_back(c);

@@ -6,7 +6,7 @@
 
 #include "relay/absent.h"
 #include "relay/drain.h"
-#include "relay/listener.h"
+#include "relay/front.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/spool.h"
@@ -38,6 +38,8 @@ void
 drain_begin(struct relay *relay)
 {
 	struct drain *d;
+	struct front *f;
+	struct link *l;
 	const struct store_stat *st = spool_stat(relay->spool);
 
 	if (relay->drain != NULL)
@@ -49,8 +51,10 @@ drain_begin(struct relay *relay)
 		log_fatal("out_of_memory", "bytes=0");
 	relay->drain = d;
 	log_event(LOG_INFO, "drain", "records=%llu bytes=%llu", (unsigned long long)st->records, (unsigned long long)st->bytes);
-	listener_stop(relay->listener);
-	absents_hurry(relay->absents);
+	TAILQ_FOREACH (f, &relay->fronts, entry)
+		front_close(f);
+	TAILQ_FOREACH (l, &relay->links, entry)
+		absents_hurry(l->absents);
 	relay_after_ms(d->timer, LOOK_MS);
 }
 

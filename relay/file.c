@@ -124,7 +124,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->backlog_bytes = rec->backlog_bytes;
 	f->aside = rec->state != STORE_FILE_OK && rec->state != STORE_FILE_REJECTED && rec->state != STORE_FILE_RESTORED;
 	/* ack sticks to the file until its backlog is drained (design section 5) */
-	f->ack = f->on_disk ? rec->ack : (relay->opt->ack == ACK_RELAY ? STORE_ACK_RELAY : STORE_ACK_UPSTREAM);
+	f->ack = f->on_disk ? rec->ack : (s->opt->ack == ACK_RELAY ? STORE_ACK_RELAY : STORE_ACK_UPSTREAM);
 	return f;
 }
 

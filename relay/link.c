@@ -8,10 +8,14 @@
 #include <event2/event.h>
 
 #include "relay/absent.h"
+#include "relay/certs.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/options.h"
+#include "relay/pace.h"
+#include "relay/pool.h"
 #include "relay/schedule.h"
 #include "relay/spool.h"
 #include "relay/status.h"
@@ -19,8 +23,10 @@
 #include "relay/upstream.h"
 #include "relay/verdict.h"
 
-#define PATH_KEY "probe path"	 /* in STORE_META: the request path upstream accepted last */
+#define PATH_KEY "probe path"	 /* in STORE_META, with a named link's name behind: the request path upstream accepted last */
+#define ENDPOINT "upstream"	 /* what endpoints begin with */
 #define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
+#define PATH_KEY_MAX (sizeof(PATH_KEY) + 1 + LINK_NAME_MAX)
 #define WATCH_MS 1000
 #define TIME_UNKNOWN_S 1700000000u /* November 2023: earlier is a clock that was never set */
 #define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
@@ -28,27 +34,6 @@
 			 "com.mongodb.realm-sync#10, com.mongodb.realm-sync#9, com.mongodb.realm-sync#8, com.mongodb.realm-sync/7, "     \
 			 "com.mongodb.realm-sync/6, com.mongodb.realm-sync/5, com.mongodb.realm-sync/4, com.mongodb.realm-sync/3, "      \
 			 "com.mongodb.realm-sync/2"
-
-struct link {
-	struct relay *relay;
-	enum link_state state;
-	uint64_t since;
-	char cause[256];
-	unsigned at; /* the URL that worked last */
-	char *path;
-	unsigned fails;
-	uint64_t proved_at; /* clock_ms; 0 = never */
-	struct verdict_delay named; /* the delay upstream named last */
-	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
-	enum link_mode mode;
-	bool closed;	     /* DOWN by order */
-	struct schedule schedule;
-	uint64_t rate;	     /* of the window that is open; 0 = no bound */
-	struct event *watch; /* of the schedule */
-	bool path_accepted; /* path is one that upstream accepted once */
-	struct upstream *probe;
-	struct event *timer; /* the next probe */
-};
 
 static const struct upstream_ops probe_ops;
 
@@ -67,6 +52,8 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	if (from == to)
 		return;
 	log_begin(&line, to == LINK_DOWN ? LOG_WARN : LOG_INFO, "link");
+	if (l->name[0] != '\0')
+		log_str(&line, "upstream", l->name);
 	log_str(&line, "state", link_state_name(to));
 	log_str(&line, "was", link_state_name(from));
 	log_u64(&line, "was_for_ms", now - l->since);
@@ -82,10 +69,11 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	status_log(l->relay);
 	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
 		next = conn_next(c);
-		conn_link_changed(c);
+		if (conn_link(c) == l)
+			conn_link_changed(c);
 	}
-	if (l->relay->absents != NULL)
-		absents_link_changed(l->relay->absents);
+	if (l->absents != NULL)
+		absents_link_changed(l->absents);
 }
 
 /* An answer that upstream would not give has a name that helps who reads it. */
@@ -111,8 +99,8 @@ probe_now(struct link *l)
 		return;
 	if (link_held_ms(l) > 0)
 		relay_after_ms(l->timer, link_held_ms(l));
-	else if (l->probe == NULL && !l->relay->stopping)
-		l->probe = upstream_open(l->relay, &req, &probe_ops, l, NULL);
+	else if (l->probe == NULL && !l->relay->stopping && !l->stopped)
+		l->probe = upstream_open(l, &req, &probe_ops, l, NULL);
 }
 
 static void
@@ -129,7 +117,7 @@ static void
 probe_ended(struct link *l)
 {
 	l->probe = NULL;
-	relay_after_ms(l->timer, l->state == LINK_DOWN ? l->relay->opt->probe_interval_ms : l->relay->opt->upstream_ping_ms);
+	relay_after_ms(l->timer, l->state == LINK_DOWN ? l->opt->probe_interval_ms : l->opt->upstream_ping_ms);
 }
 
 static void
@@ -152,7 +140,7 @@ probe_refused(void *arg, const struct http_head *head, struct view body)
 	(void)body;
 	l->probe = NULL;
 	snprintf(why, sizeof(why), "the probe was answered %u", head->status);
-	if (tls_verifies(l->relay->tls_upstream) || head->status == 401 || head->status >= 500 ||
+	if (tls_verifies(l->tls) || head->status == 401 || head->status >= 500 ||
 	    (!l->path_accepted && (head->status == 400 || head->status == 404 || head->status == 426)))
 		set_state(l, LINK_UP, "");
 	else
@@ -184,10 +172,16 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (l->state != LINK_DOWN && l->relay->nupstreams > 0)
-		relay_after_ms(l->timer, l->relay->opt->upstream_ping_ms); /* live connections ping by themselves */
+	if (l->state != LINK_DOWN && l->nupstreams > 0)
+		relay_after_ms(l->timer, l->opt->upstream_ping_ms); /* live connections ping by themselves */
 	else
 		probe_now(l);
+}
+
+static void
+path_key(const struct link *l, char key[PATH_KEY_MAX])
+{
+	snprintf(key, PATH_KEY_MAX, l->name[0] != '\0' ? PATH_KEY " %s" : PATH_KEY, l->name);
 }
 
 static void
@@ -201,10 +195,13 @@ take_path(struct link *l, const void *path, size_t n)
 void
 link_set_path(struct link *l, const char *path)
 {
+	char key[PATH_KEY_MAX];
+
 	if (l->path_accepted && strcmp(l->path, path) == 0)
 		return;
 	take_path(l, path, strlen(path));
-	spool_put(l->relay->spool, STORE_META, view_of(PATH_KEY), view_of(l->path));
+	path_key(l, key);
+	spool_put(l->relay->spool, STORE_META, view_of(key), view_of(l->path));
 }
 
 /* ---- by order ---- */
@@ -219,7 +216,7 @@ close_link(struct link *l, const char *why)
 	upstream_close(l->probe, false, why);
 	l->probe = NULL;
 	set_state(l, LINK_DOWN, why);
-	while ((u = TAILQ_FIRST(&l->relay->upstreams)) != NULL)
+	while ((u = TAILQ_FIRST(&l->upstreams)) != NULL)
 		upstream_fail(u, why); /* leaves the list; no new one is made while the link is DOWN */
 }
 
@@ -251,9 +248,16 @@ judge_order(struct link *l)
 void
 link_set_mode(struct link *l, enum link_mode mode)
 {
+	struct log_line line;
+
 	if (mode == l->mode)
 		return;
-	log_event(LOG_INFO, "link_mode", "mode=%s was=%s", link_mode_name(mode), link_mode_name(l->mode));
+	log_begin(&line, LOG_INFO, "link_mode");
+	if (l->name[0] != '\0')
+		log_str(&line, "upstream", l->name);
+	log_str(&line, "mode", link_mode_name(mode));
+	log_str(&line, "was", link_mode_name(l->mode));
+	log_end(&line);
 	l->mode = mode;
 	judge_order(l);
 }
@@ -275,7 +279,7 @@ link_reloaded(struct link *l)
 {
 	char why[200];
 
-	if (!schedule_parse(l->relay->opt->schedule, &l->schedule, why, sizeof(why)))
+	if (!schedule_parse(l->opt->schedule, &l->schedule, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
 	judge_order(l);
 }
@@ -310,44 +314,164 @@ link_mode_name(enum link_mode mode)
 static void
 path_read(void *arg, struct spool_op *op)
 {
-	struct link *l = ((struct relay *)arg)->link;
+	struct link *l = arg;
 
-	if (l == NULL)
-		return; /* stopping */
+	if (l->stopped)
+		return;
 	if (op->err == STORE_OK && !l->path_accepted)
 		take_path(l, op->val, op->val_len);
 	relay_after_ms(l->timer, 0);
 }
 
+static bool
+read_keys(struct link *l)
+{
+	const struct options *o = l->opt;
+	char why[512] = "";
+	struct tls_settings up = { .certificate = o->upstream_certificate,
+		.key = o->upstream_key,
+		.ca = o->upstream_ca_file,
+		.pin = o->upstream_pin,
+		.verify = o->upstream_verify,
+		.tls12 = o->upstream_tls_min == TLS_MIN_12 };
+	struct log_line line;
+
+	if (!l->urls.url[0].tls)
+		return true;
+	l->tls = tls_client_new(&up, why, sizeof(why));
+	if (l->tls != NULL)
+		return true;
+	log_begin(&line, LOG_ERROR, "tls");
+	log_str(&line, "for", l->label);
+	log_str(&line, "reason", why);
+	log_end(&line);
+	return false;
+}
+
 struct link *
-link_new(struct relay *relay)
+link_new(struct relay *relay, const char *name, const struct options *opt)
 {
 	struct link *l = relay_alloc(sizeof(*l));
+	char why[200];
 
 	l->relay = relay;
+	l->opt = opt;
+	l->name = relay_strndup(name, strlen(name));
+	snprintf(l->label, sizeof(l->label), name[0] != '\0' ? "upstream %s" : "upstream", name);
+	TAILQ_INIT(&l->upstreams);
 	l->since = clock_ms();
 	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
+	if (!address_url_list(opt->upstream_url, &l->urls, why, sizeof(why)))
+		PANIC(why); /* options_check lets none pass */
+	TAILQ_INSERT_TAIL(&relay->links, l, entry);
+	if (read_keys(l))
+		return l;
+	link_free(l);
+	return NULL;
+}
+
+void
+link_start(struct link *l)
+{
+	struct relay *relay = l->relay;
+	char key[PATH_KEY_MAX];
+
+	certs_watch(relay->certs, l->tls, l->label);
 	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
-	if (l->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
 	l->watch = event_new(relay->base, -1, 0, watch_cb, l);
-	if (l->watch == NULL)
+	if (l->timer == NULL || l->watch == NULL)
 		log_fatal("out_of_memory", "bytes=0");
+	l->pace = pace_new(l);
 	relay_after_ms(l->watch, 0);
-	spool_get(relay->spool, STORE_META, view_of(PATH_KEY), path_read, relay); /* then the first probe */
-	return l;
+	path_key(l, key);
+	spool_get(relay->spool, STORE_META, view_of(key), path_read, l); /* then the first probe */
+	l->absents = absents_new(l);
+	l->pool = pool_new(l);
+}
+
+void
+link_stop(struct link *l)
+{
+	struct upstream *u;
+
+	absents_stop(l->absents);
+	pool_free(l->pool);
+	l->pool = NULL;
+	upstream_close(l->probe, false, "stopping");
+	l->probe = NULL;
+	l->stopped = true;
+	while ((u = TAILQ_FIRST(&l->upstreams)) != NULL)
+		upstream_close(u, false, "stopping");
+	event_free(l->timer);
+	event_free(l->watch);
+	l->timer = l->watch = NULL;
 }
 
 void
 link_free(struct link *l)
 {
-	if (l == NULL)
-		return;
-	upstream_close(l->probe, false, "stopping");
-	event_free(l->timer);
-	event_free(l->watch);
+	TAILQ_REMOVE(&l->relay->links, l, entry);
+	absents_free(l->absents);
+	pace_free(l->pace);
+	tls_free(l->tls);
 	free(l->path);
+	free(l->name);
 	free(l);
+}
+
+/* ---- endpoints ---- */
+
+char *
+link_endpoint(const struct link *l, struct view path)
+{
+	size_t n = strlen(ENDPOINT) + 1 + strlen(l->name);
+	char *out = relay_alloc(n + path.len + 1);
+
+	n = (size_t)sprintf(out, l->name[0] != '\0' ? ENDPOINT ":%s" : ENDPOINT, l->name);
+	memcpy(out + n, path.ptr, path.len);
+	return out;
+}
+
+const char *
+link_endpoint_path(const char *endpoint)
+{
+	return endpoint + strcspn(endpoint, "/");
+}
+
+bool
+link_has_endpoint(const struct link *l, const char *endpoint)
+{
+	size_t n = strlen(ENDPOINT), name = strlen(l->name);
+
+	if (strncmp(endpoint, ENDPOINT, n) != 0)
+		return false;
+	if (name == 0)
+		return endpoint[n] != ':';
+	return endpoint[n] == ':' && strncmp(endpoint + n + 1, l->name, name) == 0 && endpoint[n + 1 + name] == '/';
+}
+
+/* ---- all of them ---- */
+
+bool
+link_any_down(const struct relay *relay)
+{
+	const struct link *l;
+
+	TAILQ_FOREACH (l, &relay->links, entry)
+		if (link_down(l))
+			return true;
+	return false;
+}
+
+uint64_t
+link_all_upstreams(const struct relay *relay)
+{
+	const struct link *l;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH (l, &relay->links, entry)
+		n += l->nupstreams;
+	return n;
 }
 
 /* ---- what is known ---- */
@@ -439,7 +563,7 @@ link_first_url(const struct link *l)
 unsigned
 link_url_count(const struct link *l)
 {
-	return (unsigned)l->relay->upstream_urls.n;
+	return (unsigned)l->urls.n;
 }
 
 const struct address_url *
@@ -447,13 +571,13 @@ link_url(const struct link *l, unsigned first, unsigned nth)
 {
 	if (nth >= link_url_count(l))
 		return NULL;
-	return &l->relay->upstream_urls.url[nth == 0 ? first : nth <= first ? nth - 1 : nth];
+	return &l->urls.url[nth == 0 ? first : nth <= first ? nth - 1 : nth];
 }
 
 void
 link_reached(struct link *l, const struct address_url *url)
 {
-	unsigned at = (unsigned)(url - l->relay->upstream_urls.url);
+	unsigned at = (unsigned)(url - l->urls.url);
 
 	if (l->at == at)
 		return;
@@ -464,7 +588,7 @@ link_reached(struct link *l, const struct address_url *url)
 bool
 link_trusts_refusal(const struct link *l, unsigned status)
 {
-	return tls_verifies(l->relay->tls_upstream) || status == 401 || status >= 500 || link_proved(l);
+	return tls_verifies(l->tls) || status == 401 || status >= 500 || link_proved(l);
 }
 
 bool

@@ -1,4 +1,5 @@
-/* The way to upstream: UP or DOWN, decided by evidence with hysteresis (design section 6).
+/* The way to an upstream: UP or DOWN, decided by evidence with hysteresis (design section 6).  One for each [upstream] section, and
+ * whatever is done for one upstream hangs here: an outage of one stops no other (I7).
  *
  *             probe or connection succeeded
  *      +---------------------------------------+
@@ -17,11 +18,24 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
-struct address_url;
-struct relay;
-struct link;
-struct verdict_error;
+#include "relay/address.h"
+#include "relay/relay.h"
+#include "relay/schedule.h"
+#include "relay/verdict.h"
+
+struct absents;
+struct event;
+struct options;
+struct pace;
+struct pool;
+struct tls_context;
+struct upstream;
+
+#define LINK_NAME_MAX 32 /* bytes of the name of a section */
+
+TAILQ_HEAD(upstream_list, upstream);
 
 enum link_state { LINK_UNKNOWN, LINK_UP, LINK_DOWN };
 
@@ -39,8 +53,61 @@ enum link_mode {
 	LINK_OFFLINE, /* closed */
 };
 
-struct link *link_new(struct relay *relay);
-void link_free(struct link *l);
+/* All may read what is above the line; below it is link.c's own. */
+struct link {
+	TAILQ_ENTRY(link) entry; /* relay->links */
+	struct relay *relay;
+	char *name;		   /* of its section; "" for the unnamed one; owned */
+	char label[LINK_NAME_MAX + 16]; /* "upstream", or "upstream NAME" */
+	const struct options *opt; /* borrowed: as they hold for this upstream; of a listener's, those of the first that names it */
+	struct tls_context *tls;   /* NULL: plain */
+	struct absents *absents;   /* NULL while starting */
+	struct pool *pool;	   /* NULL while starting and stopping */
+	struct pace *pace;
+	struct upstream_list upstreams; /* connections on it */
+	uint64_t nupstreams;
+	uint64_t nconns; /* clients whose listener names it */
+	bool stopped;	 /* the daemon ends */
+	/* ---- */
+	struct address_urls urls;
+	enum link_state state;
+	uint64_t since; /* clock_ms */
+	char cause[256];
+	unsigned at; /* the URL that worked last */
+	char *path;
+	unsigned fails;
+	uint64_t proved_at; /* clock_ms; 0 = never */
+	struct verdict_delay named; /* the delay upstream named last */
+	uint64_t held_until; /* clock_ms: upstream asked to be left alone */
+	enum link_mode mode;
+	bool closed;	     /* DOWN by order */
+	struct schedule schedule;
+	uint64_t rate;	     /* of the window that is open; 0 = no bound */
+	struct event *watch; /* of the schedule */
+	bool path_accepted; /* path is one that upstream accepted once */
+	struct upstream *probe;
+	struct event *timer; /* the next probe */
+};
+
+/* Adds the link of [upstream name] to relay->links: reads URLs and keys, and does no more.  opt is borrowed, and may change its values but not
+ * its place.  NULL: it cannot be, and the log says why. */
+struct link *link_new(struct relay *relay, const char *name, const struct options *opt);
+/* Begins to probe, and all that is done for it. */
+void link_start(struct link *l);
+/* The end of everything that is under way on it.  What the committer has still to answer finds it stopped. */
+void link_stop(struct link *l);
+void link_free(struct link *l); /* off the list */
+
+/* The endpoint of a request path on l, to be freed: what the keys of its files, idents, versions and kept states on the disk begin with
+ * (buffer/FORMAT).  Another name is another endpoint, so nothing of two upstreams ever mixes. */
+char *link_endpoint(const struct link *l, struct view path);
+/* The request path in an endpoint. */
+const char *link_endpoint_path(const char *endpoint);
+/* Whether an endpoint is one of l's. */
+bool link_has_endpoint(const struct link *l, const char *endpoint);
+
+bool link_any_down(const struct relay *relay);
+uint64_t link_all_upstreams(const struct relay *relay); /* connections on all links */
 
 enum link_state link_state(const struct link *l);
 bool link_down(const struct link *l);

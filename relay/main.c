@@ -14,7 +14,6 @@
 
 #include "buffer/store.h"
 
-#include "relay/absent.h"
 #include "relay/budget.h"
 #include "relay/certs.h"
 #include "relay/clock.h"
@@ -22,16 +21,13 @@
 #include "relay/conn.h"
 #include "relay/control.h"
 #include "relay/drain.h"
+#include "relay/front.h"
 #include "relay/gate.h"
 #include "relay/journal.h"
-#include "relay/jwt.h"
 #include "relay/link.h"
-#include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/monitor.h"
 #include "relay/notify.h"
-#include "relay/pace.h"
-#include "relay/pool.h"
 #include "relay/privilege.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
@@ -43,7 +39,6 @@
 #include "relay/statecache.h"
 #include "relay/status.h"
 #include "relay/stream.h"
-#include "relay/tls.h"
 #include "relay/upstream.h"
 #include "relay/walltime.h"
 
@@ -73,66 +68,37 @@ open_journal(const struct options *o)
 	return j;
 }
 
-static struct tls_context *
-need_tls(struct tls_context *t, const char *what, const char *why)
+/* Links and fronts with their keys, which may be read by root only.  The program ends if that cannot be; the log says why. */
+static void
+open_ways(struct relay *r)
 {
-	struct log_line l;
+	struct link *l;
 
-	if (t != NULL)
-		return t;
-	log_begin(&l, LOG_ERROR, "tls");
-	log_str(&l, "for", what);
-	log_str(&l, "reason", why);
-	log_end(&l);
-	exit(1);
+	TAILQ_INIT(&r->links);
+	TAILQ_INIT(&r->fronts);
+	l = link_new(r, "", r->opt);
+	if (l == NULL || front_new(r, "", r->opt, l) == NULL)
+		exit(1);
 }
 
 static void
-open_tls(struct relay *r)
+close_ways(struct relay *r)
 {
-	const struct options *o = r->opt;
-	char why[512] = "";
-	struct tls_settings own = { .certificate = o->tls_certificate,
-		.key = o->tls_key,
-		.ca = o->client_ca,
-		.verify = o->client_certificate,
-		.tls12 = o->listen_tls_min == TLS_MIN_12 };
-	struct tls_settings up = { .certificate = o->upstream_certificate,
-		.key = o->upstream_key,
-		.ca = o->upstream_ca_file,
-		.pin = o->upstream_pin,
-		.verify = o->upstream_verify,
-		.tls12 = o->upstream_tls_min == TLS_MIN_12 };
-
-	if (o->tls_certificate[0] != '\0')
-		r->tls_listen = need_tls(tls_server_new(&own, why, sizeof(why)), "listener", why);
-	if (r->upstream_urls.url[0].tls)
-		r->tls_upstream = need_tls(tls_client_new(&up, why, sizeof(why)), "upstream", why);
-}
-
-/* Read also when it is not used now, so that a bad file does not come to light in an outage. */
-static void
-open_jwt(struct relay *r)
-{
-	const struct options *o = r->opt;
-	char why[4300] = "";
-	struct log_line l;
-
-	if (o->jwt_key_file[0] == '\0')
-		return;
-	r->jwt_key = jwt_key_read((enum jwt_algorithm)o->jwt_algorithm, o->jwt_key_file, why, sizeof(why));
-	if (r->jwt_key != NULL)
-		return;
-	log_begin(&l, LOG_ERROR, "jwt_key");
-	log_str(&l, "reason", why);
-	log_end(&l);
-	exit(1);
+	while (!TAILQ_EMPTY(&r->fronts))
+		front_free(TAILQ_FIRST(&r->fronts));
+	while (!TAILQ_EMPTY(&r->links))
+		link_free(TAILQ_FIRST(&r->links));
 }
 
 static void
-accepted(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
+listen_all(struct relay *r)
 {
-	conn_accept(arg, fd, peer, peer_len);
+	struct front *f;
+	char why[512];
+
+	TAILQ_FOREACH (f, &r->fronts, entry)
+		if (!front_listen(f, why, sizeof(why)))
+			log_fatal("listen", "address=%s reason=\"%s\"", f->opt->listen_address, why);
 }
 
 static void
@@ -190,17 +156,13 @@ static void
 relay_open(struct relay *r)
 {
 	struct store *store;
-	char why[512];
+	struct link *l;
 
 	TAILQ_INIT(&r->conns);
-	TAILQ_INIT(&r->upstreams);
 	TAILQ_INIT(&r->lingering);
 	TAILQ_INIT(&r->to_show);
 	TAILQ_INIT(&r->ended_sessions);
-	if (!address_url_list(r->opt->upstream_url, &r->upstream_urls, why, sizeof(why)))
-		log_fatal("upstream", "reason=\"%s\"", why);
-	open_tls(r);
-	open_jwt(r);
+	open_ways(r);
 	privilege_drop(r->opt, reload_path(r->reload));
 	r->base = event_base_new();
 	if (r->base == NULL)
@@ -208,25 +170,19 @@ relay_open(struct relay *r)
 	stream_init(r->base);
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);
-	certs_watch(r->certs, r->tls_listen, "listener");
-	certs_watch(r->certs, r->tls_upstream, "upstream");
 	store = recover_open(r->opt, &r->recovery);
 	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
 	r->statecache = statecache_new(r);
-	r->pace = pace_new(r);
 	r->walltime = walltime_new(r);
-	r->link = link_new(r);
+	TAILQ_FOREACH (l, &r->links, entry)
+		link_start(l);
 	relay_merging(r);
 	r->retention = retention_new(r);
-	r->absents = absents_new(r);
-	r->pool = pool_new(r);
 	open_control(r);
-	r->listener = listener_open(r->base, r->opt->listen_address, r->opt->max_connections, accepted, r, why, sizeof(why));
-	if (r->listener == NULL)
-		log_fatal("listen", "address=%s reason=\"%s\"", r->opt->listen_address, why);
+	listen_all(r);
 	open_monitor(r);
 	privilege_end();
 }
@@ -236,8 +192,9 @@ static int64_t end_of_pass(struct relay *r);
 static void
 relay_close(struct relay *r)
 {
+	struct front *f;
+	struct link *l;
 	struct conn *c;
-	struct upstream *u;
 
 	r->stopping = true;
 	control_close(r->control);
@@ -246,31 +203,23 @@ relay_close(struct relay *r)
 	retention_stop(r->retention);
 	while ((c = TAILQ_FIRST(&r->conns)) != NULL)
 		conn_abort(c, "stopping");
-	absents_stop(r->absents);
-	pool_free(r->pool);
-	r->pool = NULL;
+	TAILQ_FOREACH (l, &r->links, entry)
+		link_stop(l);
 	relay_merging(r); /* none any more */
-	link_free(r->link);
-	r->link = NULL;
-	while ((u = TAILQ_FIRST(&r->upstreams)) != NULL)
-		upstream_close(u, false, "stopping");
-	listener_close(r->listener);
+	TAILQ_FOREACH (f, &r->fronts, entry)
+		front_close(f);
 	while (spool_queued(r->spool) > 0 && event_base_loop(r->base, EVLOOP_ONCE) >= 0)
 		end_of_pass(r); /* what the sessions posted on their way out is committed */
 	end_of_pass(r);
 	spool_free(r->spool);
 	retention_free(r->retention);
 	walltime_free(r->walltime);
-	absents_free(r->absents);
 	statecache_free(r->statecache);
 	resolver_free(r->resolver);
-	pace_free(r->pace);
 	certs_free(r->certs);
 	stream_fini();
+	close_ways(r);
 	event_base_free(r->base);
-	tls_free(r->tls_listen);
-	tls_free(r->tls_upstream);
-	jwt_key_free(r->jwt_key);
 	gate_free(r->gate);
 }
 
@@ -388,15 +337,9 @@ static bool
 check_only(const struct options *o)
 {
 	struct relay r = { .opt = o };
-	char why[512];
 
-	if (!address_url_list(o->upstream_url, &r.upstream_urls, why, sizeof(why)))
-		log_fatal("upstream", "reason=\"%s\"", why);
-	open_tls(&r);
-	open_jwt(&r);
-	jwt_key_free(r.jwt_key);
-	tls_free(r.tls_listen);
-	tls_free(r.tls_upstream);
+	open_ways(&r);
+	close_ways(&r);
 	return true;
 }
 

@@ -103,12 +103,13 @@ metrics(struct relay *r, struct answer *a)
 {
 	static const struct status_sink sink = { metric_text, metric_number };
 	struct evbuffer *out = a->body;
+	const struct link *l = TAILQ_FIRST(&r->links);
 
 	a->type = "text/plain; version=0.0.4; charset=utf-8";
 	evbuffer_add_printf(out, "# TYPE holdfast_info gauge\nholdfast_info{version=\"" HOLDFAST_VERSION "\"} 1\n");
-	gauge(out, "link_up", link_state(r->link) == LINK_UP);
-	gauge(out, "link_closed_by_order", link_closed(r->link));
-	gauge(out, "replay_paused", pace_held(r->pace));
+	gauge(out, "link_up", link_state(l) == LINK_UP);
+	gauge(out, "link_closed_by_order", link_closed(l));
+	gauge(out, "replay_paused", pace_held(l->pace));
 	gauge(out, "draining", r->drain != NULL);
 	gauge(out, "buffer_full", relay_full_by(r) != NULL);
 	status_each(r, &sink, out);

@@ -15,7 +15,7 @@
 #include "relay/session.h"
 
 struct pace {
-	struct relay *relay;
+	struct link *link;
 	struct event *timer;
 	struct pace_bucket bucket;
 	TAILQ_HEAD(, session) line;
@@ -48,9 +48,9 @@ pace_wait_ms(const struct pace_bucket *b, uint64_t rate)
 }
 
 uint64_t
-pace_rate(const struct relay *relay)
+pace_rate(const struct link *l)
 {
-	uint64_t rate = relay->opt->replay_rate, window = relay->link != NULL ? link_rate(relay->link) : 0;
+	uint64_t rate = l->opt->replay_rate, window = link_rate(l);
 
 	return rate == 0 || (window != 0 && window < rate) ? window : rate;
 }
@@ -59,7 +59,7 @@ pace_rate(const struct relay *relay)
 static void
 serve(struct pace *p)
 {
-	uint64_t rate = pace_rate(p->relay);
+	uint64_t rate = pace_rate(p->link);
 	struct session *s;
 
 	if (p->held)
@@ -86,13 +86,13 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 }
 
 struct pace *
-pace_new(struct relay *relay)
+pace_new(struct link *link)
 {
 	struct pace *p = relay_alloc(sizeof(*p));
 
-	p->relay = relay;
+	p->link = link;
 	TAILQ_INIT(&p->line);
-	p->timer = event_new(relay->base, -1, 0, timer_cb, p);
+	p->timer = event_new(link->relay->base, -1, 0, timer_cb, p);
 	if (p->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	return p;
@@ -134,8 +134,8 @@ stand_in_line(struct pace *p, struct session *s)
 bool
 pace_ask(struct session *s, uint64_t bytes)
 {
-	struct pace *p = s->relay->pace;
-	uint64_t rate = pace_rate(s->relay);
+	struct pace *p = s->link->pace;
+	uint64_t rate = pace_rate(s->link);
 
 	if (s->in_line)
 		return false;
@@ -161,8 +161,8 @@ pace_ask(struct session *s, uint64_t bytes)
 void
 pace_used(struct session *s, uint64_t used)
 {
-	struct pace *p = s->relay->pace;
-	uint64_t rate = pace_rate(s->relay);
+	struct pace *p = s->link->pace;
+	uint64_t rate = pace_rate(s->link);
 
 	if (s->paced == 0)
 		return;
@@ -175,7 +175,7 @@ pace_used(struct session *s, uint64_t used)
 void
 pace_forget(struct session *s)
 {
-	struct pace *p = s->relay->pace;
+	struct pace *p = s->link->pace;
 
 	pace_used(s, 0);
 	if (s->in_line)

@@ -1,4 +1,4 @@
-/* How fast backlogs go up, all together (option replay_rate), or not at all: a token bucket, and the line of those who wait for it.
+/* How fast backlogs go up to an upstream, all together (option replay_rate), or not at all: a token bucket, and the line of those who wait for it.
  *
  * Who asks is charged at once for the batch that it may send; what the batch did not need is given back.  Nobody is given a second batch
  * while others wait: the line is served in order, a batch each, so no backlog waits behind another's.  Live uploads never ask. */
@@ -10,6 +10,7 @@
 
 #include "relay/relay.h"
 
+struct link;
 struct session;
 struct pace;
 
@@ -24,7 +25,7 @@ void pace_fill(struct pace_bucket *b, uint64_t rate, uint64_t now_ms);
 /* Milliseconds until b holds anything again; 0: it does. */
 uint64_t pace_wait_ms(const struct pace_bucket *b, uint64_t rate);
 
-struct pace *pace_new(struct relay *relay);
+struct pace *pace_new(struct link *link); /* of each upstream */
 void pace_free(struct pace *p); /* NULL allowed; no session waits any more */
 
 /* An operator pauses replay: until it is let go everybody waits in line.  Logged. */
@@ -32,7 +33,7 @@ void pace_hold(struct pace *p, bool hold);
 bool pace_held(const struct pace *p);
 
 /* Bytes a second that hold now: replay_rate, or that of the schedule if it is less; 0 = no bound. */
-uint64_t pace_rate(const struct relay *relay);
+uint64_t pace_rate(const struct link *l);
 
 /* May s send a batch of at most bytes?  False: it waits in line, and replay_kick(s) is called when it is its turn. */
 bool pace_ask(struct session *s, uint64_t bytes);

@@ -30,6 +30,7 @@
 struct pair_seen {
 	TAILQ_ENTRY(pair_seen) link; /* on pool->pairs, newest first */
 	uint8_t key[IDENT_KEY];
+	const struct options *opt; /* of the front of the client that was seen last */
 	uint64_t due_ms; /* clock_ms; UINT64_MAX: when it is seen again */
 	uint64_t backoff_ms;
 	bool refused; /* with backoff_ms: only when it is seen again */
@@ -44,6 +45,7 @@ enum burn_state { BURN_NOT, BURN_POSTED, BURN_FAILED, BURN_DONE };
 
 struct pool {
 	struct relay *relay;
+	struct link *link;
 	enum burn_state burn; /* DONE: nothing was reserved since */
 	struct pair_seen_list pairs;
 	size_t npair;
@@ -60,14 +62,14 @@ struct pool {
 };
 
 struct pool_ask {
-	struct relay *relay;
+	struct link *link;
 	pool_answer *answer; /* NULL: cancelled */
 	void *arg;
 	struct ident_op op;
 };
 
 struct pool_step { /* on its way through the committer; p is looked up again, for the daemon may be stopping */
-	struct relay *relay;
+	struct link *link;
 	struct ident_op op;
 };
 
@@ -86,8 +88,8 @@ key_of(struct session *s)
 bool
 pool_serves(const struct session *s)
 {
-	return s->conn != NULL && !s->is_subserver && s->relay->opt->offline_new == OFFLINE_NEW_ADMIT &&
-	       s->relay->opt->ident_pool > 0 && conn_flavour(s->conn) == MSG_PBS;
+	return s->conn != NULL && !s->is_subserver && s->opt->offline_new == OFFLINE_NEW_ADMIT &&
+	       s->opt->ident_pool > 0 && conn_flavour(s->conn) == MSG_PBS;
 }
 
 /* ---- pairs ---- */
@@ -140,10 +142,10 @@ next_pair(struct pool *p)
 static void
 arm(struct pool *p)
 {
-	uint64_t now = clock_ms(), at = p->started_ms + 10000 / p->relay->opt->reconnect_rate;
+	uint64_t now = clock_ms(), at = p->started_ms + 10000 / p->link->opt->reconnect_rate;
 	struct pair_seen *pair;
 
-	if (p->state != FETCH_NONE || p->burn == BURN_POSTED || p->burn == BURN_FAILED || p->relay->stopping || link_down(p->relay->link) || (pair = next_pair(p)) == NULL)
+	if (p->state != FETCH_NONE || p->burn == BURN_POSTED || p->burn == BURN_FAILED || p->relay->stopping || link_down(p->link) || (pair = next_pair(p)) == NULL)
 		return;
 	at = pair->due_ms > at ? pair->due_ms : at;
 	relay_after_ms(p->timer, at > now ? at - now : 0);
@@ -162,7 +164,7 @@ pair_due(struct pool *p, const uint8_t key[IDENT_KEY])
 void
 pool_seen(struct session *s)
 {
-	struct pool *p = s->relay->pool;
+	struct pool *p = s->link->pool;
 	struct pair_seen *pair;
 
 	if (!pool_serves(s))
@@ -174,6 +176,7 @@ pool_seen(struct session *s)
 	else
 		pair = new_pair(p, s->pool_key);
 	TAILQ_INSERT_HEAD(&p->pairs, pair, link);
+	pair->opt = s->opt;
 	if (pair->due_ms == UINT64_MAX)
 		pair->due_ms = clock_ms() + pair->backoff_ms;
 	arm(p);
@@ -197,11 +200,11 @@ taken_cb(void *arg, struct spool_op *op)
 
 	(void)op;
 	if (a->answer != NULL) {
-		STAT_ADD(a->relay, idents_given, id->file_ident != 0);
+		STAT_ADD(a->link->relay, idents_given, id->file_ident != 0);
 		a->answer(a->arg, id->file_ident, id->salt);
 	}
-	if (a->relay->pool != NULL)
-		pair_due(a->relay->pool, a->op.key);
+	if (a->link->pool != NULL)
+		pair_due(a->link->pool, a->op.key);
 	free(a);
 }
 
@@ -211,12 +214,12 @@ pool_ask(struct session *s, pool_answer *answer, void *arg)
 	struct pool_ask *a = relay_alloc(sizeof(*a));
 
 	key_of(s);
-	a->relay = s->relay;
+	a->link = s->link;
 	a->answer = answer;
 	a->arg = arg;
 	memcpy(a->op.key, s->pool_key, IDENT_KEY);
 	a->op.now_ms = clock_wall_ms();
-	a->op.max_age_ms = s->relay->pool->burn == BURN_FAILED ? 0 : s->relay->opt->ident_max_age_ms; /* 0: all are too old */
+	a->op.max_age_ms = s->link->pool->burn == BURN_FAILED ? 0 : s->opt->ident_max_age_ms; /* 0: all are too old */
 	spool_call(s->relay->spool, take_fn, taken_cb, a);
 	return a;
 }
@@ -231,15 +234,15 @@ pool_cancel(struct pool_ask *a)
 /* ---- fetching ---- */
 
 static struct pool_step *
-new_step(struct pool *p, const uint8_t key[IDENT_KEY])
+new_step(struct pool *p, const struct options *o, const uint8_t key[IDENT_KEY])
 {
 	struct pool_step *step = relay_alloc(sizeof(*step));
 
-	step->relay = p->relay;
+	step->link = p->link;
 	memcpy(step->op.key, key, IDENT_KEY);
 	step->op.now_ms = clock_wall_ms();
-	step->op.max_age_ms = p->relay->opt->ident_max_age_ms;
-	step->op.keep = p->relay->opt->ident_pool;
+	step->op.max_age_ms = o->ident_max_age_ms;
+	step->op.keep = o->ident_pool;
 	return step;
 }
 
@@ -247,7 +250,7 @@ new_step(struct pool *p, const uint8_t key[IDENT_KEY])
 static uint64_t
 look_ms(const struct pool *p)
 {
-	uint64_t age = p->relay->opt->ident_max_age_ms / 4;
+	uint64_t age = (p->pair != NULL ? p->pair->opt : p->link->opt)->ident_max_age_ms / 4;
 
 	return age < LOOK_MAX_MS ? age : LOOK_MAX_MS;
 }
@@ -288,11 +291,11 @@ static void
 kept_cb(void *arg, struct spool_op *op)
 {
 	struct pool_step *step = arg;
-	struct pool *p = step->relay->pool;
+	struct pool *p = step->link->pool;
 
 	(void)op;
 	if (step->op.err == STORE_OK)
-		STAT_ADD(step->relay, idents_reserved, step->op.add.n);
+		STAT_ADD(step->link->relay, idents_reserved, step->op.add.n);
 	if (p != NULL)
 		fetch_over(p, rest_ms(p));
 	free(step);
@@ -307,7 +310,7 @@ put_off(const struct pool *p, enum verdict v, uint64_t delay_ms)
 	if (pair == NULL)
 		return;
 	if (pair->backoff_ms == 0)
-		pair->backoff_ms = p->relay->opt->backoff_max_ms;
+		pair->backoff_ms = p->link->opt->backoff_max_ms;
 	else if (pair->backoff_ms < BACKOFF_MAX_MS)
 		pair->backoff_ms *= 2;
 	if (pair->backoff_ms < delay_ms)
@@ -333,7 +336,7 @@ fetch_end(struct pool *p)
 	p->state = FETCH_KEEP;
 	p->burn = BURN_NOT;
 	event_del(p->timer);
-	step = new_step(p, p->pair->key);
+	step = new_step(p, p->pair->opt, p->pair->key);
 	step->op.add = p->got;
 	spool_call(p->relay->spool, keep_fn, kept_cb, step);
 }
@@ -350,7 +353,7 @@ fetch_failed(struct pool *p, const char *why, enum verdict v, uint64_t delay_ms)
 static void
 step_deadline(struct pool *p)
 {
-	relay_after_ms(p->timer, p->relay->opt->handshake_timeout_ms);
+	relay_after_ms(p->timer, p->link->opt->handshake_timeout_ms);
 }
 
 static void
@@ -485,7 +488,7 @@ fetch(struct pool *p, size_t want)
 	char protocol[MSG_SUBPROTOCOL_MAX];
 	struct upstream_request req;
 
-	if (s == NULL || link_down(p->relay->link)) { /* until a client of it comes */
+	if (s == NULL || link_down(p->link)) { /* until a client of it comes */
 		fetch_over(p, UINT64_MAX);
 		return;
 	}
@@ -498,7 +501,7 @@ fetch(struct pool *p, size_t want)
 	p->token = relay_strndup(s->token, s->token_len);
 	p->token_len = s->token_len;
 	conn_upstream_request(s->conn, &req, protocol);
-	p->upstream = upstream_open(p->relay, &req, &fetch_ops, p, NULL);
+	p->upstream = upstream_open(p->link, &req, &fetch_ops, p, NULL);
 }
 
 static void
@@ -514,7 +517,7 @@ static void
 looked_cb(void *arg, struct spool_op *op)
 {
 	struct pool_step *step = arg;
-	struct pool *p = step->relay->pool;
+	struct pool *p = step->link->pool;
 	size_t young = ident_younger(&step->op.list, step->op.now_ms, step->op.max_age_ms / 2), want = step->op.keep;
 
 	(void)op;
@@ -547,14 +550,14 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	p->pair = next_pair(p);
-	if (p->pair == NULL || p->pair->due_ms > clock_ms() || link_down(p->relay->link)) {
+	if (p->pair == NULL || p->pair->due_ms > clock_ms() || link_down(p->link)) {
 		p->pair = NULL;
 		arm(p);
 		return;
 	}
 	p->state = FETCH_LOOK;
 	p->started_ms = clock_ms();
-	spool_call(p->relay->spool, look_fn, looked_cb, new_step(p, p->pair->key));
+	spool_call(p->relay->spool, look_fn, looked_cb, new_step(p, p->pair->opt, p->pair->key));
 }
 
 /* ---- giving up what is reserved ---- */
@@ -573,22 +576,22 @@ dropped_cb(void *arg, struct spool_op *op)
 	struct pool_step *step = arg;
 
 	(void)op;
-	if (step->relay->pool != NULL)
-		pair_due(step->relay->pool, step->op.key);
+	if (step->link->pool != NULL)
+		pair_due(step->link->pool, step->op.key);
 	free(step);
 }
 
 void
 pool_doubt(struct session *s)
 {
-	struct pool *p = s->relay->pool;
+	struct pool *p = s->link->pool;
 
 	if (!pool_serves(s))
 		return;
 	key_of(s);
 	if (p->pair != NULL && memcmp(p->pair->key, s->pool_key, IDENT_KEY) == 0)
 		p->pair = NULL;
-	spool_call(s->relay->spool, drop_fn, dropped_cb, new_step(p, s->pool_key));
+	spool_call(s->relay->spool, drop_fn, dropped_cb, new_step(p, s->opt, s->pool_key));
 }
 
 static void
@@ -604,7 +607,7 @@ static void
 burned_cb(void *arg, struct spool_op *op)
 {
 	struct pool_step *step = arg;
-	struct pool *p = step->relay->pool;
+	struct pool *p = step->link->pool;
 
 	(void)op;
 	log_event(step->op.err == STORE_OK ? LOG_INFO : LOG_ERROR, "idents_burned", "result=\"%s\"", store_strerror(step->op.err));
@@ -625,13 +628,12 @@ burn(struct pool *p)
 	static const uint8_t all[IDENT_KEY];
 
 	p->burn = BURN_POSTED;
-	spool_call(p->relay->spool, burn_fn, burned_cb, new_step(p, all));
+	spool_call(p->relay->spool, burn_fn, burned_cb, new_step(p, p->link->opt, all));
 }
 
 void
-pool_burn(struct relay *relay)
+pool_burn(struct pool *p)
 {
-	struct pool *p = relay->pool;
 	struct pair_seen *pair;
 
 	if (p->burn != BURN_NOT)
@@ -645,13 +647,14 @@ pool_burn(struct relay *relay)
 /* ---- life ---- */
 
 struct pool *
-pool_new(struct relay *relay)
+pool_new(struct link *link)
 {
 	struct pool *p = relay_alloc(sizeof(*p));
 
-	p->relay = relay;
+	p->relay = link->relay;
+	p->link = link;
 	TAILQ_INIT(&p->pairs);
-	p->timer = event_new(relay->base, -1, 0, timer_cb, p);
+	p->timer = event_new(p->relay->base, -1, 0, timer_cb, p);
 	if (p->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	return p;

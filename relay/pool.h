@@ -14,12 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct relay;
+struct link;
 struct session;
 struct pool;
 struct pool_ask;
 
-struct pool *pool_new(struct relay *relay);
+struct pool *pool_new(struct link *link); /* of each upstream */
 void pool_free(struct pool *p);
 
 /* Upstream accepted s: a DOWNLOAD came.  Its pair is looked after from now on, as long as some client of it is connected. */
@@ -37,6 +37,6 @@ struct pool_ask *pool_ask(struct session *s, pool_answer *answer, void *arg);
 void pool_cancel(struct pool_ask *a); /* NULL allowed */
 
 /* An older state of the buffer came back, or another one: no ident that is reserved may be given out any more. */
-void pool_burn(struct relay *relay);
+void pool_burn(struct pool *p);
 
 #endif

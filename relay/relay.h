@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "relay/address.h"
 #include "relay/file.h"
 #include "relay/options.h"
 
@@ -20,12 +19,9 @@ struct spool;
 struct statecache;
 struct resolver;
 struct link;
-struct pool;
-struct listener;
+struct front;
 struct gate;
 struct certs;
-struct absents;
-struct pace;
 struct control;
 struct walltime;
 struct drain;
@@ -33,8 +29,6 @@ struct monitor;
 struct reload;
 struct status;
 struct retention;
-struct jwt_key;
-struct tls_context;
 struct conn;
 struct upstream;
 struct session;
@@ -49,23 +43,18 @@ struct stats {
 #define STAT_ADD(relay, name, n) ((relay)->stats.name += (n))
 
 TAILQ_HEAD(conn_list, conn);
-TAILQ_HEAD(upstream_list, upstream);
+TAILQ_HEAD(link_list, link);
+TAILQ_HEAD(front_list, front);
 TAILQ_HEAD(session_list, session);
 
 struct relay {
-	const struct options *opt;
-	struct address_urls upstream_urls;
+	const struct options *opt; /* as they hold everywhere; those of a listener or an upstream are its front's or link's */
 	struct event_base *base;
 	struct spool *spool;
 	struct resolver *resolver;
-	struct link *link;
-	struct pool *pool;
 	struct statecache *statecache;
-	struct listener *listener;
 	struct gate *gate;
 	struct certs *certs;
-	struct absents *absents; /* NULL while starting */
-	struct pace *pace;
 	struct control *control; /* NULL: none */
 	struct walltime *walltime;
 	struct retention *retention;
@@ -73,15 +62,14 @@ struct relay {
 	struct monitor *monitor; /* NULL: none */
 	struct drain *drain;   /* NULL: it does not leave */
 	struct status *status; /* NULL while starting and stopping */
-	struct jwt_key *jwt_key; /* NULL: none given */
-	struct tls_context *tls_listen, *tls_upstream; /* NULL = plain */
+	struct link_list links;	  /* to each upstream; never empty, the first is that of the unnamed one if there is such */
+	struct front_list fronts; /* listeners */
 	struct conn_list conns;
-	struct upstream_list upstreams;
 	struct file_list lingering;   /* files with a tail that waits for linger, oldest first */
 	struct session_list to_show;  /* sessions that owe their client an acknowledgement (ack = relay) */
 	struct session_list ended_sessions;
 	void *registry;		      /* sessions by file identity (session.c) */
-	uint64_t nconns, nsessions, nupstreams;
+	uint64_t nconns, nsessions;
 	uint64_t nrefused;   /* sessions of which an UPLOAD was not taken */
 	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */
@@ -89,6 +77,7 @@ struct relay {
 	uint64_t next_conn_id;
 	const char *recovery;	      /* how the buffer was recovered at the start; static */
 	struct stats stats;
+	bool full; /* max_connections are open */
 	bool stopping;
 };
 

@@ -13,9 +13,9 @@
 #include "relay/budget.h"
 #include "relay/certs.h"
 #include "relay/conf.h"
+#include "relay/front.h"
 #include "relay/json.h"
 #include "relay/link.h"
-#include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/notify.h"
 #include "relay/relay.h"
@@ -230,13 +230,15 @@ apply(struct reload *rl)
 {
 	const struct options *o = rl->options;
 	struct relay *r = rl->relay;
+	struct link *l;
 	struct bounds *b = relay_alloc(sizeof(*b));
 
 	if (!rl->level_fixed)
 		log_set_level((enum log_level)o->log_level);
 	status_reloaded(r->status);
-	link_reloaded(r->link);
-	listener_set_max(r->listener, o->max_connections);
+	TAILQ_FOREACH (l, &r->links, entry)
+		link_reloaded(l);
+	front_admission(r);
 	stream_move_low_water((size_t)o->out_low);
 	budget_log(o);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };

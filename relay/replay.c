@@ -173,7 +173,7 @@ disk_next(const struct session *s, uint64_t limit)
 static uint64_t
 batch_bytes(const struct session *s)
 {
-	uint64_t rate = upstream_rate(s->upstream), max = s->relay->opt->replay_batch, cap = pace_rate(s->relay);
+	uint64_t rate = upstream_rate(s->upstream), max = s->opt->replay_batch, cap = pace_rate(s->link);
 
 	if (cap != 0 && cap < max)
 		max = cap; /* so that the others in line wait for a second at most */
@@ -232,7 +232,7 @@ send_next(struct session *s)
 void
 replay_kick(struct session *s)
 {
-	const struct options *opt = s->relay->opt;
+	const struct options *opt = s->opt;
 
 	while (s->upside == UPSIDE_REPLAY && !s->reading && !s->no_replay && !absent_yields(s)) {
 		if (upstream_queued(s->upstream) > opt->out_low || s->unacked_bytes >= opt->replay_window)

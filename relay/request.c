@@ -229,7 +229,7 @@ request_kick(struct session *s)
 			s->request_bytes -= r->body != NULL ? r->m.body_len : 0;
 			free(r->body);
 			r->body = NULL;
-		} else if (s->upside == UPSIDE_NONE && link_down(s->relay->link)) {
+		} else if (s->upside == UPSIDE_NONE && link_down(s->link)) {
 			answer_offline(r);
 		} else if (r->m.type == MSG_C_TRANSACT && never_live(s)) {
 			answer_try_again(r);

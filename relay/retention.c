@@ -13,6 +13,7 @@
 
 #include "relay/admit.h"
 #include "relay/credential.h"
+#include "relay/front.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -268,6 +269,19 @@ slice_done(void *arg, struct spool_op *op)
 		pass_ended(r);
 }
 
+/* A token is known by itself, not by the listener it came to. */
+static uint64_t
+longest_grace(const struct relay *relay)
+{
+	const struct front *f;
+	uint64_t ms = 0;
+
+	TAILQ_FOREACH (f, &relay->fronts, entry)
+		if (f->opt->token_grace_ms > ms)
+			ms = f->opt->token_grace_ms;
+	return ms;
+}
+
 static void
 timer_cb(evutil_socket_t fd, short what, void *arg)
 {
@@ -275,11 +289,11 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	const struct options *o = r->relay->opt;
 	struct retention_pass *p = relay_alloc(sizeof(*p));
 	bool exact;
-	uint64_t now = walltime_ms(r->relay->walltime, &exact);
+	uint64_t now = walltime_ms(r->relay->walltime, &exact), grace = longest_grace(r->relay);
 
 	(void)fd;
 	(void)what;
-	p->tokens_before_ms = now > o->token_grace_ms ? now - o->token_grace_ms : 0;
+	p->tokens_before_ms = now > grace ? now - grace : 0;
 	p->seen_before_ms = now > o->forget_after_ms ? now - o->forget_after_ms : 0;
 	p->drop_credentials = !credential_may_store(r->relay);
 	r->pass = p;

@@ -10,6 +10,7 @@
 
 #include "relay/absent.h"
 #include "relay/clock.h"
+#include "relay/front.h"
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -199,11 +200,13 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 }
 
 static struct session *
-session_new(struct relay *relay, const char *endpoint, struct view path)
+session_new(struct link *link, const struct options *opt, const char *endpoint, struct view path)
 {
 	struct session *s = relay_alloc(sizeof(*s));
 
-	s->relay = relay;
+	s->relay = link->relay;
+	s->link = link;
+	s->opt = opt;
 	s->path = relay_strndup(path.ptr, path.len);
 	s->path_len = path.len;
 	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
@@ -211,7 +214,7 @@ session_new(struct relay *relay, const char *endpoint, struct view path)
 	s->key_path = s->path;
 	TAILQ_INIT(&s->requests);
 	TAILQ_INIT(&s->queries);
-	relay->nsessions++;
+	s->relay->nsessions++;
 	return s;
 }
 
@@ -257,7 +260,7 @@ pool_answer_cb(void *arg, uint64_t file_ident, uint64_t salt)
 static void
 offline_ident(struct session *s)
 {
-	if (s->state == SESSION_WAIT_IDENT && s->upside == UPSIDE_NONE && s->asking == NULL && link_down(s->relay->link) &&
+	if (s->state == SESSION_WAIT_IDENT && s->upside == UPSIDE_NONE && s->asking == NULL && link_down(s->link) &&
 	    pool_serves(s))
 		s->asking = pool_ask(s, pool_answer_cb, s);
 }
@@ -266,7 +269,6 @@ void
 session_bind(struct conn *c, const struct message *m, struct view body)
 {
 	const char *endpoint = conn_endpoint(c);
-	struct relay *relay = conn_relay(c);
 	struct session *s;
 	size_t path_len = (size_t)m->bind.path_size;
 
@@ -278,7 +280,7 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 		conn_protocol_error(c, ERR_BAD_SYNTAX, "Bad syntax in path (BIND)");
 		return;
 	}
-	s = session_new(relay, endpoint, (struct view){ body.ptr, path_len });
+	s = session_new(conn_link(c), conn_front(c)->opt, endpoint, (struct view){ body.ptr, path_len });
 	s->conn = c;
 	s->client_ident = m->session_ident;
 	set_flavour(s, conn_flavour(c));
@@ -425,9 +427,9 @@ absent_opened_cb(void *arg, struct file *f)
 }
 
 struct session *
-session_open_absent(struct relay *relay, struct absent *a, const struct session_identity *id)
+session_open_absent(struct link *link, struct absent *a, const struct session_identity *id)
 {
-	struct session *s = session_new(relay, id->endpoint, view_of(id->bind_path));
+	struct session *s = session_new(link, link->opt, id->endpoint, view_of(id->bind_path));
 
 	set_flavour(s, strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS);
 	s->ident.file_ident = id->file_ident;
@@ -440,7 +442,7 @@ session_open_absent(struct relay *relay, struct absent *a, const struct session_
 	}
 	s->absent = a;
 	registry_add(s);
-	s->opening = file_open(relay, s, s->endpoint, s->key_path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
+	s->opening = file_open(s->relay, s, s->endpoint, s->key_path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
 	return s;
 }
 
@@ -496,9 +498,9 @@ has_past(const struct session *s)
 static void
 offline_mark(struct session *s)
 {
-	const struct options *o = s->relay->opt;
+	const struct options *o = s->opt;
 
-	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && link_down(s->relay->link) &&
+	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && link_down(s->link) &&
 	    s->mark_behind <= s->ident.query_version &&
 	    (has_past(s) ? o->offline_mark == OFFLINE_MARK_ANSWER : o->offline_new == OFFLINE_NEW_ADMIT))
 		answer_mark(s);
@@ -711,7 +713,7 @@ session_upstream_lost(struct session *s)
 	if (s->absent != NULL)
 		absent_cut(s);
 	else if (s->conn != NULL)
-		absents_client_cut(s->relay->absents);
+		absents_client_cut(s->link->absents);
 	session_leave_upstream(s);
 	switch (s->state) {
 	case SESSION_UNBINDING:

@@ -75,6 +75,8 @@ struct session {
 	TAILQ_ENTRY(session) in_to_show;
 	TAILQ_ENTRY(session) in_pace;
 	struct relay *relay;
+	struct link *link;	   /* the way to its upstream */
+	const struct options *opt; /* of its client's front; without one, of the link */
 	struct conn *conn;	   /* NULL: GHOST, or opened for an absent client */
 	struct absent *absent;	   /* the latter: OPENING, then GHOST */
 	struct upstream *upstream; /* NULL: UPSIDE_NONE */
@@ -153,7 +155,7 @@ struct session_identity {
 
 /* A session of the relay's own for a client that left (absent.h): reads its file, then calls absent_file_read, or ends.  NULL: the file has
  * a session. */
-struct session *session_open_absent(struct relay *relay, struct absent *a, const struct session_identity *id);
+struct session *session_open_absent(struct link *link, struct absent *a, const struct session_identity *id);
 /* Its connection is open: BIND, IDENT with the kept cursors. */
 void session_bind_absent(struct session *s, struct upstream *u, struct view token);
 

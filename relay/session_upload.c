@@ -49,7 +49,7 @@ still_live(struct session *s, const struct upload *u)
 {
 	if (s->upside == UPSIDE_LIVE && !file_offer(s->file, u->progress_client_version))
 		s->upside = UPSIDE_REPLAY;
-	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->relay->opt->out_high) {
+	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->opt->out_high) {
 		if (s->file->aside)
 			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
 		else
@@ -74,7 +74,7 @@ void
 session_upload(struct session *s, const struct message *m, struct view body)
 {
 	struct upload *u;
-	enum proto_err err = upload_parse(m, body, s->relay->opt->max_inflated, s->relay->opt->max_ratio, clock_wall_ms(), &u);
+	enum proto_err err = upload_parse(m, body, s->opt->max_inflated, s->opt->max_ratio, clock_wall_ms(), &u);
 	bool live, store, refuse, again;
 
 	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */

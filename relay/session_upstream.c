@@ -86,7 +86,7 @@ first_download(struct session *s, struct pair acked)
 	s->clean = true;
 	if (acked.client_version < f->upstream.client_version) {
 		session_stop(s, STORE_FILE_RESTORED, 0, "upstream acknowledges less than it did before");
-		pool_burn(s->relay); /* upstream will give the idents of that time once more */
+		pool_burn(s->link->pool); /* upstream will give the idents of that time once more */
 		return;
 	}
 	if (f->state == STORE_FILE_LOST && acked.client_version >= f->shown.client_version) { /* it had arrived after all */
@@ -120,7 +120,7 @@ session_download(struct session *s, const struct message *m, bool passed)
 		query_downloaded(s, d, passed);
 	s->reached = max_u64(s->reached, d->download_server_version);
 	if (first) {
-		link_served(s->relay->link);
+		link_served(s->link);
 		first_download(s, acked);
 		pool_seen(s);
 	}
@@ -178,7 +178,7 @@ answer_error(struct session *s)
 static bool
 hold_back(const struct session *s, const struct verdict_error *e)
 {
-	return s->relay->opt->on_reset == ON_RESET_HOLD && s->file != NULL && verdict_resets_client(e) &&
+	return s->opt->on_reset == ON_RESET_HOLD && s->file != NULL && verdict_resets_client(e) &&
 	       (file_waiting(s->file) || s->file->aside) && s->file->shown.client_version > s->file->upstream.client_version;
 }
 

@@ -40,7 +40,7 @@ struct status {
 static void
 take_sample(struct status *st)
 {
-	enum link_state link = link_state(st->relay->link);
+	enum link_state link = link_state(TAILQ_FIRST(&st->relay->links));
 
 	if (link != st->link)
 		st->n = 0;
@@ -87,7 +87,7 @@ status_drain_rate(const struct relay *relay)
 	unsigned first, last;
 	uint64_t ms;
 
-	if (st == NULL || st->n < 2 || link_down(relay->link))
+	if (st == NULL || st->n < 2 || link_down(TAILQ_FIRST(&relay->links)))
 		return 0;
 	first = (st->next + SAMPLES - st->n) % SAMPLES;
 	last = (st->next + SAMPLES - 1) % SAMPLES;
@@ -102,13 +102,15 @@ status_drain_rate(const struct relay *relay)
 static void
 link_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
 {
-	sink->text(arg, "link", link_state_name(link_state(relay->link)));
-	sink->number(arg, "since_s", (clock_ms() - link_since_ms(relay->link)) / 1000);
-	if (link_down(relay->link))
-		sink->text(arg, "cause", link_cause(relay->link));
-	sink->text(arg, "server", link_url(relay->link, link_first_url(relay->link), 0)->authority);
-	sink->text(arg, "link_mode", link_mode_name(link_mode(relay->link)));
-	sink->text(arg, "replay", pace_held(relay->pace) ? "paused" : "on");
+	const struct link *l = TAILQ_FIRST(&relay->links);
+
+	sink->text(arg, "link", link_state_name(link_state(l)));
+	sink->number(arg, "since_s", (clock_ms() - link_since_ms(l)) / 1000);
+	if (link_down(l))
+		sink->text(arg, "cause", link_cause(l));
+	sink->text(arg, "server", link_url(l, link_first_url(l), 0)->authority);
+	sink->text(arg, "link_mode", link_mode_name(link_mode(l)));
+	sink->text(arg, "replay", pace_held(l->pace) ? "paused" : "on");
 	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");
 }
 
@@ -139,7 +141,7 @@ status_each(const struct relay *relay, const struct status_sink *sink, void *arg
 	link_figures(relay, sink, arg);
 	sink->number(arg, "conns", relay->nconns);
 	sink->number(arg, "sessions", relay->nsessions);
-	sink->number(arg, "upstreams", relay->nupstreams);
+	sink->number(arg, "upstreams", link_all_upstreams(relay));
 	backlog_figures(relay, sink, arg);
 	sink->text(arg, "recovery", relay->recovery);
 	if (relay->status != NULL)
@@ -190,10 +192,11 @@ static void
 tell_manager(const struct relay *r)
 {
 	const struct store_stat *st = spool_stat(r->spool);
+	const struct link *l = TAILQ_FIRST(&r->links);
 	char text[256];
 
-	snprintf(text, sizeof(text), "STATUS=link %s%s; %llu changesets waiting%s; %llu clients", link_state_name(link_state(r->link)),
-		 link_closed(r->link) ? " (closed by order)" : "", (unsigned long long)st->records,
+	snprintf(text, sizeof(text), "STATUS=link %s%s; %llu changesets waiting%s; %llu clients", link_state_name(link_state(l)),
+		 link_closed(l) ? " (closed by order)" : "", (unsigned long long)st->records,
 		 relay_full_by(r) != NULL ? ", the buffer is full" : "", (unsigned long long)r->nconns);
 	notify_send(text);
 }

@@ -60,9 +60,9 @@ shut(struct upstream *u, bool flush)
 	if (u->state == UPSTREAM_OPEN)
 		log_event(LOG_DEBUG, "upstream_closed", "conn=%llu", (unsigned long long)(u->conn ? conn_id(u->conn) : 0));
 	u->state = UPSTREAM_CLOSED;
-	TAILQ_REMOVE(&u->relay->upstreams, u, link);
+	TAILQ_REMOVE(&u->way->upstreams, u, link);
 	TAILQ_INSERT_TAIL(&closed, u, link);
-	u->relay->nupstreams--;
+	u->way->nupstreams--;
 }
 
 static void
@@ -97,8 +97,8 @@ upstream_lost(struct upstream *u, enum link_evidence e, const char *why)
 	if (ops != NULL)
 		ops->lost(u->arg, e, text);
 	sessions_lost(u);
-	if (u->relay->link != NULL)
-		link_failed(u->relay->link, e, text);
+	if (!u->way->stopped)
+		link_failed(u->way, e, text);
 }
 
 void
@@ -188,7 +188,7 @@ static bool connect_next(struct upstream *u);
 static uint64_t
 tick_ms(const struct upstream *u)
 {
-	const struct options *o = u->relay->opt;
+	const struct options *o = u->way->opt;
 	uint64_t ms = (o->upstream_ping_ms < o->pong_timeout_ms ? o->upstream_ping_ms : o->pong_timeout_ms) / 3;
 
 	return ms < 10 ? 10 : ms;
@@ -235,7 +235,7 @@ measure(struct upstream *u, uint64_t now)
 static const char *
 sessions_stuck(const struct upstream *u, uint64_t now)
 {
-	const struct options *o = u->relay->opt;
+	const struct options *o = u->way->opt;
 	struct session *s;
 
 	TAILQ_FOREACH (s, &u->sessions, in_upstream) {
@@ -250,7 +250,7 @@ sessions_stuck(const struct upstream *u, uint64_t now)
 static void
 tick(struct upstream *u)
 {
-	const struct options *o = u->relay->opt;
+	const struct options *o = u->way->opt;
 	uint64_t now = clock_ms(), since;
 	const char *stuck;
 
@@ -324,9 +324,9 @@ on_101(struct upstream *u, const struct http_head *head)
 		return;
 	}
 	u->state = UPSTREAM_OPEN;
-	link_reached(u->relay->link, u->url);
+	link_reached(u->way, u->url);
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
-	stream_set_low_water(u->stream, (size_t)u->relay->opt->out_low);
+	stream_set_low_water(u->stream, (size_t)u->way->opt->out_low);
 	if (u->opaque)
 		event_del(u->timer); /* no PING of ours */
 	else
@@ -344,10 +344,10 @@ on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 {
 	const struct upstream_ops *ops = u->ops;
 
-	if ((head->status >= 500 || !link_trusts_refusal(u->relay->link, head->status)) && next_url(u))
+	if ((head->status >= 500 || !link_trusts_refusal(u->way, head->status)) && next_url(u))
 		return;
 	if (head->status == 401)
-		link_reached(u->relay->link, u->url);
+		link_reached(u->way, u->url);
 	shut(u, false);
 	if (ops != NULL)
 		ops->refused(u->arg, head, body);
@@ -371,7 +371,7 @@ on_answer(struct upstream *u, uint8_t *buf, size_t len)
 		on_101(u, &head);
 		return used;
 	}
-	if (head.has_content_length && head.content_length <= u->relay->opt->max_refusal) {
+	if (head.has_content_length && head.content_length <= u->way->opt->max_refusal) {
 		if (len - used < head.content_length)
 			return 0; /* the stream keeps it: with its head it fits there */
 		body = (struct view){ buf + used, (size_t)head.content_length };
@@ -414,7 +414,7 @@ static size_t stream_event_cb(void *arg, struct stream *st, enum stream_event ev
 static uint64_t
 connect_ms(const struct upstream *u)
 {
-	return u->relay->opt->connect_timeout_ms / link_url_count(u->relay->link) + 1; /* a silent server leaves time for the others */
+	return u->way->opt->connect_timeout_ms / link_url_count(u->way) + 1; /* a silent server leaves time for the others */
 }
 
 /* Connects to the next address of the name; false when there is none left. */
@@ -429,7 +429,7 @@ connect_next(struct upstream *u)
 	relay_after_ms(u->timer, connect_ms(u) / u->addresses->n + 1);
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
-	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->relay->tls_upstream, u->url->host,
+	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->way->tls, u->url->host,
 				   stream_event_cb, u);
 	if (u->stream == NULL)
 		upstream_lost(u, LINK_CUT, "out of descriptors");
@@ -496,11 +496,10 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 static bool
 next_url(struct upstream *u)
 {
-	const struct link *l = u->relay->link;
 	const struct address_url *url = NULL;
 
-	if (u->state != UPSTREAM_OPEN && l != NULL)
-		url = link_url(l, u->first_url, u->nth_url + 1);
+	if (u->state != UPSTREAM_OPEN && !u->way->stopped)
+		url = link_url(u->way, u->first_url, u->nth_url + 1);
 	if (url == NULL)
 		return false;
 	log_event(LOG_DEBUG, "upstream_next_url", "failed=%s next=%s", u->url->authority, url->authority);
@@ -512,11 +511,12 @@ next_url(struct upstream *u)
 }
 
 struct upstream *
-upstream_open(struct relay *relay, const struct upstream_request *req, const struct upstream_ops *ops, void *arg, struct conn *conn)
+upstream_open(struct link *way, const struct upstream_request *req, const struct upstream_ops *ops, void *arg, struct conn *conn)
 {
 	struct upstream *u = relay_alloc(sizeof(*u));
 
-	u->relay = relay;
+	u->relay = way->relay;
+	u->way = way;
 	u->ops = ops;
 	u->arg = arg;
 	u->conn = conn;
@@ -527,14 +527,14 @@ upstream_open(struct relay *relay, const struct upstream_request *req, const str
 	u->flavour = req->flavour;
 	u->opaque = req->opaque;
 	TAILQ_INIT(&u->sessions);
-	TAILQ_INSERT_TAIL(&relay->upstreams, u, link);
-	relay->nupstreams++;
+	TAILQ_INSERT_TAIL(&way->upstreams, u, link);
+	way->nupstreams++;
 	ws_decoder_init(&u->ws, WS_CLIENT, MAX_MESSAGE);
-	u->timer = event_new(relay->base, -1, 0, timer_cb, u);
+	u->timer = event_new(u->relay->base, -1, 0, timer_cb, u);
 	if (u->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
-	u->first_url = link_first_url(relay->link);
-	u->url = link_url(relay->link, u->first_url, 0);
+	u->first_url = link_first_url(way);
+	u->url = link_url(way, u->first_url, 0);
 	resolve(u);
 	return u;
 }

@@ -46,9 +46,9 @@ struct upstream_request { /* views are copied */
 	bool opaque; /* bytes are passed through (conn_opaque.c) */
 };
 
-/* Starts; never calls back from inside.  conn: the client that connection-level messages go to, NULL for none (borrowed, until
+/* Starts, by way of this link; never calls back from inside.  conn: the client that connection-level messages go to, NULL for none (borrowed, until
  * upstream_orphan or _close). */
-struct upstream *upstream_open(struct relay *relay, const struct upstream_request *req, const struct upstream_ops *ops, void *arg,
+struct upstream *upstream_open(struct link *way, const struct upstream_request *req, const struct upstream_ops *ops, void *arg,
 			       struct conn *conn);
 
 /* Ends u at once (TCP close; the reference server ignores WebSocket close frames).  Its sessions are told (session_upstream_lost).
@@ -75,7 +75,7 @@ void upstream_ping(struct upstream *u);
 size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
 uint64_t upstream_rate(const struct upstream *u); /* bytes per second while it was busy; 0 = not measured yet */
 
-/* For passes over relay->upstreams: memory held for u (bytes), and whether a client is behind it. */
+/* For passes over the upstreams of a link: memory held for u (bytes), and whether a client is behind it. */
 struct upstream *upstream_next(const struct upstream *u);
 uint64_t upstream_held(const struct upstream *u);
 bool upstream_has_client(const struct upstream *u);

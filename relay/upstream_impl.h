@@ -36,8 +36,9 @@ struct incoming { /* the message that is arriving */
 };
 
 struct upstream {
-	TAILQ_ENTRY(upstream) link; /* relay->upstreams, or the closed list */
+	TAILQ_ENTRY(upstream) link; /* way->upstreams, or the closed list */
 	struct relay *relay;
+	struct link *way; /* that it goes by */
 	const struct upstream_ops *ops; /* NULL: orphan */
 	void *arg;
 	struct conn *conn;

@@ -31,7 +31,7 @@ static void
 got_pong(struct upstream *u)
 {
 	u->awaiting_pong = false;
-	link_succeeded(u->relay->link);
+	link_succeeded(u->way);
 	if (u->ops != NULL && u->ops->pong != NULL)
 		u->ops->pong(u->arg);
 }
@@ -163,8 +163,8 @@ connection_error(struct upstream *u, const struct message *m, struct view body)
 	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
 	log_u64(&l, "code", e.code);
 	log_str(&l, "verdict", verdict_name(verdict_of(&e)));
-	if (u->relay->link != NULL)
-		log_u64(&l, "delay_ms", link_hold(u->relay->link, &e));
+	if (!u->way->stopped)
+		log_u64(&l, "delay_ms", link_hold(u->way, &e));
 	log_view(&l, "text", body);
 	log_end(&l);
 	STAT_INC(u->relay, upstream_errors);

@@ -59,7 +59,12 @@ read_boot_id(char out[BOOT_ID_MAX])
 static bool
 upstream_vouches(const struct relay *r)
 {
-	return r->tls_upstream != NULL && r->opt->upstream_verify && r->link != NULL && link_proved(r->link);
+	const struct link *l;
+
+	TAILQ_FOREACH (l, &r->links, entry)
+		if (l->tls != NULL && l->opt->upstream_verify && link_proved(l))
+			return true;
+	return false;
 }
 
 static void
