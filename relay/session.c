@@ -1,16 +1,14 @@
-/* Sessions: their life, and what the client says in them.  Its uploads are in session_upload.c, what upstream says in session_upstream.c,
- * sending the backlog in replay.c.
+/* Sessions: their life, their file, and what the link does to them.  What the client says in them is in session_client.c and
+ * session_upload.c, what upstream says in session_upstream.c, sending the backlog in replay.c.
  *
- * The rule behind every branch here (design section 2): the client's IDENT is the truth about that client and starts a new upstream
- * session; the old one of the same file is ended first (S2).  Whatever cannot be done with certainty ends the client's
- * connection instead, which is always safe. */
+ * The one idea: a session may be ended at any moment from anywhere (session_end unhooks it everywhere at once), and the registry has at
+ * most one for a client file, so that upstream never sees a file bound twice (S2): whoever comes later waits until the older has ended. */
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "relay/absent.h"
 #include "relay/clock.h"
-#include "relay/front.h"
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -19,17 +17,8 @@
 #include "relay/replay.h"
 #include "relay/request.h"
 #include "relay/session.h"
+#include "relay/session_impl.h"
 #include "relay/upstream.h"
-
-/* Error codes of the connection level, as the reference server gives them. */
-enum {
-	ERR_UNKNOWN_MESSAGE = 102,
-	ERR_BAD_SYNTAX = 103,
-	ERR_BAD_SESSION_IDENT = 106,
-	ERR_SESSION_IDENT_REUSED = 107,
-	ERR_BOUND_IN_OTHER_SESSION = 108,
-	ERR_BAD_MESSAGE_ORDER = 109,
-};
 
 /* ---- registry: at most one session per client file ---- */
 
@@ -47,8 +36,8 @@ identity_cmp(const void *pa, const void *pb)
 	return d != 0 ? d : strcmp(a->endpoint, b->endpoint);
 }
 
-static struct session *
-registry_find(const struct session *s)
+struct session *
+session_of_same_file(const struct session *s)
 {
 	struct session *const *found = tfind(s, &s->relay->registry, identity_cmp);
 
@@ -83,8 +72,6 @@ session_find(struct conn *c, uint64_t client_ident)
 			return s;
 	return NULL;
 }
-
-static void session_open_file(struct session *s);
 
 void
 session_leave_upstream(struct session *s)
@@ -172,8 +159,8 @@ session_free_ended(struct relay *relay)
 }
 
 /* Lets go of the upstream session: UNBIND, and its UNBOUND is awaited before the file may be bound again (S2). */
-static void
-unbind_upstream(struct session *s)
+void
+session_unbind_upstream(struct session *s)
 {
 	struct message m = { .type = MSG_C_UNBIND, .session_ident = s->upstream_ident };
 
@@ -194,12 +181,12 @@ session_stop(struct session *s, enum store_file_state state, unsigned code, cons
 		  code);
 	s->no_replay = true;
 	if (s->state == SESSION_GHOST)
-		unbind_upstream(s);
+		session_unbind_upstream(s);
 	else
 		request_kick(s);
 }
 
-static struct session *
+struct session *
 session_new(struct link *link, const struct options *opt, const char *endpoint, struct view path)
 {
 	struct session *s = relay_alloc(sizeof(*s));
@@ -218,81 +205,20 @@ session_new(struct link *link, const struct options *opt, const char *endpoint, 
 	return s;
 }
 
-static void
-set_flavour(struct session *s, enum msg_flavour flavour)
+void
+session_set_flavour(struct session *s, enum msg_flavour flavour)
 {
 	s->flavour = flavour;
 	s->key_path = flavour == MSG_FLX ? SESSION_FLX_PATH : s->path;
 }
 
-static void
-take_token(struct session *s, struct view token)
+void
+session_take_token(struct session *s, struct view token)
 {
 	relay_wipe(s->token);
 	s->token = relay_strndup(token.ptr, token.len);
 	s->token_len = token.len;
 	s->pool_keyed = false;
-}
-
-/* ---- BIND ---- */
-
-/* Upstream is not asked while the pool is (session_upstream_opened), so only one of them gives this client an ident (C8).  What it gave
- * is the client's for good: if the link is back by now, upstream is told the session with no need of another. */
-static void
-pool_answer_cb(void *arg, uint64_t file_ident, uint64_t salt)
-{
-	struct session *s = arg;
-	struct message m = { .type = MSG_S_IDENT, .session_ident = s->client_ident };
-
-	s->asking = NULL;
-	if (file_ident != 0) {
-		m.s_ident = (struct msg_s_ident){ file_ident, salt };
-		s->state = SESSION_BOUND;
-		conn_send(s->conn, &m, (struct view){ NULL, 0 });
-		log_event(LOG_INFO, "ident_given", "conn=%llu file_ident=%llu", (unsigned long long)conn_id(s->conn),
-			  (unsigned long long)file_ident);
-	}
-	if (conn_upstream(s->conn) != NULL)
-		session_upstream_opened(s);
-}
-
-/* A first-time client while the link is DOWN: one of the reserved idents, or it waits, which is legal. */
-static void
-offline_ident(struct session *s)
-{
-	if (s->state == SESSION_WAIT_IDENT && s->upside == UPSIDE_NONE && s->asking == NULL && link_down(s->link) &&
-	    pool_serves(s))
-		s->asking = pool_ask(s, pool_answer_cb, s);
-}
-
-void
-session_bind(struct conn *c, const struct message *m, struct view body)
-{
-	const char *endpoint = conn_endpoint(c);
-	struct session *s;
-	size_t path_len = (size_t)m->bind.path_size;
-
-	if (session_find(c, m->session_ident) != NULL) {
-		conn_protocol_error(c, ERR_SESSION_IDENT_REUSED, "Overlapping reuse of session identifier (BIND)");
-		return;
-	}
-	if (memchr(body.ptr, 0, path_len) != NULL) {
-		conn_protocol_error(c, ERR_BAD_SYNTAX, "Bad syntax in path (BIND)");
-		return;
-	}
-	s = session_new(conn_link(c), conn_front(c)->opt, endpoint, (struct view){ body.ptr, path_len });
-	s->conn = c;
-	s->client_ident = m->session_ident;
-	set_flavour(s, conn_flavour(c));
-	take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
-	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
-	s->is_subserver = m->bind.is_subserver != 0;
-	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
-	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
-	if (conn_upstream(c) != NULL)
-		session_upstream_opened(s);
-	else
-		offline_ident(s);
 }
 
 bool
@@ -333,7 +259,7 @@ session_client_gone(struct session *s, bool drain)
 	if (drains)
 		file_post(s->file);
 	else if (drain)
-		unbind_upstream(s);
+		session_unbind_upstream(s);
 	if (drain && s->upside != UPSIDE_NONE)
 		s->state = SESSION_GHOST;
 	else
@@ -344,40 +270,10 @@ void
 session_settled(struct session *s)
 {
 	if (s->state == SESSION_GHOST && session_identified(s))
-		unbind_upstream(s);
+		session_unbind_upstream(s);
 }
 
-/* ---- the client's IDENT ---- */
-
-/* The older session of the same file must end before this one may identify itself (design section 2, S2). */
-static void
-supersede(struct session *old, struct session *s)
-{
-	struct session *middle;
-
-	if (old->conn == s->conn && old->state != SESSION_UNBINDING) {
-		conn_protocol_error(s->conn, ERR_BOUND_IN_OTHER_SESSION, "Client file bound in other session (IDENT)");
-		return;
-	}
-	middle = old->successor;
-	old->successor = s;
-	s->waits_for = old;
-	if (middle != NULL) { /* the one between never gets anywhere */
-		middle->waits_for = NULL;
-		conn_abort(middle->conn, "superseded");
-	}
-	if (old->ended)
-		return; /* with its connection; s goes on already */
-	if (old->conn != NULL && old->conn != s->conn) {
-		conn_abort(old->conn, "superseded");
-	} else if (old->upstream != NULL && upstream_is_orphan(old->upstream)) {
-		upstream_close(old->upstream, false, "superseded");
-	} else if (old->upside == UPSIDE_NONE) {
-		session_end(old);
-	} else {
-		unbind_upstream(old);
-	}
-}
+/* ---- its file ---- */
 
 static void
 file_opened_cb(void *arg, struct file *f)
@@ -431,12 +327,12 @@ session_open_absent(struct link *link, struct absent *a, const struct session_id
 {
 	struct session *s = session_new(link, link->opt, id->endpoint, view_of(id->bind_path));
 
-	set_flavour(s, strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS);
+	session_set_flavour(s, strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS);
 	s->ident.file_ident = id->file_ident;
 	s->ident.file_ident_salt = id->file_ident_salt;
 	s->is_subserver = id->is_subserver;
 	s->state = SESSION_OPENING;
-	if (registry_find(s) != NULL) {
+	if (session_of_same_file(s) != NULL) {
 		session_end(s);
 		return NULL;
 	}
@@ -446,7 +342,7 @@ session_open_absent(struct link *link, struct absent *a, const struct session_id
 	return s;
 }
 
-static void
+void
 session_open_file(struct session *s)
 {
 	registry_add(s);
@@ -454,60 +350,8 @@ session_open_file(struct session *s)
 	s->opening = file_open(s->relay, s, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
 }
 
-static void
-session_ident(struct session *s, const struct message *m, struct view query)
-{
-	struct session *old;
-
-	if (s->state != SESSION_BOUND) {
-		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order (IDENT)");
-		return;
-	}
-	s->ident = m->c_ident;
-	s->query = relay_strndup(query.ptr, query.len);
-	s->state = SESSION_OPENING;
-	conn_suspend_open(s->conn);
-	old = registry_find(s);
-	if (old != NULL)
-		supersede(old, s);
-	else
-		session_open_file(s);
-}
-
-/* ---- MARK, UNBIND, the rest ---- */
-
-static void
-answer_mark(struct session *s)
-{
-	struct message m = { .type = MSG_S_MARK, .session_ident = s->client_ident };
-
-	m.s_mark.request_ident = s->mark;
-	s->mark = 0;
-	STAT_INC(s->relay, marks_answered);
-	conn_send(s->conn, &m, (struct view){ NULL, 0 });
-}
-
-/* A file with a past: the client has a state of its own to work on.  A first-time one waits for its first download, or begins with an
- * empty file (offline_new). */
-static bool
-has_past(const struct session *s)
-{
-	return s->file->downloaded || s->ident.latest_server_version > 0 || s->ident.scan_server_version > 0;
-}
-
-static void
-offline_mark(struct session *s)
-{
-	const struct options *o = s->opt;
-
-	if (s->mark != 0 && s->state == SESSION_READY && s->upside == UPSIDE_NONE && link_down(s->link) &&
-	    s->mark_behind <= s->ident.query_version &&
-	    (has_past(s) ? o->offline_mark == OFFLINE_MARK_ANSWER : o->offline_new == OFFLINE_NEW_ADMIT))
-		answer_mark(s);
-}
-
-static void
-forward(struct session *s, const struct message *m, struct view body)
+void
+session_forward(struct session *s, const struct message *m, struct view body)
 {
 	struct message copy = *m;
 
@@ -521,122 +365,7 @@ session_ask_mark(struct session *s)
 	struct message m = { .type = MSG_C_MARK };
 
 	m.c_mark.request_ident = s->mark;
-	forward(s, &m, (struct view){ NULL, 0 });
-}
-
-static void
-session_mark(struct session *s, const struct message *m)
-{
-	if (m->c_mark.request_ident <= s->mark) {
-		conn_protocol_error(s->conn, ERR_BAD_SYNTAX, "Bad request identifier (MARK)");
-		return;
-	}
-	s->mark = m->c_mark.request_ident;
-	s->mark_behind = s->query_taken;
-	if (session_identified(s) && s->mark_behind <= s->query_sent)
-		session_ask_mark(s);
-	else
-		offline_mark(s);
-}
-
-void
-session_tell_unbound(struct session *s)
-{
-	struct message m = { .type = MSG_S_UNBOUND, .session_ident = s->client_ident };
-
-	conn_send(s->conn, &m, (struct view){ NULL, 0 });
-}
-
-static void
-session_unbind(struct session *s)
-{
-	if (s->state == SESSION_ERROR) { /* C8: no UNBOUND after an ERROR; upstream was told when the ERROR came */
-		session_end(s);
-		return;
-	}
-	if (s->state == SESSION_UNBINDING) {
-		conn_protocol_error(s->conn, ERR_BAD_SESSION_IDENT, "Bad session identifier (UNBIND)");
-		return;
-	}
-	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING && (s->file == NULL || !file_waiting(s->file))) {
-		s->state = SESSION_UNBINDING; /* upstream's own UNBOUND will be passed on */
-		request_forget(s);
-		unbind_upstream(s);
-		return;
-	}
-	session_tell_unbound(s);
-	session_client_gone(s, true);
-}
-
-/* The token is for whoever binds the file next, upstream now or the relay later. */
-static void
-session_refresh(struct session *s, const struct message *m, struct view body)
-{
-	take_token(s, body);
-	s->credential_stored = false;
-	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
-		forward(s, m, body);
-}
-
-/* The client could not integrate a DOWNLOAD. */
-static void
-session_json_error(struct session *s, const struct message *m, struct view body)
-{
-	STAT_INC(s->relay, client_errors);
-	log_event(LOG_WARN, "client_error", "conn=%llu session=%llu file_ident=%llu code=%llu", (unsigned long long)conn_id(s->conn),
-		  (unsigned long long)s->client_ident, (unsigned long long)s->ident.file_ident,
-		  (unsigned long long)m->json_error.error_code);
-	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
-		forward(s, m, body);
-}
-
-/* UPLOAD, MARK, TRANSACT and QUERY need an identified session; the others only a bound one. */
-static bool
-needs_ident(enum msg_type type)
-{
-	return type == MSG_C_UPLOAD || type == MSG_C_MARK || type == MSG_C_TRANSACT || type == MSG_C_QUERY;
-}
-
-void
-session_client_message(struct session *s, const struct message *m, struct view body)
-{
-	if (m->type == MSG_C_UNBIND) {
-		session_unbind(s);
-		return;
-	}
-	if (s->state == SESSION_ERROR) /* crossed with the ERROR on the way: ignored, as a server does */
-		return;
-	if (s->state == SESSION_UNBINDING) {
-		conn_protocol_error(s->conn, ERR_BAD_SESSION_IDENT, "Bad session identifier");
-		return;
-	}
-	if (needs_ident(m->type) && s->state != SESSION_READY) {
-		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order");
-		return;
-	}
-	switch (m->type) {
-	case MSG_C_IDENT:
-		session_ident(s, m, body);
-		break;
-	case MSG_C_UPLOAD:
-		session_upload(s, m, body);
-		break;
-	case MSG_C_MARK:
-		session_mark(s, m);
-		break;
-	case MSG_C_QUERY:
-		query_take(s, m, body);
-		break;
-	case MSG_C_REFRESH:
-		session_refresh(s, m, body);
-		break;
-	case MSG_C_JSON_ERROR:
-		session_json_error(s, m, body);
-		break;
-	default:
-		request_take(s, m, body);
-		break;
-	}
+	session_forward(s, &m, (struct view){ NULL, 0 });
 }
 
 /* ---- what the link does to a session ---- */
@@ -678,7 +407,7 @@ session_upstream_opened(struct session *s)
 void
 session_bind_absent(struct session *s, struct upstream *u, struct view token)
 {
-	take_token(s, token);
+	session_take_token(s, token);
 	send_bind(s, u);
 	session_identify(s, true);
 }
@@ -748,9 +477,7 @@ session_link_down(struct session *s)
 {
 	if (s->conn == NULL)
 		return;
-	offline_mark(s);
-	offline_ident(s);
-	request_kick(s);
+	session_offline(s);
 }
 
 static struct session *
@@ -760,7 +487,7 @@ session_of(struct relay *relay, const struct store_file *f)
 
 	key.ident.file_ident = f->file_ident;
 	key.ident.file_ident_salt = f->file_ident_salt;
-	return registry_find(&key);
+	return session_of_same_file(&key);
 }
 
 bool
