@@ -14,10 +14,7 @@
 
 #include <event2/event.h>
 
-#include "protocol/http.h"
-
-#include "relay/absent.h"
-#include "relay/absent_walk.h"
+#include "relay/absent_impl.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/credential.h"
@@ -33,70 +30,15 @@
 
 #define KNOWN_MAX 4096		  /* files remembered here, with their tokens, some KiB each (I6); the oldest are forgotten */
 #define TICK_MAX_MS 1000
-#define SOON_MS 30000		  /* a cut that comes no later after IDENT is a live client's; its back-off begins at a second or so */
 #define GENERAL_MS 2000		  /* clients that are cut within this time as well: upstream restarted */
 #define VERDICT_MAX_MS 30000	  /* for upstream to prove itself after a cut */
 #define YIELD_MAX_MS 600000	  /* absent clients wait for connected ones no longer: one that never drains must not stop the rest (I7) */
 #define HOLD_MAX_MS (24 * 3600000ULL)
 #define FLX_BIND "{\"schemaVersion\":0,\"sessionReason\":0}" /* of a client without versions of its schema */
 
-struct absent {
-	TAILQ_ENTRY(absent) link; /* oldest first */
-	struct absents *all;
-	/* identity; strings owned */
-	char *endpoint, *path, *bind_path; /* bind_path: what its BIND states */
-	uint64_t file_ident, file_ident_salt;
-	bool is_subserver;
-	uint64_t id; /* of the file in the store; 0 = not known yet */
-	struct credential own; /* the client's own request */
-	unsigned service_refused; /* the serial of the service token that was refused for this file */
-	bool by_service;	  /* this session uses the service token */
-	/* when; all clock_ms */
-	uint64_t due_at, known_at, retry_ms, hold_ms;
-	bool waits;	   /* for the client: nothing of ours will do */
-	uint64_t backlog;  /* bytes, as of the last walk; 0 = not known */
-	unsigned walk;	   /* the last that saw it */
-	/* the session under way */
-	struct session *session;
-	struct upstream *upstream; /* while connecting; then the session has it */
-	uint64_t ident_at;	   /* 0 = not identified */
-	uint64_t error;		   /* what upstream said, as a code or HTTP status; 0 = nothing */
-	enum verdict verdict;
-	struct verdict_delay named;
-	uint64_t asked_ms;	   /* upstream asks to be left alone for so long */
-	bool cut;
-	/* after a cut, until it is clear what it was */
-	uint64_t cut_at;
-	bool cut_soon, was_cut; /* was_cut: the one before it too */
-};
-
-TAILQ_HEAD(absent_list, absent);
-
-struct absents {
-	struct relay *relay;
-	struct link *link;
-	struct event *timer;
-	struct absent_list list;
-	void *tree; /* by identity */
-	size_t n, running;
-	uint64_t client_cut_at, busy_since;
-	bool stopping, busy;
-	bool hurry; /* no quiet time any more */
-	/* the walk */
-	struct absent_step *step;
-	bool stepping; /* the committer has it */
-	unsigned walk;
-	uint64_t walk_at, walk_began;
-	unsigned serial; /* of the service token; 0 = there is none */
-	char service_token[MSG_TOKEN_MAX + 1];
-	const char *complaint; /* logged last */
-};
-
-static const struct upstream_ops upstream_ops;
-
 /* How long a client must be gone. */
-static uint64_t
-quiet_ms(const struct absents *as)
+uint64_t
+absent_quiet_ms(const struct absents *as)
 {
 	return as->hurry ? 0 : as->link->opt->absent_quiet_ms;
 }
@@ -135,8 +77,8 @@ find_session(const struct session *s)
 	return find(s->link->absents, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt);
 }
 
-static void
-forget(struct absent *a)
+void
+absent_forget(struct absent *a)
 {
 	struct absents *as = a->all;
 
@@ -158,12 +100,12 @@ make_room(struct absents *as)
 	for (a = TAILQ_FIRST(&as->list); a != NULL && as->n >= KNOWN_MAX; a = next) {
 		next = TAILQ_NEXT(a, link);
 		if (a->session == NULL)
-			forget(a);
+			absent_forget(a);
 	}
 }
 
-static enum msg_flavour
-flavour_of(const struct absent *a)
+enum msg_flavour
+absent_flavour(const struct absent *a)
 {
 	return strcmp(a->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS;
 }
@@ -179,13 +121,13 @@ remember(struct absents *as, const char *endpoint, const char *path, const char 
 	a->endpoint = relay_strndup(endpoint, strlen(endpoint));
 	a->path = relay_strndup(path, strlen(path));
 	if (bind_path == NULL)
-		bind_path = flavour_of(a) == MSG_FLX ? FLX_BIND : path;
+		bind_path = absent_flavour(a) == MSG_FLX ? FLX_BIND : path;
 	a->bind_path = relay_strndup(bind_path, strlen(bind_path));
 	a->file_ident = file_ident;
 	a->file_ident_salt = salt;
 	a->is_subserver = is_subserver;
 	a->known_at = clock_ms();
-	a->due_at = a->known_at + quiet_ms(as);
+	a->due_at = a->known_at + absent_quiet_ms(as);
 	if (tsearch(a, &as->tree, identity_cmp) == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	TAILQ_INSERT_TAIL(&as->list, a, link);
@@ -205,7 +147,7 @@ absents_left(const struct session *s)
 		return;
 	a = find_session(s);
 	if (a != NULL)
-		forget(a);
+		absent_forget(a);
 	if (s->file != NULL && !file_waiting(s->file)) {
 		if (s->credential_stored)
 			credential_drop(s->relay, s->file->id);
@@ -244,7 +186,7 @@ absents_here(const struct session *s)
 	struct absent *a = s->link->absents != NULL ? find_session(s) : NULL;
 
 	if (a != NULL && a->session == NULL)
-		forget(a);
+		absent_forget(a);
 }
 
 void
@@ -271,8 +213,8 @@ at_most(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void
-try_again(struct absent *a)
+void
+absent_try_again(struct absent *a)
 {
 	const struct options *o = a->all->link->opt;
 
@@ -313,7 +255,7 @@ judge_cut(struct absent *a)
 		leave_alone(a);
 	} else {
 		a->was_cut = !general;
-		try_again(a);
+		absent_try_again(a);
 	}
 }
 
@@ -321,7 +263,7 @@ void
 absents_link_changed(struct absents *as)
 {
 	const struct options *o = as->link->opt;
-	uint64_t spread = (as->link->nconns + as->n) * 1000 / o->reconnect_rate + quiet_ms(as) / 4, at;
+	uint64_t spread = (as->link->nconns + as->n) * 1000 / o->reconnect_rate + absent_quiet_ms(as) / 4, at;
 	struct absent *a, *next;
 
 	as->client_cut_at = 0; /* that was the link, too */
@@ -343,275 +285,6 @@ absents_link_changed(struct absents *as)
 	}
 	if (!link_down(as->link))
 		as->walk_at = 0; /* what is to be done is looked up afresh */
-}
-
-/* ---- the end of a session ---- */
-
-/* In memory and on the disk. */
-static void
-forget_own(struct absent *a)
-{
-	credential_wipe(&a->own);
-	credential_drop(a->all->relay, a->id);
-}
-
-/* The token that was used is no good (any more): the other one, or the client. */
-static void
-token_refused(struct absent *a)
-{
-	if (a->by_service)
-		a->service_refused = a->all->serial;
-	else
-		forget_own(a);
-	a->due_at = clock_ms();
-}
-
-static void
-refused(struct absent *a)
-{
-	switch (a->verdict) {
-	case VERDICT_TOKEN:
-		token_refused(a);
-		break;
-	case VERDICT_CLIENT:
-	case VERDICT_REJECT: /* what is kept of the client is not what upstream expects of it: its own IDENT will tell */
-		a->waits = true;
-		break;
-	default:
-		try_again(a);
-		break;
-	}
-}
-
-static void
-log_ended(const struct absent *a, const char *how)
-{
-	struct log_line l;
-
-	log_begin(&l, LOG_INFO, "absent_end");
-	log_u64(&l, "file_ident", a->file_ident);
-	log_str(&l, "how", how);
-	if (a->error != 0)
-		log_u64(&l, "code", a->error);
-	log_end(&l);
-}
-
-void
-absent_error(struct session *s, const struct verdict_error *e)
-{
-	struct absent *a = s->absent;
-
-	a->error = e->code;
-	a->verdict = verdict_of(e);
-	a->asked_ms = verdict_delay(&a->named, e);
-}
-
-void
-absent_cut(struct session *s)
-{
-	s->absent->cut = true;
-}
-
-void
-absent_ended(struct session *s)
-{
-	struct absent *a = s->absent;
-	uint64_t ident_at = a->ident_at;
-
-	s->absent = NULL;
-	a->session = NULL;
-	a->all->running--;
-	upstream_close(a->upstream, false, "the absent client's session ended");
-	a->upstream = NULL;
-	a->ident_at = 0;
-	a->due_at = clock_ms() + quiet_ms(a->all);
-	if (s->successor != NULL) {
-		log_ended(a, "the client is back"); /* absents_here follows */
-	} else if (a->error != 0) {
-		log_ended(a, "refused");
-		refused(a);
-	} else if (s->file != NULL && (!file_waiting(s->file) || s->file->state != STORE_FILE_OK)) {
-		log_ended(a, s->file->state == STORE_FILE_OK ? "drained" : "stopped");
-		forget_own(a);
-		forget(a);
-	} else if (a->cut) {
-		log_ended(a, "cut");
-		a->cut_at = clock_ms();
-		a->cut_soon = a->cut_at - ident_at < SOON_MS;
-	} else {
-		log_ended(a, "later");
-		try_again(a);
-	}
-}
-
-/* ---- a session ---- */
-
-/* path?baas_at=token, as an SDK asks for it. */
-static char *
-service_target(const char *path, const char *token)
-{
-	size_t room = strlen(path) + 3 * strlen(token) + 16;
-	char *target = relay_alloc(room), *p = target + snprintf(target, room, "%s?baas_at=", path);
-
-	for (; *token != '\0'; token++) {
-		if (strchr("&=+%#?/\"<>", *token) != NULL)
-			p += snprintf(p, 4, "%%%02X", (unsigned)(unsigned char)*token);
-		else
-			*p++ = *token;
-	}
-	return target;
-}
-
-/* The newest first of those versions that may be admitted while DOWN: upstream chooses. */
-static char *
-offers(const struct options *o, enum msg_flavour flavour)
-{
-	char *list = relay_alloc(64 * (MSG_SUBPROTOCOL_MAX + 2)), *p = list;
-	unsigned low = 0, high = 0;
-
-	if (!options_versions(o->offline_versions, &low, &high) || high > 63)
-		return list;
-	for (unsigned v = high; v >= low && v > 0; v--) {
-		if (p != list)
-			p = stpcpy(p, ", ");
-		msg_format_subprotocol(flavour, v, p);
-		p += strlen(p);
-	}
-	return list;
-}
-
-static struct upstream *
-connect_as_client(struct absent *a)
-{
-	struct upstream_request req;
-
-	credential_request(&a->own, &req);
-	req.flavour = flavour_of(a);
-	return upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
-}
-
-static struct upstream *
-connect_by_service(struct absent *a)
-{
-	const char *token = a->all->service_token;
-	size_t room = strlen(token) + 8;
-	char *target = service_target(link_endpoint_path(a->endpoint), token), *authorization = relay_alloc(room);
-	char *list = offers(a->all->link->opt, flavour_of(a));
-	struct upstream_request req = { .target = view_of(target),
-		.protocol = view_of(list),
-		.user_agent = view_of("holdfast"),
-		.flavour = flavour_of(a) };
-	struct upstream *u;
-
-	snprintf(authorization, room, "Bearer %s", token);
-	req.authorization = view_of(authorization);
-	u = upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
-	relay_wipe(target);
-	relay_wipe(authorization);
-	free(list);
-	return u;
-}
-
-static bool
-service_usable(const struct absent *a)
-{
-	return a->all->serial != 0 && a->service_refused != a->all->serial;
-}
-
-void
-absent_waits(struct session *s)
-{
-	s->absent->waits = true;
-	session_end(s);
-}
-
-void
-absent_file_read(struct session *s)
-{
-	struct absent *a = s->absent;
-
-	a->by_service = !credential_known(&a->own);
-	if (!a->by_service)
-		a->upstream = connect_as_client(a);
-	else if (service_usable(a))
-		a->upstream = connect_by_service(a);
-	else
-		session_end(s);
-}
-
-static void
-opened_cb(void *arg, struct view subprotocol, struct view server)
-{
-	struct absent *a = arg;
-	const char *token = a->by_service ? a->all->service_token : a->own.token;
-	struct upstream *u = a->upstream;
-
-	(void)subprotocol;
-	(void)server;
-	a->upstream = NULL;
-	a->ident_at = clock_ms();
-	link_succeeded(a->all->link);
-	session_bind_absent(a->session, u, view_of(token));
-	upstream_orphan(u);
-}
-
-/* As for a conn: over plain TCP a portal may have said it. */
-static void
-refused_cb(void *arg, const struct http_head *head, struct view body)
-{
-	struct absent *a = arg;
-	struct link *l = a->all->link;
-
-	(void)body;
-	a->upstream = NULL;
-	a->verdict = verdict_of_status(head->status);
-	if (link_trusts_refusal(l, head->status))
-		a->error = head->status;
-	else
-		link_failed(l, LINK_UNTRUSTED, "an answer that may be a portal's");
-	if (a->session != NULL) /* the link, DOWN by now, may have ended it */
-		session_end(a->session);
-}
-
-static void
-lost_cb(void *arg, enum link_evidence e, const char *why)
-{
-	struct absent *a = arg;
-
-	(void)e;
-	(void)why;
-	a->upstream = NULL;
-	session_end(a->session);
-}
-
-static const struct upstream_ops upstream_ops = {
-	.refused = refused_cb,
-	.opened = opened_cb,
-	.lost = lost_cb,
-};
-
-static void
-start(struct absent *a)
-{
-	struct absents *as = a->all;
-	struct session_identity id = { .endpoint = a->endpoint,
-		.path = a->path,
-		.bind_path = a->bind_path,
-		.file_ident = a->file_ident,
-		.file_ident_salt = a->file_ident_salt,
-		.is_subserver = a->is_subserver };
-
-	a->error = 0;
-	a->asked_ms = 0;
-	a->cut = false;
-	a->due_at = clock_ms() + quiet_ms(as);
-	a->session = session_open_absent(as->link, a, &id);
-	if (a->session == NULL)
-		return; /* its client is here, or drains on its own connection */
-	as->running++;
-	STAT_INC(as->relay, absent_sessions);
-	log_event(LOG_INFO, "absent_start", "file_ident=%llu backlog_bytes=%llu token=%s", (unsigned long long)a->file_ident,
-		  (unsigned long long)a->backlog, credential_known(&a->own) ? "client" : "service");
 }
 
 /* ---- the walk ---- */
@@ -661,10 +334,10 @@ walk_ended(struct absents *as)
 	for (a = TAILQ_FIRST(&as->list); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, link);
 		if (a->session == NULL && a->walk != as->walk && a->known_at < as->walk_began)
-			forget(a);
+			absent_forget(a);
 	}
 	as->walk_began = 0;
-	as->walk_at = clock_ms() + quiet_ms(as);
+	as->walk_at = clock_ms() + absent_quiet_ms(as);
 }
 
 static void
@@ -753,7 +426,7 @@ next_due(struct absents *as)
 	TAILQ_FOREACH (a, &as->list, link) {
 		if (a->session != NULL || a->waits || a->cut_at != 0 || a->due_at > now || a->backlog == 0)
 			continue;
-		if (!credential_known(&a->own) && !service_usable(a))
+		if (!credential_known(&a->own) && !absent_service_usable(a))
 			continue;
 		if (best == NULL || a->backlog < best->backlog)
 			best = a;
@@ -770,7 +443,7 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(quiet_ms(as) / 4 + (as->hurry ? 250 : 10), TICK_MAX_MS));
+	relay_after_ms(as->timer, as->walk_began != 0 ? 20 : at_most(absent_quiet_ms(as) / 4 + (as->hurry ? 250 : 10), TICK_MAX_MS));
 	if (!o->replay_absent || pace_held(as->link->pace) || link_state(as->link) != LINK_UP || link_held_ms(as->link) > 0)
 		return;
 	notice_clients(as);
@@ -779,7 +452,7 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 			judge_cut(a);
 	walk_on(as);
 	while (!as->busy && as->running < o->absent_sessions && (a = next_due(as)) != NULL)
-		start(a);
+		absent_start(a);
 }
 
 void
@@ -838,7 +511,7 @@ absents_free(struct absents *as)
 	if (as == NULL)
 		return;
 	while ((a = TAILQ_FIRST(&as->list)) != NULL)
-		forget(a);
+		absent_forget(a);
 	explicit_bzero(as->step, sizeof(*as->step));
 	explicit_bzero(as->service_token, sizeof(as->service_token));
 	free(as->step);
