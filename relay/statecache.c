@@ -1,18 +1,7 @@
-/* STATE sets on disk.
- *
- * On disk (table STORE_STATES):
- *
- *   'H' id(8)            head: what it answers and whether it is complete     one per set
- *   'S' id(8) chunk(4)   piece of at most CHUNK bytes of its stream
- *
- *   stream of a set:  begin_offset(8) end_offset(8) size(8) body, for each STATE as it came; numbers big-endian
+/* STATE sets: which are kept, collecting one that passes through, serving one.  Their form on disk is in statedisk.c.
  *
  * Segments are kept as they came, because only the server knows how a body relates to its offsets; so a set can be served from any
- * offset at which one of its segments begins.
- *
- * The head is written first, as incomplete, and again when the last segment is there: what a crash leaves behind is found by its
- * head at the next start and removed.  All of it happens in the committer in small steps (spool_call), not synced: a lost set is only a
- * set less.  In memory there is an index of heads. */
+ * offset at which one of its segments begins.  In memory there is an index of heads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,33 +12,15 @@
 #include "relay/relay.h"
 #include "relay/spool.h"
 #include "relay/statecache.h"
+#include "relay/statedisk.h"
 
-#define CHUNK 3840		   /* bytes: with its key and record head within one 4 KiB page */
-#define STEP_CHUNKS 64		   /* of one step: some milliseconds of the committer */
 #define SEGMENT_MAX (1u << 20)	   /* bytes of one STATE; a set with a longer one is not kept: serving holds one in memory */
-#define PENDING_MAX (8u << 20)	   /* bytes on their way to the disk; a set that comes faster is not kept */
 #define SET_COST 8192		   /* bytes counted for a set besides its stream, which bounds how many there are */
 #define PIECE_HEAD 24		   /* bytes before each body in the stream */
-#define HEAD_NUMBERS 9
-#define EMPTY_MAX (PENDING_MAX / CHUNK) /* chunks missing in a row (their commit failed) behind which there are no more */
-
-struct set {
-	TAILQ_ENTRY(set) link; /* least recently used first */
-	uint64_t id;
-	char *endpoint, *path;
-	uint64_t version, salt;	   /* as the STATEs said */
-	uint64_t latest_salt;	   /* of upstream, as the first DOWNLOAD after it said; 0 = not known */
-	uint64_t max_offset;
-	uint64_t limits[4];	   /* of the request: min and max file format, min and max history schema */
-	uint64_t bytes;		   /* of the stream */
-	bool complete;
-};
-
-TAILQ_HEAD(set_list, set);
 
 struct statecache {
 	struct relay *relay;
-	struct set_list sets;
+	struct stateset_list sets;
 	uint64_t bytes, next_id, pending;
 	bool loaded;
 };
@@ -62,7 +33,7 @@ struct state_writer {
 	uint64_t next_offset;
 	uint32_t chunk;
 	bool given_up;
-	uint8_t *buf; /* STEP_CHUNKS * CHUNK */
+	uint8_t *buf; /* STATEDISK_STEP_BYTES */
 	size_t len;
 };
 
@@ -77,191 +48,14 @@ struct state_reader {
 	size_t len, cap;
 };
 
-/* ---- steps: in the committer ---- */
-
-enum step_kind { STEP_LOAD, STEP_HEAD, STEP_PUT, STEP_DROP, STEP_READ };
-
-struct step {
-	enum step_kind kind;
-	struct statecache *cache;
-	struct state_reader *reader; /* READ */
-	uint64_t id;
-	uint32_t chunk, missing; /* missing: DROP, chunks in a row */
-	uint8_t *data;
-	size_t len;
-	struct set_list found; /* LOAD */
-	enum store_err err;
-	bool more; /* DROP, READ: there may be more */
-};
-
-static size_t
-chunk_key(uint8_t key[13], uint64_t id, uint32_t chunk)
-{
-	key[0] = 'S';
-	be64_put(key + 1, id);
-	for (unsigned i = 0; i < 4; i++)
-		key[9 + i] = (uint8_t)(chunk >> (24 - 8 * i));
-	return 13;
-}
-
-static size_t
-head_key(uint8_t key[9], uint64_t id)
-{
-	key[0] = 'H';
-	be64_put(key + 1, id);
-	return 9;
-}
-
-/* Head: numbers, then endpoint and path, each with its NUL. */
-static size_t
-format_head(const struct set *set, uint8_t *out)
-{
-	const uint64_t numbers[HEAD_NUMBERS] = { set->version, set->salt, set->latest_salt, set->limits[0], set->limits[1],
-		set->limits[2], set->limits[3], set->bytes, set->max_offset };
-	size_t len = 0, n;
-
-	for (size_t i = 0; i < HEAD_NUMBERS; i++, len += 8)
-		be64_put(out + len, numbers[i]);
-	out[len++] = set->complete;
-	n = strlen(set->endpoint) + 1;
-	memcpy(out + len, set->endpoint, n);
-	len += n;
-	n = strlen(set->path) + 1;
-	memcpy(out + len, set->path, n);
-	return len + n;
-}
-
-static void
-set_free(struct set *set)
-{
-	free(set->endpoint);
-	free(set->path);
-	free(set);
-}
-
-/* NULL: it is not a head. */
-static struct set *
-parse_head(const uint8_t *key, size_t key_len, const uint8_t *val, size_t len)
-{
-	const size_t text = HEAD_NUMBERS * 8 + 1;
-	const uint8_t *endpoint = val + text, *path;
-	struct set *set;
-
-	if (key_len != 9 || len < text + 2 || val[len - 1] != 0 || (path = memchr(endpoint, 0, len - text)) == val + len - 1)
-		return NULL;
-	path++;
-	set = relay_alloc(sizeof(*set));
-	set->id = be64_get(key + 1);
-	set->version = be64_get(val);
-	set->salt = be64_get(val + 8);
-	set->latest_salt = be64_get(val + 16);
-	for (size_t i = 0; i < 4; i++)
-		set->limits[i] = be64_get(val + 24 + 8 * i);
-	set->bytes = be64_get(val + 56);
-	set->max_offset = be64_get(val + 64);
-	set->complete = val[72] != 0;
-	set->endpoint = relay_strndup(endpoint, strlen((const char *)endpoint));
-	set->path = relay_strndup(path, strlen((const char *)path));
-	return set;
-}
-
-static bool
-found_head(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
-{
-	struct step *st = arg;
-	struct set *set;
-
-	if (*(const uint8_t *)key != 'H')
-		return false;
-	set = parse_head(key, key_len, val, val_len);
-	if (set != NULL)
-		TAILQ_INSERT_TAIL(&st->found, set, link);
-	return true;
-}
-
-static enum store_err
-put_chunks(struct step *st, struct store *store)
-{
-	uint8_t key[13];
-	enum store_err err = STORE_OK;
-
-	if (st->kind == STEP_HEAD)
-		return store_put(store, STORE_STATES, key, head_key(key, st->id), st->data, st->len);
-	for (size_t at = 0; at < st->len && err == STORE_OK; at += CHUNK) {
-		size_t n = st->len - at < CHUNK ? st->len - at : CHUNK;
-
-		err = store_put(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++), st->data + at, n);
-	}
-	return err;
-}
-
-/* The head goes last, so that a crash between two steps leaves something to be found. */
-static enum store_err
-drop_chunks(struct step *st, struct store *store)
-{
-	uint8_t key[13];
-	enum store_err err = STORE_OK;
-
-	for (unsigned n = 0; n < STEP_CHUNKS && (err == STORE_OK || err == STORE_NOTFOUND); n++) {
-		err = store_del(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++));
-		st->missing = err == STORE_NOTFOUND ? st->missing + 1 : 0;
-	}
-	st->more = st->missing < EMPTY_MAX;
-	if (err == STORE_NOTFOUND && !st->more)
-		err = store_del(store, STORE_STATES, key, head_key(key, st->id));
-	return err == STORE_NOTFOUND ? STORE_OK : err;
-}
-
-static enum store_err
-read_chunks(struct step *st, struct store *store)
-{
-	uint8_t key[13];
-	enum store_err err = STORE_OK;
-
-	st->data = relay_alloc(STEP_CHUNKS * CHUNK);
-	for (unsigned n = 0; n < STEP_CHUNKS; n++) {
-		size_t len = CHUNK;
-
-		err = store_get(store, STORE_STATES, key, chunk_key(key, st->id, st->chunk++), st->data + st->len, &len);
-		if (err != STORE_OK)
-			break;
-		st->len += len;
-	}
-	st->more = err == STORE_OK;
-	return err == STORE_NOTFOUND ? STORE_OK : err;
-}
-
-static void
-step_run(void *arg, struct store *store)
-{
-	struct step *st = arg;
-
-	if (st->kind == STEP_LOAD) {
-		st->err = store_each(store, STORE_STATES, found_head, st);
-		return;
-	}
-	if (st->kind == STEP_READ) {
-		st->err = read_chunks(st, store);
-		return;
-	}
-	st->err = store_begin(store);
-	if (st->err != STORE_OK)
-		return;
-	st->err = st->kind == STEP_DROP ? drop_chunks(st, store) : put_chunks(st, store);
-	if (st->err == STORE_OK)
-		st->err = store_commit(store, false);
-	else
-		store_abort(store);
-}
-
 /* ---- the index ---- */
 
 static void step_done(void *arg, struct spool_op *op);
 
-static struct step *
-step_new(struct statecache *c, enum step_kind kind, uint64_t id)
+static struct statedisk_step *
+step_new(struct statecache *c, enum statedisk_kind kind, uint64_t id)
 {
-	struct step *st = relay_alloc(sizeof(*st));
+	struct statedisk_step *st = relay_alloc(sizeof(*st));
 
 	st->kind = kind;
 	st->cache = c;
@@ -271,42 +65,41 @@ step_new(struct statecache *c, enum step_kind kind, uint64_t id)
 }
 
 static void
-step_post(struct step *st)
+step_post(struct statedisk_step *st)
 {
 	st->cache->pending += st->len;
-	spool_call(st->cache->relay->spool, step_run, step_done, st);
+	spool_call(st->cache->relay->spool, statedisk_run, step_done, st);
 }
 
 static void
-step_free(struct step *st)
+step_free(struct statedisk_step *st)
 {
 	free(st->data);
 	free(st);
 }
 
 static void
-write_head(struct statecache *c, const struct set *set)
+write_head(struct statecache *c, const struct stateset *set)
 {
-	struct step *st = step_new(c, STEP_HEAD, set->id);
+	struct statedisk_step *st = step_new(c, STEP_HEAD, set->id);
 
-	st->data = relay_alloc(HEAD_NUMBERS * 8 + 1 + strlen(set->endpoint) + strlen(set->path) + 2);
-	st->len = format_head(set, st->data);
+	st->data = statedisk_head(set, &st->len);
 	step_post(st);
 }
 
 static void
-drop(struct statecache *c, struct set *set)
+drop(struct statecache *c, struct stateset *set)
 {
 	TAILQ_REMOVE(&c->sets, set, link);
 	c->bytes -= set->bytes + SET_COST;
 	step_post(step_new(c, STEP_DROP, set->id));
-	set_free(set);
+	statedisk_set_free(set);
 }
 
-static struct set *
+static struct stateset *
 find_id(const struct statecache *c, uint64_t id)
 {
-	struct set *set;
+	struct stateset *set;
 
 	TAILQ_FOREACH (set, &c->sets, link)
 		if (set->id == id)
@@ -314,10 +107,10 @@ find_id(const struct statecache *c, uint64_t id)
 	return NULL;
 }
 
-static struct set *
+static struct stateset *
 find_complete(const struct statecache *c, const char *endpoint, const char *path)
 {
-	struct set *set;
+	struct stateset *set;
 
 	TAILQ_FOREACH (set, &c->sets, link)
 		if (set->complete && strcmp(set->path, path) == 0 && strcmp(set->endpoint, endpoint) == 0)
@@ -327,10 +120,10 @@ find_complete(const struct statecache *c, const char *endpoint, const char *path
 
 /* Makes room for more bytes of set (NULL: a new one) by dropping complete ones.  False: there is none. */
 static bool
-make_room(struct statecache *c, const struct set *grows, uint64_t more)
+make_room(struct statecache *c, const struct stateset *grows, uint64_t more)
 {
 	uint64_t max = c->relay->opt->state_cache_bytes;
-	struct set *set, *next;
+	struct stateset *set, *next;
 
 	for (set = TAILQ_FIRST(&c->sets); set != NULL && c->bytes + more > max; set = next) {
 		next = TAILQ_NEXT(set, link);
@@ -341,9 +134,9 @@ make_room(struct statecache *c, const struct set *grows, uint64_t more)
 }
 
 static void
-loaded(struct statecache *c, struct step *st)
+loaded(struct statecache *c, struct statedisk_step *st)
 {
-	struct set *set;
+	struct stateset *set;
 
 	c->loaded = true;
 	while ((set = TAILQ_FIRST(&st->found)) != NULL) {
@@ -358,14 +151,14 @@ loaded(struct statecache *c, struct step *st)
 	(void)make_room(c, NULL, 0);
 }
 
-static void reader_got(struct state_reader *r, struct step *st);
+static void reader_got(struct state_reader *r, struct statedisk_step *st);
 
 static void
 step_done(void *arg, struct spool_op *op)
 {
-	struct step *st = arg;
+	struct statedisk_step *st = arg;
 	struct statecache *c = st->cache;
-	struct set *set;
+	struct stateset *set;
 
 	(void)op;
 	c->pending -= st->kind == STEP_READ ? 0 : st->len;
@@ -400,11 +193,11 @@ statecache_new(struct relay *relay)
 void
 statecache_free(struct statecache *c)
 {
-	struct set *set;
+	struct stateset *set;
 
 	while ((set = TAILQ_FIRST(&c->sets)) != NULL) {
 		TAILQ_REMOVE(&c->sets, set, link);
-		set_free(set);
+		statedisk_set_free(set);
 	}
 	free(c);
 }
@@ -412,7 +205,7 @@ statecache_free(struct statecache *c)
 void
 statecache_latest(struct statecache *c, const char *endpoint, const char *path, uint64_t version, uint64_t salt)
 {
-	struct set *set = TAILQ_EMPTY(&c->sets) ? NULL : find_complete(c, endpoint, path);
+	struct stateset *set = TAILQ_EMPTY(&c->sets) ? NULL : find_complete(c, endpoint, path);
 
 	if (set == NULL)
 		return;
@@ -442,7 +235,7 @@ statecache_collect(struct statecache *c, const char *endpoint, const char *path,
 }
 
 /* The set that w writes; NULL: there is none, or it was dropped meanwhile (a failed commit). */
-static struct set *
+static struct stateset *
 writing(struct state_writer *w)
 {
 	return w->given_up || w->id == 0 ? NULL : find_id(w->cache, w->id);
@@ -451,7 +244,7 @@ writing(struct state_writer *w)
 static void
 give_up(struct state_writer *w)
 {
-	struct set *set = writing(w);
+	struct stateset *set = writing(w);
 
 	if (set != NULL)
 		drop(w->cache, set);
@@ -461,7 +254,7 @@ give_up(struct state_writer *w)
 static void
 flush(struct state_writer *w)
 {
-	struct step *st;
+	struct statedisk_step *st;
 
 	if (w->len == 0)
 		return;
@@ -470,28 +263,28 @@ flush(struct state_writer *w)
 	st->data = relay_alloc(w->len);
 	memcpy(st->data, w->buf, w->len);
 	st->len = w->len;
-	w->chunk += STEP_CHUNKS;
+	w->chunk += STATEDISK_STEP_CHUNKS;
 	w->len = 0;
 	step_post(st);
 }
 
 static void
-add(struct state_writer *w, struct set *set, const uint8_t *p, size_t len)
+add(struct state_writer *w, struct stateset *set, const uint8_t *p, size_t len)
 {
-	if (!make_room(w->cache, set, len) || w->cache->pending > PENDING_MAX) {
+	if (!make_room(w->cache, set, len) || w->cache->pending > STATEDISK_PENDING_MAX) {
 		give_up(w);
 		return;
 	}
 	set->bytes += len;
 	w->cache->bytes += len;
 	while (len > 0) {
-		size_t room = STEP_CHUNKS * CHUNK - w->len, n = len < room ? len : room;
+		size_t room = STATEDISK_STEP_BYTES - w->len, n = len < room ? len : room;
 
 		memcpy(w->buf + w->len, p, n);
 		w->len += n;
 		p += n;
 		len -= n;
-		if (w->len == STEP_CHUNKS * CHUNK)
+		if (w->len == STATEDISK_STEP_BYTES)
 			flush(w);
 	}
 }
@@ -501,7 +294,7 @@ begin_set(struct state_writer *w, const struct msg_state *m)
 {
 	struct statecache *c = w->cache;
 	const struct msg_state_request *q = &w->req;
-	struct set *set;
+	struct stateset *set;
 
 	if (!c->loaded || m->begin_offset != 0 || spool_stat(c->relay->spool)->disk_free / 4 < m->max_offset ||
 	    !make_room(c, NULL, SET_COST)) {
@@ -521,16 +314,16 @@ begin_set(struct state_writer *w, const struct msg_state *m)
 	c->bytes += SET_COST;
 	set->max_offset = m->max_offset;
 	w->id = set->id;
-	w->buf = relay_alloc(STEP_CHUNKS * CHUNK);
+	w->buf = relay_alloc(STATEDISK_STEP_BYTES);
 	write_head(c, set);
 }
 
 void
 statecache_segment(struct state_writer *w, const struct msg_state *m)
 {
-	struct set *old = find_complete(w->cache, w->endpoint, w->path);
+	struct stateset *old = find_complete(w->cache, w->endpoint, w->path);
 	uint8_t head[PIECE_HEAD];
-	struct set *set;
+	struct stateset *set;
 
 	if (old != NULL && old->salt != m->server_version_salt)
 		drop(w->cache, old);
@@ -554,7 +347,7 @@ statecache_segment(struct state_writer *w, const struct msg_state *m)
 void
 statecache_data(struct state_writer *w, struct view data)
 {
-	struct set *set = writing(w);
+	struct stateset *set = writing(w);
 
 	if (set != NULL)
 		add(w, set, data.ptr, data.len);
@@ -563,7 +356,7 @@ statecache_data(struct state_writer *w, struct view data)
 void
 statecache_segment_end(struct state_writer *w)
 {
-	struct set *set = writing(w), *old;
+	struct stateset *set = writing(w), *old;
 
 	if (set == NULL || w->next_offset != set->max_offset)
 		return;
@@ -593,7 +386,7 @@ statecache_abandon(struct state_writer *w)
 
 /* The set was made for a client with its own limits; whoever takes at least as much can read it. */
 static bool
-may_answer(const struct set *set, const struct msg_state_request *q)
+may_answer(const struct stateset *set, const struct msg_state_request *q)
 {
 	bool resumes = q->partial_version == set->version && q->partial_salt == set->salt;
 
@@ -605,11 +398,11 @@ may_answer(const struct set *set, const struct msg_state_request *q)
 static void
 read_more(struct state_reader *r)
 {
-	struct step *st = step_new(r->cache, STEP_READ, r->id);
+	struct statedisk_step *st = step_new(r->cache, STEP_READ, r->id);
 
 	st->reader = r;
 	st->chunk = r->chunk;
-	r->chunk += STEP_CHUNKS;
+	r->chunk += STATEDISK_STEP_CHUNKS;
 	r->reading = true;
 	step_post(st);
 }
@@ -618,7 +411,7 @@ struct state_reader *
 statecache_serve(struct statecache *c, const char *endpoint, const char *path, const struct msg_state_request *req,
 		 state_segment *segment, void *arg)
 {
-	struct set *set = find_complete(c, endpoint, path);
+	struct stateset *set = find_complete(c, endpoint, path);
 	struct state_reader *r;
 
 	if (set == NULL || !may_answer(set, req))
@@ -695,13 +488,13 @@ statecache_go_on(struct state_reader *r)
 	r->busy = true;
 	if (!hand_out(r))
 		reader_failed(r);
-	else if (r->segment != NULL && r->read + r->len < r->bytes && r->len < STEP_CHUNKS * CHUNK + SEGMENT_MAX)
+	else if (r->segment != NULL && r->read + r->len < r->bytes && r->len < STATEDISK_STEP_BYTES + SEGMENT_MAX)
 		read_more(r);
 	reader_end_busy(r);
 }
 
 static void
-reader_got(struct state_reader *r, struct step *st)
+reader_got(struct state_reader *r, struct statedisk_step *st)
 {
 	r->reading = false;
 	if (r->segment == NULL) {
