@@ -11,9 +11,11 @@
  *	blackhole		carry nothing: connections stay open and silent, new ones are not accepted (they hang)
  *	cut			reset all connections; new ones are carried
  *	cut-after c2s|s2c N	cut once N more bytes have passed in that direction, over all connections
+ *	walk c2s|s2c FROM TO BY [fin]	each new connection is cut (reset, or ended) after another number of its own bytes in that
+ *				direction: FROM, FROM + BY ... TO
  *	rate N|off		at most N bytes a second in each direction, all connections together
  *	delay MS		each byte arrives so much later
- *	status			ok connections=N opened=N cuts=N c2s=BYTES s2c=BYTES
+ *	status			ok connections=N opened=N cuts=N walk=LEFT c2s=BYTES s2c=BYTES
  *	quit
  *
  * End of input ends it as well. It never looks into the bytes; see pair.c for how they are carried.
@@ -36,6 +38,7 @@
 #include "tests/linkproxy/pair.h"
 
 #define LINE_MAX_LEN 1024
+#define WORDS_MAX 5
 
 static struct {
 	struct link_shape link;
@@ -169,6 +172,18 @@ cmd_cut_after(const char *dir, const char *count)
 }
 
 static const char *
+cmd_walk(char *word[])
+{
+	uint64_t from, to, by;
+
+	if (word[0] == NULL || (strcmp(word[0], "c2s") != 0 && strcmp(word[0], "s2c") != 0) || !number(word[1], &from) ||
+	    !number(word[2], &to) || !number(word[3], &by) || from == 0 || to > 1000000 || by == 0)
+		return "want c2s|s2c FROM TO BY [fin]";
+	link_walk(&g.link, strcmp(word[0], "c2s") == 0 ? C2S : S2C, from, to, by, word[4] != NULL && strcmp(word[4], "fin") == 0);
+	return NULL;
+}
+
+static const char *
 cmd_rate(const char *arg)
 {
 	uint64_t n = 0;
@@ -196,27 +211,33 @@ static void
 command(char *line)
 {
 	static const char space[] = " \t\r";
-	char *save, *name = strtok_r(line, space, &save), *a = strtok_r(NULL, space, &save), *b = strtok_r(NULL, space, &save);
-	const char *why = NULL;
+	char *save, *name = strtok_r(line, space, &save), *word[WORDS_MAX + 1] = { NULL };
+	const char *a, *b, *why = NULL;
 	char more[200] = "";
 
+	for (unsigned i = 0; name != NULL && i < WORDS_MAX && (word[i] = strtok_r(NULL, space, &save)) != NULL; i++)
+		;
+	a = word[0];
+	b = word[1];
 	if (name == NULL)
 		why = "empty";
 	else if (strcmp(name, "target") == 0)
-		why = cmd_target(a);
+		why = cmd_target(word[0]);
 	else if (strcmp(name, "up") == 0 || strcmp(name, "refuse") == 0 || strcmp(name, "blackhole") == 0)
 		why = cmd_mode(name);
 	else if (strcmp(name, "cut") == 0)
 		link_cut(&g.link);
 	else if (strcmp(name, "cut-after") == 0)
 		why = cmd_cut_after(a, b);
+	else if (strcmp(name, "walk") == 0)
+		why = cmd_walk(word);
 	else if (strcmp(name, "rate") == 0)
 		why = cmd_rate(a);
 	else if (strcmp(name, "delay") == 0)
 		why = cmd_delay(a);
 	else if (strcmp(name, "status") == 0)
-		snprintf(more, sizeof more, " connections=%u opened=%u cuts=%u c2s=%llu s2c=%llu", g.link.npair, g.link.opened,
-			 g.link.cuts, (unsigned long long)g.link.bytes[C2S], (unsigned long long)g.link.bytes[S2C]);
+		snprintf(more, sizeof more, " connections=%u opened=%u cuts=%u walk=%u c2s=%llu s2c=%llu", g.link.npair, g.link.opened,
+			 g.link.cuts, g.link.walk.left, (unsigned long long)g.link.bytes[C2S], (unsigned long long)g.link.bytes[S2C]);
 	else if (strcmp(name, "quit") == 0)
 		g.quit = true;
 	else

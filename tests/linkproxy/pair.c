@@ -51,6 +51,8 @@ struct pair {
 	TAILQ_ENTRY(pair) next;
 	struct link_shape *link; /* borrowed */
 	int fd[2];		 /* by who writes there: C2S the client's socket, S2C the target's */
+	uint32_t step;		 /* of the walk; 0: none */
+	uint64_t cut_in;	 /* bytes of the walk's direction until this pair is cut; CUT_NEVER */
 	struct half half[2];
 	bool connected, dead;
 };
@@ -74,6 +76,8 @@ pair_end(struct pair *p, bool rst)
 	if (p->dead)
 		return;
 	p->dead = true;
+	if (p->step != 0 && p->cut_in != 0)
+		l->walk.todo[l->walk.ntodo++] = p->step;
 	for (int i = 0; i < 2; i++) {
 		event_del(p->half[i].readable);
 		event_del(p->half[i].writable);
@@ -144,7 +148,23 @@ allowance(struct half *h, const struct chunk *c)
 		if (n > l->tokens[h->dir])
 			n = l->tokens[h->dir];
 	}
+	if (h->dir == l->walk.dir && n > h->pair->cut_in)
+		n = h->pair->cut_in;
 	return (size_t)(n < l->cut_after[h->dir] ? n : l->cut_after[h->dir]);
+}
+
+/* n more bytes of a pair that has a step of the walk have left. */
+static void
+walked(struct pair *p, size_t n)
+{
+	struct link_shape *l = p->link;
+
+	p->cut_in -= n;
+	if (p->cut_in > 0)
+		return;
+	l->walk.left--;
+	l->cuts++;
+	pair_end(p, !l->walk.fin);
 }
 
 /* n bytes of the first chunk have left. */
@@ -162,6 +182,8 @@ passed(struct half *h, struct chunk *c, size_t n)
 		STAILQ_REMOVE_HEAD(&h->chunks, next);
 		free(c);
 	}
+	if (h->pair->step != 0 && h->dir == l->walk.dir)
+		walked(h->pair, n);
 	if (l->cut_after[h->dir] == CUT_NEVER)
 		return;
 	l->cut_after[h->dir] -= n;
@@ -287,6 +309,8 @@ pair_open(struct link_shape *l, int fd, const struct sockaddr *target, socklen_t
 	(void)setsockopt(to, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	p->link = l;
+	p->step = l->walk.ntodo > 0 ? l->walk.todo[--l->walk.ntodo] : 0;
+	p->cut_in = p->step != 0 ? p->step : CUT_NEVER;
 	p->fd[C2S] = fd;
 	p->fd[S2C] = to;
 	for (int d = 0; d < 2; d++) {
@@ -357,6 +381,24 @@ link_reshaped(struct link_shape *l)
 }
 
 void
+link_walk(struct link_shape *l, enum direction dir, uint64_t from, uint64_t to, uint64_t by, bool fin)
+{
+	unsigned steps = from > to ? 0 : (unsigned)((to - from) / by + 1);
+	struct pair *p;
+
+	TAILQ_FOREACH (p, &l->pairs, next) {
+		p->step = 0;
+		p->cut_in = CUT_NEVER;
+	}
+	free(l->walk.todo);
+	l->walk = (struct walk){ dir, fin, calloc(steps + 1, sizeof *l->walk.todo), steps, steps };
+	if (l->walk.todo == NULL)
+		abort();
+	for (unsigned i = 0; i < steps; i++)
+		l->walk.todo[i] = (uint32_t)(from + by * (steps - 1 - i));
+}
+
+void
 link_cut(struct link_shape *l)
 {
 	struct pair *p;
@@ -386,5 +428,6 @@ link_free(struct link_shape *l)
 	while ((p = TAILQ_FIRST(&l->pairs)) != NULL)
 		pair_end(p, true);
 	link_reap(l);
+	free(l->walk.todo);
 	event_free(l->tick);
 }

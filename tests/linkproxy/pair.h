@@ -19,6 +19,15 @@ enum direction { C2S, S2C }; /* from who connected to the target, and back */
 struct pair;
 TAILQ_HEAD(pair_list, pair);
 
+/* A walk: each new connection is cut after another number of its own bytes in one direction.  One that ends before has its step done by
+ * a later one. */
+struct walk {
+	enum direction dir;
+	bool fin;	 /* ends with FIN; else RST */
+	uint32_t *todo;	 /* steps that nobody has, the next one last */
+	unsigned ntodo, left; /* left: steps not done, those under way among them */
+};
+
 struct link_shape {
 	struct event_base *base;
 	struct pair_list pairs, dead;
@@ -29,6 +38,7 @@ struct link_shape {
 	uint64_t tokens[2]; /* bytes that may leave now, if rate != 0 */
 	uint64_t filled_us; /* when tokens were last added */
 	uint64_t cut_after[2]; /* bytes until everything is cut; CUT_NEVER */
+	struct walk walk;
 	uint64_t bytes[2];     /* passed on so far */
 	unsigned npair, opened, cuts; /* living, ever, and times that everything was cut */
 };
@@ -37,6 +47,8 @@ void link_init(struct link_shape *l, struct event_base *base);
 void link_free(struct link_shape *l);
 /* After silent, rate or delay_us was changed. */
 void link_reshaped(struct link_shape *l);
+/* Begins a walk for the connections that will come: cuts after from, from + by, from + 2 by ... up to `to` bytes (below 2^32). */
+void link_walk(struct link_shape *l, enum direction dir, uint64_t from, uint64_t to, uint64_t by, bool fin);
 /* Ends all pairs with RST. */
 void link_cut(struct link_shape *l);
 /* Frees what has ended; to be called between passes of the event loop. */

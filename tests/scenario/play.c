@@ -21,6 +21,14 @@
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
  *					an order (ok) before its first start as well
  *
+ *	fault NAME CALL N TIMES [ERROR]	the Nth CALL of a daemon from now on fails, and TIMES - 1 after it; CALL: badhost/orders.h. A daemon that
+ *					shall be given faults is given one (off) before its first start
+ *	fault NAME pieces N		its reads and writes of TCP take N bytes at most; 0: any number
+ *	fault NAME clock real|mono MS	its clock goes MS ahead of the true one; -MS: behind
+ *	fault NAME off			calls go through again. $calls is how many there were under the order before, $failed how many of them failed
+ *	mortal NAME			from now on this daemon may end with exit 1 and "out_of_memory" as its last word: it is started again
+ *					within any step that waits. $deaths is how often that was, as of the last fault
+ *
  *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions hold (text.h)
  *	NAME ! COMMAND [-> COND...]	the answer must be "fail"
  *					of a daemon, running or not: a command of holdfastctl, "relay buffer list -> files==1"; exit
@@ -137,6 +145,15 @@ set(const char *name, const char *value)
 		fail("too many variables, or too long: %s=%s", name, value);
 }
 
+static void
+set_number(const char *name, uint64_t n)
+{
+	char value[32];
+
+	snprintf(value, sizeof value, "%llu", (unsigned long long)n);
+	set(name, value);
+}
+
 /* ---- the stage ---- */
 
 static void
@@ -196,12 +213,11 @@ static void
 set_ports(void)
 {
 	struct member *m;
-	char name[64], value[32];
+	char name[64];
 
 	for (unsigned i = 0; (m = stage_member(i)) != NULL; i++) {
 		snprintf(name, sizeof name, "%s_port", m->proc.name);
-		snprintf(value, sizeof value, "%u", m->port);
-		set(name, value);
+		set_number(name, m->port);
 	}
 }
 
@@ -306,6 +322,23 @@ do_disk(char *rest)
 }
 
 static void
+do_fault(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name"));
+	struct fault_count before = stage_fault(m, rest);
+
+	set_number("calls", before.calls);
+	set_number("failed", before.failed);
+	set_number("deaths", m->deaths);
+}
+
+static void
+do_mortal(char *rest)
+{
+	stage_find(need(&rest, "a name"))->mortal = true;
+}
+
+static void
 do_tolerate(char *rest)
 {
 	stage_find(need(&rest, "a name"))->may_violate = true;
@@ -376,15 +409,13 @@ do_rand(char *rest)
 {
 	const char *name = need(&rest, "a name");
 	uint64_t low = need_number(&rest, "low"), high = need_number(&rest, "high");
-	char value[32];
 
 	if (high < low)
 		fail("low > high");
 	pl.rng ^= pl.rng << 13;
 	pl.rng ^= pl.rng >> 7;
 	pl.rng ^= pl.rng << 17;
-	snprintf(value, sizeof value, "%llu", (unsigned long long)(low + pl.rng % (high - low + 1)));
-	set(name, value);
+	set_number(name, low + pl.rng % (high - low + 1));
 }
 
 static void
@@ -393,7 +424,6 @@ do_calc(char *rest)
 	const char *name = need(&rest, "a name");
 	uint64_t a = need_number(&rest, "A"), b, result = 0;
 	const char *op = need(&rest, "an operator");
-	char value[32];
 
 	b = need_number(&rest, "B");
 	switch (*op) {
@@ -403,8 +433,7 @@ do_calc(char *rest)
 	case '/': result = b == 0 ? 0 : a / b; break;
 	default: fail("want + - * or /");
 	}
-	snprintf(value, sizeof value, "%llu", (unsigned long long)result);
-	set(name, value);
+	set_number(name, result);
 }
 
 /* ---- logs and files ---- */
@@ -541,7 +570,7 @@ static const struct step {
 	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
-	{ "disk", do_disk }, { "file", do_file }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
+	{ "disk", do_disk }, { "fault", do_fault }, { "mortal", do_mortal }, { "file", do_file }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);
@@ -592,14 +621,12 @@ play_include(const char *file, const char *name)
 static void
 play_repeat(const struct script *s, const char *file, unsigned from, unsigned to, const char *count)
 {
-	char value[32];
 	uint64_t n;
 
 	if (to == s->n || !text_number(count, &n))
 		fail("want repeat N ... end");
 	for (uint64_t i = 1; i <= n; i++) {
-		snprintf(value, sizeof value, "%llu", (unsigned long long)i);
-		set("i", value);
+		set_number("i", i);
 		play_block(s, file, from, to);
 	}
 }

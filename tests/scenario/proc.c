@@ -252,6 +252,22 @@ proc_logged(const struct proc *p, const regex_t *re, char first[TEXT_MAX])
 	return n;
 }
 
+bool
+proc_last(const struct proc *p, char line[TEXT_MAX])
+{
+	FILE *f = fopen(p->log, "re");
+	off_t next;
+	bool any = false;
+
+	line[0] = '\0';
+	if (f == NULL)
+		return false;
+	while (log_line(f, line, &next))
+		any = true;
+	fclose(f);
+	return any;
+}
+
 void
 proc_skip_log(struct proc *p)
 {

@@ -50,6 +50,8 @@ const char *proc_state(const struct proc *p, char text[64]);
 bool proc_expect(struct proc *p, const regex_t *re, uint64_t timeout_ms, char line[TEXT_MAX]);
 /* Lines in the whole log that match; first: the first of them (may be NULL). */
 uint64_t proc_logged(const struct proc *p, const regex_t *re, char first[TEXT_MAX]);
+/* The last line of the log; false: there is none. */
+bool proc_last(const struct proc *p, char line[TEXT_MAX]);
 /* What is in the log now is not expected any more. */
 void proc_skip_log(struct proc *p);
 /* Shows on standard output the first line of the log that matches, and what follows: lines in all. False: none does. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/peer/cert.h"
 
@@ -29,6 +30,7 @@
 #define START_MS 10000	/* from exec to "I listen"; recovery of a store included */
 #define STOP_MS 10000	/* from SIGTERM to the end */
 #define ANSWER_MS 15000 /* beyond the time that a "wait" itself names */
+#define TEND_MS 20	/* between two looks at daemons that may end */
 #define TAIL_LINES 40
 #define REPORT_LINES 30 /* of a sanitizer */
 
@@ -242,19 +244,57 @@ answer_ms(const char *command)
 
 static bool ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX]);
 
+/* Daemons that ended for want of memory, which is how they are made (relay/relay.h), are started again, as systemd would. */
+static void
+tend(void)
+{
+	char last[TEXT_MAX], state[64];
+
+	for (unsigned i = 0; i < st.n; i++) {
+		struct member *m = &st.member[i];
+
+		if (!m->mortal || !m->wanted || proc_alive(&m->proc))
+			continue;
+		if (!WIFEXITED(m->proc.status) || WEXITSTATUS(m->proc.status) != 1 || !proc_last(&m->proc, last) ||
+		    strstr(last, "out_of_memory") == NULL)
+			fail("%s ended (%s), and said last: %s", m->proc.name, proc_state(&m->proc, state), last);
+		m->deaths++;
+		stage_start(m);
+	}
+}
+
+/* As proc_line; who waits for a client looks after the daemons. */
+static int
+await_answer(struct member *m, char answer[TEXT_MAX], uint64_t ms)
+{
+	uint64_t end = proc_now_ms() + ms, now;
+	int got;
+
+	if (m->kind != CLIENT)
+		return proc_line(&m->proc, answer, ms);
+	do {
+		tend();
+		got = proc_line(&m->proc, answer, TEND_MS);
+		now = proc_now_ms();
+	} while (got == PROC_TIMEOUT && now < end);
+	return got;
+}
+
 bool
 stage_ask(struct member *m, const char *command, char answer[TEXT_MAX])
 {
 	char state[64];
 	int got;
 
-	if (m->kind == HOLDFAST)
+	if (m->kind == HOLDFAST) {
+		tend();
 		return ask_daemon(m, command, answer);
+	}
 	if (!proc_alive(&m->proc))
 		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
 	if (!proc_say(&m->proc, command))
 		fail("%s does not read: %s", m->proc.name, command);
-	while ((got = proc_line(&m->proc, answer, stage_ms(answer_ms(command)))) > 0 && *answer == '*') {
+	while ((got = await_answer(m, answer, stage_ms(answer_ms(command)))) > 0 && *answer == '*') {
 		if (st.opt.verbose) /* an event, which nobody waits for here */
 			printf("  %s: %s\n", m->proc.name, answer);
 	}
@@ -302,11 +342,11 @@ program_at(char path[PATH_MAX], const char *fmt, ...)
 	       realpath(candidate, path) != NULL;
 }
 
-/* Where the program of m is: as installed or built (--bin), else beside the runner in the build folder. */
+/* Where a program is: as installed or built (--bin), else beside the runner in the build folder. */
 static void
-find_program(const struct member *m, char path[PATH_MAX])
+find_program(const char *name, char path[PATH_MAX])
 {
-	const char *name = m->bad_disk ? "baddisk" : kinds[m->kind], *slash = strrchr(st.opt.self, '/');
+	const char *slash = strrchr(st.opt.self, '/');
 	int self_len = slash == NULL ? 0 : (int)(slash - st.opt.self);
 	bool found;
 
@@ -379,11 +419,10 @@ state_folder(const struct member *m, char path[TEXT_MAX])
 static bool
 ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX])
 {
-	char path[PATH_MAX + 8], state[TEXT_MAX];
+	char path[PATH_MAX], state[TEXT_MAX];
 	bool ok;
 
-	find_program(m, path);
-	strcat(path, "ctl");
+	find_program("holdfastctl", path);
 	state_folder(m, state);
 	ok = ctl_ask(path, state, command, answer);
 	if (st.opt.verbose)
@@ -428,7 +467,7 @@ program_args(struct argument_list *a, const struct member *m)
 {
 	char path[PATH_MAX], more[TEXT_MAX], *rest = more, *word;
 
-	find_program(m, path);
+	find_program(m->bad_disk ? "baddisk" : m->faults != NULL ? "badhost" : kinds[m->kind], path);
 	add_arg(a, "%s", path);
 	switch (m->kind) {
 	case UPSTREAM:
@@ -542,6 +581,27 @@ stage_disk(struct member *m, const char *order, uint64_t mib, bool real)
 		order_bad_disk(m, order);
 }
 
+/* The file that badhost has mapped. */
+static void
+fault_orders(const struct member *m, char path[TEXT_MAX])
+{
+	snprintf(path, TEXT_MAX, "%.300s/%s.faults", st.dir, m->proc.name);
+}
+
+struct fault_count
+stage_fault(struct member *m, char *order)
+{
+	char path[TEXT_MAX];
+
+	if (m->kind != HOLDFAST || (m->faults == NULL && proc_alive(&m->proc)))
+		fail("%s is no daemon, or runs already and takes no orders", m->proc.name);
+	fault_orders(m, path);
+	if (m->faults == NULL)
+		m->faults = fault_open(path);
+	tend();
+	return fault_give(m->faults, order);
+}
+
 void
 stage_start(struct member *m)
 {
@@ -562,6 +622,8 @@ stage_start(struct member *m)
 	m->proc.seen = seen;
 	disk_orders(m, orders);
 	setenv("BADDISK", orders, 1);
+	fault_orders(m, orders);
+	setenv("BADHOST", orders, 1);
 	if (!proc_start(&m->proc, a->v))
 		fail("%s: %s", a->v[0], strerror(errno));
 	free(a);
@@ -591,6 +653,7 @@ stage_stop(struct member *m)
 {
 	char state[64];
 
+	tend();
 	if (!proc_alive(&m->proc))
 		fail("%s is not running: %s", m->proc.name, proc_state(&m->proc, state));
 	if (m->kind == HOLDFAST)

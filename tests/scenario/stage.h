@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/scenario/fault.h"
 #include "tests/scenario/proc.h"
 #include "tests/scenario/script.h"
 
@@ -26,6 +27,9 @@ struct member {
 	bool may_violate;      /* violations are part of the scenario */
 	bool has_volume;       /* a daemon: its state is on a small disk (volume.h) */
 	bool bad_disk;	       /* a daemon: it is baddisk, which has its orders from a file */
+	struct orders *faults; /* a daemon: it is badhost, with these orders; NULL */
+	bool mortal;	       /* a daemon: it may end for want of memory, and is started again */
+	unsigned deaths;       /* how often it did */
 	char args[TEXT_MAX];   /* further arguments */
 };
 
@@ -63,6 +67,8 @@ void stage_start(struct member *m);
 void stage_start_all(void);
 /* Orders for the disk of a daemon; see `disk` in play.c. real: ends the scenario with STAGE_SKIPPED where it cannot have a disk. */
 void stage_disk(struct member *m, const char *order, uint64_t mib, bool real);
+/* Orders for the system calls of a daemon; see `fault` in play.c. */
+struct fault_count stage_fault(struct member *m, char *order);
 void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
 void stage_kill(struct member *m); /* kill -9 */
 void stage_reload(struct member *m); /* a daemon: writes its configuration anew and sends SIGHUP */
