@@ -241,7 +241,7 @@ own_queue(const struct conn *c)
 	return stream_queued(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
 }
 
-/* A client that asks (PING, MARK) and does not read the answers is not read either. */
+/* A client that asks (PING, MARK, a WebSocket's ping) and does not read the answers is not read either. */
 static void
 own_queue_check(struct conn *c)
 {
@@ -258,9 +258,10 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 	if (!c->streaming) {
 		wire_send(c->stream, WS_SERVER, m, body);
 	} else {
-		if (c->after == NULL && (c->after = evbuffer_new()) == NULL)
-			log_fatal("out_of_memory", "bytes=0");
-		wire_message(c->after, WS_SERVER, m, body);
+		if (c->after == NULL)
+			c->after = evbuffer_new();
+		if (c->after == NULL || !wire_message(c->after, WS_SERVER, m, body))
+			stream_fail(c->stream, "out of memory");
 	}
 	own_queue_check(c);
 }
@@ -272,7 +273,7 @@ conn_held(const struct conn *c)
 	const struct session *s;
 
 	TAILQ_FOREACH (s, &c->sessions, in_conn)
-		sum += s->request_bytes + s->query_bytes;
+		sum += session_held(s);
 	return c->upstream != NULL ? sum + upstream_held(c->upstream) : sum;
 }
 
@@ -522,6 +523,7 @@ ws_event(struct conn *c, const struct ws_event *ev)
 	case WS_EV_PING:
 		if (!c->streaming)
 			wire_control(c->stream, WS_SERVER, WS_PONG, ev->data.ptr, ev->data.len);
+		own_queue_check(c);
 		break;
 	case WS_EV_CLOSE:
 		client_closes(c, ev->close_code);

@@ -28,6 +28,7 @@ struct visit {
 	TAILQ_ENTRY(visit) link;
 	struct monitor *monitor;
 	struct bufferevent *bev;
+	struct event *deadline; /* absolute: neither drips of a request nor of an answer that is read move it */
 	bool answered;
 };
 
@@ -41,6 +42,7 @@ static void
 visit_end(struct visit *v)
 {
 	bufferevent_free(v->bev);
+	event_free(v->deadline);
 	TAILQ_REMOVE(&v->monitor->visits, v, link);
 	listener_release(v->monitor->listener);
 	free(v);
@@ -293,14 +295,21 @@ static void
 event_cb(struct bufferevent *bev, short what, void *arg)
 {
 	(void)bev;
-	(void)what; /* its end, an error or a timeout: all the same */
+	(void)what; /* its end or an error: the same */
+	visit_end(arg);
+}
+
+static void
+deadline_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
 	visit_end(arg);
 }
 
 static void
 accepted_cb(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
-	static const struct timeval timeout = { MONITOR_TIMEOUT_S, 0 };
 	struct monitor *m = arg;
 	struct visit *v = relay_alloc(sizeof(*v));
 
@@ -308,12 +317,13 @@ accepted_cb(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
 	(void)peer_len;
 	v->monitor = m;
 	v->bev = bufferevent_socket_new(m->relay->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	if (v->bev == NULL)
+	v->deadline = event_new(m->relay->base, -1, 0, deadline_cb, v);
+	if (v->bev == NULL || v->deadline == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	TAILQ_INSERT_TAIL(&m->visits, v, link);
 	bufferevent_setcb(v->bev, read_cb, written_cb, event_cb, v);
 	bufferevent_setwatermark(v->bev, EV_READ, 0, MONITOR_REQUEST_MAX);
-	bufferevent_set_timeouts(v->bev, &timeout, &timeout);
+	relay_after_ms(v->deadline, m->relay->opt->handshake_timeout_ms);
 	bufferevent_enable(v->bev, EV_READ | EV_WRITE);
 }
 

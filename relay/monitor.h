@@ -8,7 +8,7 @@
  *   /              a page that shows all this and keeps itself up to date
  *
  * Only looks: there is no request that changes anything, and no figure is a secret (I9).  GET only, no body; a connection is closed after
- * its answer, when its request is not complete in MONITOR_TIMEOUT_S, or when it is larger than MONITOR_REQUEST_MAX. */
+ * its answer, when that is not done handshake_timeout after the accept, or when its request is larger than MONITOR_REQUEST_MAX. */
 #ifndef RELAY_MONITOR_H
 #define RELAY_MONITOR_H
 
@@ -16,7 +16,6 @@
 
 #define MONITOR_CONNS 16
 #define MONITOR_REQUEST_MAX 8192 /* what a browser sends is a tenth of it */
-#define MONITOR_TIMEOUT_S 10
 
 struct monitor;
 struct relay;

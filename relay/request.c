@@ -176,7 +176,7 @@ request_go_on(struct session *s)
 {
 	struct request *r, *next;
 
-	for (r = TAILQ_FIRST(&s->requests); r != NULL; r = next) {
+	for (r = TAILQ_FIRST(&s->requests); r != NULL && s->conn != NULL; r = next) { /* closed: they are all forgotten */
 		next = TAILQ_NEXT(r, link);
 		if (r->reader != NULL)
 			statecache_go_on(r->reader);

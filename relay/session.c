@@ -249,6 +249,12 @@ session_drains(const struct session *s)
 	return s->state == SESSION_READY && session_identified(s) && !s->no_replay && file_waiting(s->file);
 }
 
+size_t
+session_held(const struct session *s)
+{
+	return s->request_bytes + s->query_bytes + (s->query != NULL ? (size_t)s->ident.query_size : 0);
+}
+
 void
 session_client_gone(struct session *s, bool drain)
 {

@@ -191,6 +191,8 @@ void session_identify(struct session *s, bool by_relay);
 bool session_identified(const struct session *s);
 /* Whether something of s is worth keeping its upstream connection for when the client leaves. */
 bool session_drains(const struct session *s);
+/* Bytes kept in s in a size that its client chose (I6). */
+size_t session_held(const struct session *s);
 /* The client's connection ends; s becomes a GHOST or ends.  drain: the upstream connection goes on. */
 void session_client_gone(struct session *s, bool drain);
 /* There is room in the buffer again, or s has become LIVE: whoever was refused starts afresh. */

@@ -130,8 +130,19 @@ session_ident(struct session *s, const struct message *m, struct view query)
 		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order (IDENT)");
 		return;
 	}
+	if (conn_held(s->conn) + query.len > s->relay->opt->max_queued_connection) {
+		conn_overfull(s->conn, "more than max_queued_connection is held for this client");
+		return;
+	}
+	s->query = malloc(query.len + 1);
+	if (s->query == NULL) {
+		conn_overfull(s->conn, "out of memory");
+		return;
+	}
+	if (query.len > 0)
+		memcpy(s->query, query.ptr, query.len);
+	s->query[query.len] = '\0';
 	s->ident = m->c_ident;
-	s->query = relay_strndup(query.ptr, query.len);
 	s->state = SESSION_OPENING;
 	conn_suspend_open(s->conn);
 	old = session_of_same_file(s);

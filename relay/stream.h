@@ -64,6 +64,8 @@ void stream_write(struct stream *s, const void *buf, size_t len);
 void stream_write_secret(struct stream *s, const void *buf, size_t len);
 /* Queues and empties src (moved, not copied). */
 void stream_write_buffer(struct stream *s, struct evbuffer *src);
+/* Something that had to be written could not be made: no more is, and STREAM_ERROR follows from the loop. */
+void stream_fail(struct stream *s, const char *why);
 
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
 size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */

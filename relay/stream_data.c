@@ -332,6 +332,14 @@ stream_write_buffer(struct stream *s, struct evbuffer *src)
 	if (s->out == NULL)
 		s->out = evbuffer_new();
 	queued_or_failed(s, len, s->out != NULL && append(s, src, len));
+	evbuffer_drain(src, evbuffer_get_length(src)); /* if it failed: it must not reach anybody else */
+}
+
+void
+stream_fail(struct stream *s, const char *why)
+{
+	if (takes_output(s))
+		stream_fail_later(s, why);
 }
 
 size_t

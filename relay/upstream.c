@@ -569,7 +569,13 @@ upstream_next(const struct upstream *u)
 uint64_t
 upstream_held(const struct upstream *u)
 {
-	return (u->stream != NULL ? stream_held(u->stream) : 0) + (u->in.body != NULL ? u->in.m.body_len : 0);
+	uint64_t sum = (u->stream != NULL ? stream_held(u->stream) : 0) + (u->in.body != NULL ? u->in.m.body_len : 0);
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &u->sessions, in_upstream)
+		if (s->conn == NULL) /* else it counts for its client */
+			sum += session_held(s);
+	return sum;
 }
 
 bool

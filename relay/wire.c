@@ -9,7 +9,8 @@
 #include "relay/tls.h"
 #include "relay/wire.h"
 
-static void
+/* False: out of memory. */
+static bool
 frame(struct evbuffer *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b)
 {
 	size_t need = WS_HEAD_MAX + a.len + b.len, n;
@@ -18,7 +19,7 @@ frame(struct evbuffer *out, enum ws_role role, enum ws_opcode opcode, struct vie
 	uint8_t *p;
 
 	if (evbuffer_reserve_space(out, (ev_ssize_t)need, &v, 1) != 1)
-		log_fatal("out_of_memory", "bytes=%zu", need);
+		return false;
 	if (role == WS_CLIENT)
 		tls_random(mask, sizeof(mask));
 	p = v.iov_base;
@@ -29,17 +30,16 @@ frame(struct evbuffer *out, enum ws_role role, enum ws_opcode opcode, struct vie
 	if (role == WS_CLIENT)
 		ws_mask(p + n, a.len + b.len, mask, 0);
 	v.iov_len = n + a.len + b.len;
-	if (evbuffer_commit_space(out, &v, 1) != 0)
-		log_fatal("out_of_memory", "bytes=%zu", need);
+	return evbuffer_commit_space(out, &v, 1) == 0;
 }
 
-void
+bool
 wire_message(struct evbuffer *out, enum ws_role role, const struct message *m, struct view body)
 {
 	char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
 
-	frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body);
+	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body);
 }
 
 /* A scratch evbuffer for frames on their way to a stream; always empty between calls. */
@@ -53,11 +53,20 @@ scratch(void)
 	return buf;
 }
 
+/* ok: scratch holds the frame. */
+static void
+send_scratch(struct stream *s, bool ok)
+{
+	if (ok)
+		stream_write_buffer(s, scratch());
+	else
+		stream_fail(s, "out of memory");
+}
+
 void
 wire_send(struct stream *s, enum ws_role role, const struct message *m, struct view body)
 {
-	wire_message(scratch(), role, m, body);
-	stream_write_buffer(s, scratch());
+	send_scratch(s, wire_message(scratch(), role, m, body));
 }
 
 void
@@ -75,6 +84,5 @@ wire_send_open(struct stream *s, const struct message *m, uint64_t body_len)
 void
 wire_control(struct stream *s, enum ws_role role, enum ws_opcode opcode, const void *payload, size_t len)
 {
-	frame(scratch(), role, opcode, (struct view){ payload, len }, (struct view){ NULL, 0 });
-	stream_write_buffer(s, scratch());
+	send_scratch(s, frame(scratch(), role, opcode, (struct view){ payload, len }, (struct view){ NULL, 0 }));
 }

@@ -2,6 +2,7 @@
 #ifndef RELAY_WIRE_H
 #define RELAY_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,8 +12,9 @@
 struct evbuffer;
 struct stream;
 
-/* Appends one binary frame holding m's head and body to out; masked with a fresh key when role is WS_CLIENT. */
-void wire_message(struct evbuffer *out, enum ws_role role, const struct message *m, struct view body);
+/* Appends one binary frame holding m's head and body to out; masked with a fresh key when role is WS_CLIENT.  False: out of memory, and
+ * nothing was appended.  The functions below end the stream then (stream_fail): the size of a frame is a peer's choice. */
+bool wire_message(struct evbuffer *out, enum ws_role role, const struct message *m, struct view body);
 
 /* The same straight to a stream. */
 void wire_send(struct stream *s, enum ws_role role, const struct message *m, struct view body);

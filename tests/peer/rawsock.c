@@ -73,16 +73,28 @@ rawsock_status(int fd)
 	return 0;
 }
 
-unsigned
-rawsock_upgrade(int fd, const char *target, const char *headers)
+static unsigned
+upgrade(int fd, const char *target, const char *protocol, const char *headers)
 {
 	char out[32768];
 	int n = snprintf(out, sizeof out,
 			 "GET %s HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-			 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: com.mongodb.realm-sync#14\r\n%s\r\n",
-			 target, headers);
+			 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n%s\r\n",
+			 target, protocol, headers);
 
 	return n > 0 && (size_t)n < sizeof out && rawsock_send(fd, out, (size_t)n) ? rawsock_status(fd) : 0;
+}
+
+unsigned
+rawsock_upgrade(int fd, const char *target, const char *headers)
+{
+	return upgrade(fd, target, "com.mongodb.realm-sync#14", headers);
+}
+
+unsigned
+rawsock_offer(int fd, const char *target, const char *protocol)
+{
+	return upgrade(fd, target, protocol, "");
 }
 
 bool

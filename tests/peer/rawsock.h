@@ -19,6 +19,9 @@ unsigned rawsock_status(int fd);
 /* Sends an upgrade request for target with more header lines (each with CRLF) and reads the answer: its status. */
 unsigned rawsock_upgrade(int fd, const char *target, const char *headers);
 
+/* The same with another subprotocol than that of PBS, and no more lines. */
+unsigned rawsock_offer(int fd, const char *target, const char *protocol);
+
 /* A masked binary frame with head, LF and body; whole: its payload is so long although less of it follows. */
 bool rawsock_message(int fd, const char *head, const void *body, size_t len, uint64_t whole);
 

@@ -6,11 +6,15 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <zlib.h>
 
 #include "tests/harness.h"
 #include "tests/peer/daemon.h"
 #include "tests/peer/rawsock.h"
+
+#include "protocol/ws.h"
 
 #include "relay/gate.h"
 #include "relay/log.h"
@@ -420,6 +424,61 @@ TEST(bytes_held_in_all)
 	CHECK(daemon_count(&d, "reason=\"more than max_queued is held") == 1);
 	CHECK(rawsock_send(c, "", 1) && rawsock_await(c, "error 102 "));
 	close(a), close(b), close(c);
+	CHECK(daemon_stop(&d));
+}
+
+/* A client that sends WebSocket pings and does not read the answers is not read either, long before memory is short. */
+TEST(pings_without_reading)
+{
+	static uint8_t pings[131 * 500];
+	static const uint8_t mask[4] = { 0 };
+	const size_t most = 64u << 20; /* what the kernel takes on the way is a tenth of it */
+	int fd, other;
+	size_t sent = 0;
+	bool taken = true;
+
+	START("out_high = 64KiB\nout_low = 1KiB\n");
+	fd = client();
+	other = client();
+	for (size_t at = 0; at < sizeof pings; at += 131)
+		CHECK_U64(ws_format_head(pings + at, WS_CLIENT, true, WS_PING, 125, mask), 6);
+	for (; taken && sent < most; sent += sizeof pings) {
+		struct timeval limit = { .tv_usec = A_WHILE_MS * 1000 };
+
+		CHECK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
+		taken = send(fd, pings, sizeof pings, MSG_NOSIGNAL) == (ssize_t)sizeof pings;
+	}
+	CHECK(!taken);
+	CHECK(answers(other));
+	close(fd), close(other);
+	CHECK(daemon_stop(&d));
+}
+
+/* IDENT of flexible sync, with a query of len bytes. */
+static bool
+ident_with_query(int fd, unsigned session, size_t len)
+{
+	static char query[70000];
+	char head[64];
+
+	snprintf(head, sizeof head, "ident %u %u 7 0 0 0 0 0 %zu", session, session + 1, len);
+	return bind_session(fd, session) && rawsock_message(fd, head, query, len, 0);
+}
+
+/* The query of an IDENT is kept for as long as its session lives: it is among what is held for the client. */
+TEST(queries_held)
+{
+	int fd;
+
+	START("max_queued_connection = 64KiB\n");
+	fd = rawsock_connect(d.port, NULL);
+	CHECK(rawsock_offer(fd, "/p", "com.mongodb.realm-query-sync#14") == 101);
+	CHECK(ident_with_query(fd, 1, 30000) && answers(fd));
+	CHECK(ident_with_query(fd, 2, 20000) && answers(fd));
+	CHECK(ident_with_query(fd, 3, 15000) && answers(fd));
+	CHECK(ident_with_query(fd, 4, 1000) && rawsock_ended(fd, SOON_MS));
+	CHECK(daemon_logged(&d, "reason=\"more than max_queued_connection is held for this client\"") != NULL);
+	close(fd);
 	CHECK(daemon_stop(&d));
 }
 

@@ -1,5 +1,6 @@
 /* Tests relay/monitor on a daemon of its own: what each path answers, and what it refuses. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,11 +19,14 @@ static struct daemon d;
 static unsigned port;
 
 static void
-start(void)
+start(const char *handshake_timeout)
 {
 	const char *line;
+	char config[200];
 
-	CHECK(daemon_start(&d, harness_tmpdir(), "[upstream]\nurl = ws://127.0.0.1:1\n[monitor]\nlisten = 127.0.0.1:0\n"));
+	snprintf(config, sizeof(config), "[upstream]\nurl = ws://127.0.0.1:1\n[monitor]\nlisten = 127.0.0.1:0\n[limits]\nhandshake_timeout = %s\n",
+		 handshake_timeout);
+	CHECK(daemon_start(&d, harness_tmpdir(), config));
 	line = daemon_logged(&d, "event=monitor address=127.0.0.1:");
 	CHECK(line != NULL);
 	port = (unsigned)strtoul(strstr(line, "127.0.0.1:") + strlen("127.0.0.1:"), NULL, 10);
@@ -72,7 +76,7 @@ TEST(monitor)
 
 	if (!daemon_is_built())
 		SKIP("the daemon is not built");
-	start();
+	start("30s");
 	if (harness_failed())
 		return;
 	a = get("/metrics");
@@ -114,7 +118,7 @@ TEST(greedy)
 
 	if (!daemon_is_built())
 		SKIP("the daemon is not built");
-	start();
+	start("30s");
 	if (harness_failed())
 		return;
 	memset(large, 'x', sizeof(large) - 1);
@@ -129,5 +133,34 @@ TEST(greedy)
 	CHECK(strstr(get("/healthz"), " 200 OK\r\n") != NULL);
 	for (size_t i = 0; i < MONITOR_CONNS / 2; i++)
 		close(fd[i]);
+	CHECK(daemon_stop(&d));
+}
+
+/* The deadline counts from the accept: a request that comes in drips is cut off in its middle. */
+TEST(drips)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval rest = { 0, 20000 };
+	bool ended = false;
+	char byte;
+	int fd;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	start("300ms");
+	if (harness_failed())
+		return;
+	to.sin_port = htons((uint16_t)port);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &rest, sizeof(rest)) == 0);
+	for (int i = 0; i < 500 && !ended; i++) {
+		ssize_t n = send(fd, "G", 1, MSG_NOSIGNAL) == 1 ? recv(fd, &byte, 1, 0) : 0;
+
+		ended = n == 0 || (n < 0 && errno != EAGAIN);
+	}
+	CHECK(ended);
+	CHECK(strstr(get("/healthz"), " 200 OK\r\n") != NULL);
+	close(fd);
 	CHECK(daemon_stop(&d));
 }

@@ -16,7 +16,8 @@
 
 static struct {
 	char up[512], down[512]; /* said to upstream, to the client */
-	bool link_down, conn_full, kept;
+	bool link_down, conn_full, kept, damaged;
+	struct session *leaves;	  /* closing its conn forgets its requests, as it does in the daemon */
 	unsigned writers;	  /* sets being collected */
 	state_segment *segment;	  /* of the set being served */
 	void *segment_arg;
@@ -79,6 +80,10 @@ conn_close(struct conn *c, const char *reason)
 	(void)c;
 	(void)reason;
 	note(seen.down, "closed", 0);
+	if (seen.leaves != NULL) {
+		seen.leaves->conn = NULL;
+		request_forget(seen.leaves);
+	}
 }
 
 bool
@@ -146,6 +151,8 @@ statecache_go_on(struct state_reader *r)
 {
 	(void)r;
 	note(seen.down, "go-on", 0);
+	if (seen.damaged)
+		seen.segment(seen.segment_arg, NULL, (struct view){ NULL, 0 });
 }
 
 void
@@ -378,4 +385,19 @@ TEST(bounds)
 	ask(s, MSG_C_ALLOC, 0);
 	CHECK_STR(seen.down, "closed:0 ");
 	request_forget(s);
+}
+
+/* The first of two kept states cannot be read to its end: the client is closed, and with it the second question is gone. */
+TEST(damaged_state)
+{
+	struct session *s = begin(UPSIDE_NONE, true);
+
+	seen.kept = true;
+	ask(s, MSG_C_STATE_REQUEST, 0);
+	ask(s, MSG_C_STATE_REQUEST, 0);
+	seen.damaged = true;
+	seen.leaves = s;
+	request_go_on(s);
+	CHECK_STR(seen.down, "go-on:0 closed:0 ");
+	CHECK(TAILQ_EMPTY(&s->requests));
 }
