@@ -250,7 +250,8 @@ void
 conn_cut(struct conn *c)
 {
 	if (c->w == NULL) {
-		conn_close(c);
+		if (!is_wanted(c)) /* else there is nothing to cut, and it comes back as it was about to */
+			conn_close(c);
 		return;
 	}
 	wsio_cut(c->w);

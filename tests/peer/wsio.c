@@ -597,6 +597,27 @@ wsio_answer_refuse(struct wsio *w, unsigned status, const char *headers, const c
 	set_events(w);
 }
 
+void
+wsio_answer_raw(struct wsio *w, const void *bytes, size_t len)
+{
+	const char *at = memmem(bytes, len, "%A", 2);
+	size_t before = at != NULL ? (size_t)(at - (const char *)bytes) : len;
+	char accept[32];
+
+	if (w->state != ASKED)
+		return;
+	evbuffer_add(w->out, bytes, before);
+	if (at != NULL) {
+		accept_of(w->key, accept);
+		evbuffer_add(w->out, accept, strlen(accept));
+		evbuffer_add(w->out, at + 2, len - before - 2);
+	}
+	w->state = LAST;
+	w->last_word = true;
+	snprintf(w->why, sizeof w->why, "answered as ordered");
+	set_events(w);
+}
+
 /* ---- the rest of the interface ---- */
 
 void

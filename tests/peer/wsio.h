@@ -31,6 +31,8 @@ struct wsio *wsio_connect(struct event_base *base, const char *host, unsigned po
 struct wsio *wsio_accept(struct event_base *base, int fd, const char *cert, const char *key, const struct wsio_ops *ops, void *arg);
 void wsio_answer_101(struct wsio *w, const char *subprotocol);
 void wsio_answer_refuse(struct wsio *w, unsigned status, const char *headers, const char *body);
+/* Answers with any bytes, %A in them being the right Sec-WebSocket-Accept, and ends the connection. */
+void wsio_answer_raw(struct wsio *w, const void *bytes, size_t len);
 
 void wsio_send(struct wsio *w, const void *head, size_t head_len, const void *body, size_t body_len);
 /* Sends the frame's head and only the first part bytes of the message, then cuts the TCP connection (RST) when they have left. */

@@ -231,6 +231,37 @@ cmd_order(struct server *srv, char **args)
 
 /* ---- orders ---- */
 
+/* One character of text with escapes; moves *at behind it. */
+static char
+unescape(const char **at)
+{
+	const char *p = *at;
+	unsigned byte;
+
+	if (p[0] == '\\' && p[1] == 'x' && sscanf(p + 2, "%2x", &byte) == 1) {
+		*at += 4;
+		return (char)byte;
+	}
+	*at += p[0] == '\\' && p[1] != '\0' ? 2 : 1;
+	if (p[0] != '\\')
+		return p[0];
+	return p[1] == 'r' ? '\r' : p[1] == 'n' ? '\n' : p[1] == 't' ? '\t' : p[1];
+}
+
+static void
+cmd_raw(struct server *srv, char **args)
+{
+	struct orders *o = &srv->orders;
+	const char *at = *args;
+	size_t n = 0;
+
+	if (strcmp(at, "off") != 0)
+		while (*at != '\0' && n < sizeof o->raw)
+			o->raw[n++] = unescape(&at);
+	o->raw_len = n;
+	reply_done();
+}
+
 static void
 cmd_http(struct server *srv, char **args)
 {
@@ -644,6 +675,7 @@ static const struct {
 	{ "dump", cmd_dump },
 	{ "order", cmd_order },
 	{ "http", cmd_http },
+	{ "raw", cmd_raw },
 	{ "token", cmd_token },
 	{ "error", cmd_error },
 	{ "jsonerror", cmd_jsonerror },

@@ -296,7 +296,9 @@ on_request(void *arg, struct wsio *w, const struct http_head *head)
 		     (const char *)head->path.ptr);
 	if (o->silent)
 		return;
-	if (o->http_status != 0) {
+	if (o->raw_len != 0) {
+		wsio_answer_raw(w, o->raw, o->raw_len);
+	} else if (o->http_status != 0) {
 		char *body = calloc(1, o->http_body + 1);
 
 		if (body == NULL)

@@ -26,6 +26,7 @@
  *	order			ok N | fail ...			do client versions rise strictly, per file, in the order of integration?
  * Upgrades
  *	http STATUS [body=BYTES] [Header: v] | http off	answer upgrades with this
+ *	raw TEXT | raw off	with these bytes: \r \n \t \xHH as in C, %A for the right Sec-WebSocket-Accept; then the connection ends
  *	token allow|deny TOKEN	TOKEN * = all others.  A denied one gets 401, in BIND or REFRESH error 202.  At first all are allowed.
  *	silent on|off		accept TCP, never answer the upgrade (those not answered stay so)
  * Errors (201 and so on end the session, 100-199 the connection; 231 only warns)

@@ -39,6 +39,8 @@ struct orders {
 	unsigned http_status; /* 0: upgrades are answered as they should */
 	char http_header[512];
 	size_t http_body; /* bytes of its body */
+	char raw[2048];	  /* answer upgrades with these bytes */
+	size_t raw_len;	  /* 0: as they should be */
 	struct refusal *refusals;
 	struct token_rule *tokens;
 };
