@@ -588,6 +588,8 @@ link_reached(struct link *l, const struct address_url *url)
 bool
 link_trusts_refusal(const struct link *l, unsigned status)
 {
+	if (status < 300)
+		return false; /* no server answers an upgrade so */
 	return tls_verifies(l->tls) || status == 401 || status >= 500 || link_proved(l);
 }
 

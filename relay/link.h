@@ -132,7 +132,7 @@ void link_succeeded(struct link *l);
 /* Whether upstream has just proved itself (PONG, accepted upgrade), so that what comes over plain TCP may be taken as its own words. */
 bool link_proved(const struct link *l);
 /* Whether an answer to an upgrade that is not 101 is upstream's own word and not a portal's (design section 6): it came over verified TLS,
- * is a 401 or 5xx (portals redirect or forbid), or upstream has just proved itself. */
+ * is a 401 or 5xx (portals redirect or forbid), or upstream has just proved itself.  A 1xx or 2xx is nobody's answer to an upgrade. */
 bool link_trusts_refusal(const struct link *l, unsigned status);
 uint64_t link_proved_at_ms(const struct link *l); /* clock_ms of that; 0 = never */
 /* Upstream ended a connection with e: if it named a delay, the relay connects to it again of its own accord only after so long.

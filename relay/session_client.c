@@ -4,6 +4,7 @@
  * The rule behind every branch (design section 2): the client's IDENT is the truth about that client and starts a new upstream
  * session; the old one of the same file is ended first (S2).  Whatever cannot be done with certainty ends the client's
  * connection instead, which is always safe. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "relay/absent.h"
@@ -130,7 +131,7 @@ session_ident(struct session *s, const struct message *m, struct view query)
 		conn_protocol_error(s->conn, ERR_BAD_MESSAGE_ORDER, "Bad message order (IDENT)");
 		return;
 	}
-	if (conn_held(s->conn) + query.len > s->relay->opt->max_queued_connection) {
+	if (conn_held(s->conn) + query.len > conn_front(s->conn)->opt->max_queued_connection) {
 		conn_overfull(s->conn, "more than max_queued_connection is held for this client");
 		return;
 	}

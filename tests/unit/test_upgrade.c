@@ -223,7 +223,6 @@ static const struct {
 	{ "HTTP/2 101\\r\\n\\r\\n", false },
 	{ "HTTP/1.1 100 Continue\\r\\n\\r\\n" A101 A_REST, false },
 	{ "HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\n<html>", false },
-	{ "HTTP/1.1 302 Found\\r\\nLocation: http://portal/\\r\\nContent-Length: 0\\r\\n\\r\\n", false },
 	{ "<html>welcome</html>", false },
 	{ "\\x15\\x03\\x01\\x00\\x02\\x02\\x46", false },
 	{ "\\r\\n", false },
