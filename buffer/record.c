@@ -42,6 +42,17 @@ head_put(uint8_t *buf, const struct record *r)
 	be_put32(buf + AT_CRC, record_crc(buf, RECORD_HEAD_LEN + (size_t)r->fields_len + r->data_len));
 }
 
+/* The same, and the data is put in its place unless it stands there already. */
+static void
+record_put(uint8_t *out, const struct record *r)
+{
+	uint8_t *data = out + RECORD_HEAD_LEN + r->fields_len;
+
+	if (r->data_len > 0 && r->data != data)
+		memcpy(data, r->data, r->data_len);
+	head_put(out, r);
+}
+
 /* Reads the head: everything but the lengths against len, and the CRC. */
 static enum store_err
 head_get(const uint8_t *buf, size_t len, struct record *r)
@@ -89,15 +100,13 @@ record_encode_changeset(uint8_t *out, uint64_t file_id, const struct store_recor
 {
 	uint8_t *fields = out + RECORD_HEAD_LEN;
 	struct record head = { .kind = RECORD_CHANGESET, .file_id = file_id, .sequence = r->client_version,
-		.fields_len = RECORD_CHANGESET_FIELDS, .data_len = r->len };
+		.fields_len = RECORD_CHANGESET_FIELDS, .data = r->data, .data_len = r->len };
 
 	be_put64(fields, r->server_version);
 	be_put64(fields + 8, r->origin_timestamp);
 	be_put64(fields + 16, r->origin_file_ident);
 	be_put64(fields + 24, r->received_ms);
-	if (r->len > 0 && r->data != fields + RECORD_CHANGESET_FIELDS)
-		memcpy(fields + RECORD_CHANGESET_FIELDS, r->data, r->len);
-	head_put(out, &head);
+	record_put(out, &head);
 }
 
 static enum store_err
@@ -138,14 +147,11 @@ record_query_size(uint32_t len)
 void
 record_encode_query(uint8_t *out, uint64_t file_id, const struct store_query *q)
 {
-	uint8_t *fields = out + RECORD_HEAD_LEN;
 	struct record head = { .kind = RECORD_QUERY, .file_id = file_id, .sequence = q->query_version,
-		.fields_len = RECORD_QUERY_FIELDS, .data_len = q->len };
+		.fields_len = RECORD_QUERY_FIELDS, .data = q->text, .data_len = q->len };
 
-	be_put64(fields, q->place);
-	if (q->len > 0)
-		memcpy(fields + RECORD_QUERY_FIELDS, q->text, q->len);
-	head_put(out, &head);
+	be_put64(out + RECORD_HEAD_LEN, q->place);
+	record_put(out, &head);
 }
 
 enum store_err

@@ -9,13 +9,7 @@
 
 #include "relay/absent_walk.h"
 #include "relay/credential.h"
-
-static bool
-same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
+#include "relay/same_file.h"
 
 /* The token without the white space around it; what does not belong into a request line is no token. */
 static const char *

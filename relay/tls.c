@@ -29,6 +29,7 @@
 #include <openssl/x509v3.h>
 
 #include "relay/log.h"
+#include "relay/same_file.h"
 #include "relay/tls.h"
 
 #define PINS_MAX 4    /* the server's key, the next one, and two more */
@@ -393,13 +394,6 @@ bool
 tls_verifies(const struct tls_context *t)
 {
 	return t != NULL && (t->verify || t->npin > 0);
-}
-
-static bool
-same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 bool
