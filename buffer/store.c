@@ -101,16 +101,27 @@ passes(uint64_t used, uint64_t n, uint64_t max)
 	return max > 0 && (n > max || used > max - n);
 }
 
+/* Does the disk keep min_free when so many bytes more are written?  It is asked once a transaction, and only when that matters: asking costs a few
+ * per cent of a small commit. */
+static bool
+disk_has_room(struct store *s, uint64_t bytes)
+{
+	if (s->min_free == 0)
+		return true;
+	if (s->disk_free == 0)
+		s->disk_free = env_disk_free(s->env);
+	return s->disk_free == UINT64_MAX || s->disk_free >= s->min_free + bytes;
+}
+
 bool
-store_has_room(const struct store *s, const struct tally_row *row, uint32_t len)
+store_has_room(struct store *s, const struct tally_row *row, uint32_t len)
 {
 	uint64_t added = s->txn_bytes > s->tally.bytes ? s->txn_bytes - s->tally.bytes : 0;
 
 	if (passes(s->txn_bytes, len, s->max_bytes) || passes(row->bytes, len, s->max_bytes_per_file))
 		return false;
 	/* A page and the log of it: twice the bytes. */
-	return env_ballast(s->env) &&
-	       (s->min_free == 0 || s->disk_free == UINT64_MAX || s->disk_free >= s->min_free + 2 * (added + len));
+	return env_ballast(s->env) && disk_has_room(s, 2 * (added + len));
 }
 
 void
@@ -237,6 +248,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 	if ((s = calloc(1, sizeof(*s))) == NULL)
 		return STORE_NOMEM;
 	store_set_bounds(s, opt->max_bytes, opt->max_bytes_per_file, opt->min_free);
+	s->shrunk = true;
 	if ((err = env_open(opt, &s->env, why, why_len)) == STORE_OK && (err = open_tables(s, why, why_len)) != STORE_OK &&
 	    why_len > 0 && why[0] == '\0')
 		(void)snprintf(why, why_len, "cannot read the tables: %s%s%s", store_strerror(err),
@@ -303,7 +315,7 @@ store_begin(struct store *s)
 	}
 	s->txn_err = STORE_OK;
 	s->txn_bytes = s->tally.bytes;
-	s->disk_free = env_disk_free(s->env);
+	s->disk_free = 0;
 	s->txn_nfiles = s->nfiles;
 	s->txn_next_id = s->next_id;
 	return STORE_OK;
@@ -342,6 +354,8 @@ store_abort(struct store *s)
 static void
 txn_keep(struct store *s)
 {
+	uint64_t before = s->tally.bytes;
+
 	for (size_t i = 0; i < s->changed.n; i++) {
 		if (s->changed.rows[i].records > 0)
 			tally_put(&s->tally, &s->changed.rows[i]);
@@ -350,6 +364,7 @@ txn_keep(struct store *s)
 	}
 	s->nfiles = s->txn_nfiles;
 	s->next_id = s->txn_next_id;
+	s->shrunk = s->shrunk || s->tally.bytes < before;
 }
 
 enum store_err
@@ -389,7 +404,7 @@ store_stat(struct store *s, struct store_stat *out)
 		return err;
 	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.n, .records = s->tally.records,
 		.bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally), .disk_free = env_disk_free(s->env),
-		.ballast = env_ballast(s->env) };
+		.ballast = env_ballast(s->env), .damaged = s->damaged };
 	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);
 }
 
@@ -405,6 +420,9 @@ give_back(struct store *s)
 	enum store_err err;
 
 	if (!s->compacting) {
+		if (!s->shrunk)
+			return STORE_OK;
+		s->shrunk = false;
 		bytes = env_table_bytes(s->env, "changesets");
 		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 || bytes < 2 * s->compacted_bytes)
 			return STORE_OK;
@@ -444,7 +462,7 @@ store_checkpoint(struct store *s, bool force)
 	if (s->held)
 		return STORE_OK;
 	s->settle = false;
-	err = env_checkpoint(s->env, force, s->tally.n == 0 && !s->damaged);
+	err = env_checkpoint(s->env, force, s->tally.n == 0 && s->damaged == 0);
 	if (err == STORE_OK && !force)
 		err = give_back(s);
 	if (err == STORE_NOSPACE)

@@ -131,7 +131,8 @@ struct store_file {
 	uint64_t oldest_ms;	/* received_ms of the oldest record; 0 = none */
 };
 
-/* Finds by identity.  STORE_NOTFOUND leaves *out alone.  Allowed outside a transaction. */
+/* Finds by identity.  On failure *out stays as it is; STORE_CORRUPT, not latched: its record is damaged (see store_file_mend), or its name
+ * leads to another file.  Allowed outside a transaction. */
 STORE_MUSTCHECK enum store_err store_file_find(struct store *s, const char *endpoint, const char *path, uint64_t file_ident,
 					       uint64_t file_ident_salt, struct store_file *out);
 STORE_MUSTCHECK enum store_err store_file_get(struct store *s, uint64_t id, struct store_file *out);
@@ -142,6 +143,14 @@ STORE_MUSTCHECK enum store_err store_file_put(struct store *s, struct store_file
 
 /* Calls each for every file in id order until it returns false.  The record lives for the call only. */
 STORE_MUSTCHECK enum store_err store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file *f), void *arg);
+
+/* Writes f in place of the damaged record of the file that has its identity.  The id, the pair held and the counters are found from what is in
+ * the tables, which takes a walk over its backlog; all else is as in f, for it is not known any more.  STORE_INVALID: the record is not
+ * damaged.  Needs a transaction. */
+STORE_MUSTCHECK enum store_err store_file_mend(struct store *s, struct store_file *f);
+
+/* File id as its name alone tells of it, all but its identity 0: a walk over the names, for when the record is damaged. */
+STORE_MUSTCHECK enum store_err store_name_of(struct store *s, uint64_t id, struct store_file *out);
 
 /* Removes file id with all its records (an operator's discard).  Needs a transaction. */
 STORE_MUSTCHECK enum store_err store_file_remove(struct store *s, uint64_t id);
@@ -269,6 +278,7 @@ struct store_stat {
 	uint64_t disk_free;	 /* what the file system has left for us, UINT64_MAX if it does not say */
 	uint64_t log_bytes;	 /* of disk_bytes: write-ahead log */
 	bool ballast;		 /* the ballast is there, or none is wanted */
+	uint64_t damaged;	 /* files whose record could not be read at open; not in the totals */
 };
 STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 

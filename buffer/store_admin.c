@@ -81,21 +81,12 @@ store_backlog_after(struct store *s, uint64_t id, uint64_t *next)
 static const char *
 name_fault(struct store *s, const DBT *key, uint64_t id)
 {
-	const char *end = (const char *)key->data + key->size, *endpoint = key->data, *path;
 	struct store_file f;
-	size_t n = strnlen(endpoint, key->size);
+	enum store_err err = store_file_get(s, id, &f);
 
-	if (key->size < 18 || n + 18 > key->size)
-		return "a name is malformed";
-	path = endpoint + n + 1;
-	if (path + strnlen(path, (size_t)(end - path)) + 17 != end)
-		return "a name is malformed";
-	if (store_file_get(s, id, &f) != STORE_OK)
-		return "a name without its file";
-	if (strcmp(f.endpoint, endpoint) != 0 || strcmp(f.path, path) != 0 || be_get64((const uint8_t *)end - 16) != f.file_ident ||
-	    be_get64((const uint8_t *)end - 8) != f.file_ident_salt)
-		return "a name that its file does not have";
-	return NULL;
+	if (err != STORE_OK) /* a damaged record is told of elsewhere */
+		return err == STORE_NOTFOUND ? "a name without its file" : NULL;
+	return store_is_named(&f, key->data, key->size) ? NULL : "a name that its file does not have";
 }
 
 enum store_err

@@ -305,7 +305,6 @@ cut_run(struct store *s, DBC *c, struct tally_row *row, uint64_t first, const st
 		return STORE_OK;
 	}
 	store_count_out(s, row, span->n - s->run.span.n, span->bytes - s->run.span.bytes);
-	row->oldest_ms = s->run.span.oldest_ms;
 	if ((ret = c->del(c, 0)) != 0)
 		return store_db_error(s, ret);
 	return store_run_flush(s);
@@ -363,11 +362,8 @@ cut_walk(struct store *s, DBC *c, struct tally_row *row, uint64_t upto)
 		uint64_t first = key_version(&key);
 		bool readable = record_peek(data.data, data.size, row->id, first, &span) == STORE_OK;
 
-		if (first > upto) {
-			if (readable && row->dirty)
-				row->oldest_ms = span.oldest_ms;
+		if (first > upto)
 			return STORE_OK;
-		}
 		if (!readable)
 			err = cut_damaged(s, c, row, upto, &kept);
 		else if (span.last > upto)
@@ -380,8 +376,23 @@ cut_walk(struct store *s, DBC *c, struct tally_row *row, uint64_t upto)
 	if (err == STORE_NOTFOUND && !kept) {
 		/* What is left in the counters after the last record can only be from damaged ones. */
 		store_count_out(s, row, row->records, row->bytes);
-		row->oldest_ms = 0;
 	}
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
+/* The time of the oldest changeset that is left; one that is unreadable keeps what was known. */
+static enum store_err
+find_oldest(struct store *s, DBC *c, struct tally_row *row)
+{
+	DBT key, data = peek_dbt();
+	struct record_span span;
+	enum store_err err = seek(s, c, row->id, 0, &key, &data);
+
+	if (err == STORE_NOTFOUND)
+		row->oldest_ms = 0;
+	else if (err == STORE_OK && record_peek(data.data, data.size, row->id, key_version(&key), &span) == STORE_OK)
+		row->oldest_ms = span.oldest_ms;
+	row->dirty = true;
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
@@ -389,6 +400,8 @@ enum store_err
 store_cut(struct store *s, struct tally_row *row, uint64_t upto)
 {
 	enum store_err err = store_run_flush(s);
+	uint64_t before = row->records;
+	bool some = false; /* of what was merged away */
 	DBC *c;
 	int ret;
 
@@ -396,10 +409,12 @@ store_cut(struct store *s, struct tally_row *row, uint64_t upto)
 		return err;
 	if ((ret = s->changesets->cursor(s->changesets, s->txn, &c, 0)) != 0)
 		return store_db_error(s, ret);
-	err = cut_walk(s, c, row, upto);
+	if ((err = cut_walk(s, c, row, upto)) == STORE_OK && (err = store_originals_cut(s, row->id, upto, &some)) == STORE_OK &&
+	    (some || row->records != before))
+		err = find_oldest(s, c, row);
 	if ((ret = c->close(c)) != 0 && err == STORE_OK)
 		err = store_db_error(s, ret);
-	return err == STORE_OK ? store_originals_cut(s, row->id, upto) : err;
+	return err;
 }
 
 enum store_err

@@ -36,7 +36,26 @@ name_key(uint8_t *out, const char *endpoint, const char *path, uint64_t ident, u
 	return (size_t)(p - out) + 16;
 }
 
-/* The id of an identity. */
+/* The identity that a name spells; false: none. */
+static bool
+name_spell(const uint8_t *name, size_t len, struct store_file *out)
+{
+	size_t endpoint_len = strnlen((const char *)name, len), path_len;
+
+	if (endpoint_len > STORE_ENDPOINT_MAX || len < endpoint_len + 1)
+		return false;
+	path_len = strnlen((const char *)name + endpoint_len + 1, len - endpoint_len - 1);
+	if (path_len > STORE_PATH_MAX || len != endpoint_len + 1 + path_len + 1 + 16)
+		return false;
+	memset(out, 0, sizeof(*out));
+	memcpy(out->endpoint, name, endpoint_len);
+	memcpy(out->path, name + endpoint_len + 1, path_len);
+	out->file_ident = be_get64(name + len - 16);
+	out->file_ident_salt = be_get64(name + len - 8);
+	return true;
+}
+
+/* The id under a name. */
 static enum store_err
 name_find(struct store *s, const uint8_t *name, size_t name_len, uint64_t *id)
 {
@@ -64,6 +83,14 @@ overlay(const struct store *s, struct store_file *f)
 	f->backlog_records = row != NULL ? row->records : 0;
 	f->backlog_bytes = row != NULL ? row->bytes : 0;
 	f->oldest_ms = row != NULL ? row->oldest_ms : 0;
+}
+
+bool
+store_is_named(const struct store_file *f, const void *name, size_t name_len)
+{
+	uint8_t own[NAME_MAX_LEN];
+
+	return name_key(own, f->endpoint, f->path, f->file_ident, f->file_ident_salt) == name_len && memcmp(own, name, name_len) == 0;
 }
 
 /* The record of file id as it is on disk. */
@@ -100,6 +127,7 @@ store_file_find(struct store *s, const char *endpoint, const char *path, uint64_
 	uint8_t name[NAME_MAX_LEN];
 	size_t name_len = name_key(name, endpoint, path, file_ident, file_ident_salt);
 	enum store_err err = store_may_read(s);
+	struct store_file f;
 	uint64_t id;
 
 	if (err != STORE_OK)
@@ -108,8 +136,12 @@ store_file_find(struct store *s, const char *endpoint, const char *path, uint64_
 		return STORE_INVALID;
 	if ((err = name_find(s, name, name_len, &id)) != STORE_OK)
 		return err;
-	/* A name without its file cannot come from a transaction. */
-	return (err = store_file_get(s, id, out)) == STORE_NOTFOUND ? STORE_CORRUPT : err;
+	/* Neither a name without its file nor one of another file can come from a transaction. */
+	if ((err = store_file_get(s, id, &f)) == STORE_NOTFOUND || (err == STORE_OK && !store_is_named(&f, name, name_len)))
+		return STORE_CORRUPT;
+	if (err == STORE_OK)
+		*out = f;
+	return err;
 }
 
 /* Calls each for every file record; bad ones are reported and counted, and the walk goes on: one bad file never stops another
@@ -205,7 +237,8 @@ store_files_load(struct store *s)
 	uint64_t nbad;
 	enum store_err err = files_walk(s, load_cb, &a, &nbad);
 
-	s->damaged = nbad > 0;
+	s->damaged = nbad;
+	s->nfiles += nbad;
 	return a.nomem ? STORE_NOMEM : err;
 }
 
@@ -329,6 +362,89 @@ store_file_put(struct store *s, struct store_file *f)
 	row.dirty = false;
 	return store_row_put(s, &row);
 }
+
+/* ---- a damaged record ---- */
+
+static bool
+mend_cb(void *arg, const struct store_record *r)
+{
+	struct store_file *f = arg;
+
+	if (f->backlog_records++ == 0)
+		f->oldest_ms = r->received_ms;
+	f->backlog_bytes += r->len;
+	f->held_client_version = r->client_version;
+	f->held_server_version = r->server_version;
+	return true;
+}
+
+/* Counts the backlog of file f->id, a damaged changeset as one, and finds its newest pair. */
+static enum store_err
+mend_count(struct store *s, struct store_file *f)
+{
+	uint64_t after, bad = 0;
+	enum store_err err;
+
+	f->backlog_records = f->backlog_bytes = f->oldest_ms = 0;
+	f->held_client_version = f->held_server_version = 0;
+	do {
+		after = bad;
+		err = store_read(s, f->id, after, UINT64_MAX, mend_cb, f, &bad);
+		f->backlog_records += bad > after;
+	} while (err == STORE_CORRUPT && bad > after);
+	return err;
+}
+
+enum store_err
+store_file_mend(struct store *s, struct store_file *f)
+{
+	uint8_t name[NAME_MAX_LEN];
+	size_t name_len = file_check(f, name);
+	enum store_err err = store_may_write(s);
+	const struct tally_row *known;
+	struct store_file old;
+
+	if (err != STORE_OK)
+		return err;
+	if (name_len == 0)
+		return STORE_INVALID;
+	if ((err = name_find(s, name, name_len, &f->id)) != STORE_OK)
+		return err;
+	if ((err = file_load(s, f->id, &old)) == STORE_OK || err == STORE_VERSION)
+		return STORE_INVALID; /* a sound record, be it another file's */
+	if (err != STORE_CORRUPT && err != STORE_NOTFOUND)
+		return err;
+	s->txn_nfiles += err == STORE_NOTFOUND;
+	if ((err = mend_count(s, f)) != STORE_OK || (err = file_save(s, f)) != STORE_OK)
+		return err;
+	known = tally_find(&s->tally, f->id);
+	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
+	return store_row_put(s, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
+						     .oldest_ms = f->oldest_ms });
+}
+
+enum store_err
+store_name_of(struct store *s, uint64_t id, struct store_file *out)
+{
+	DBT key = { 0 }, data = { 0 };
+	enum store_err err = store_may_read(s);
+	DBC *c;
+	int ret;
+
+	if (err != STORE_OK)
+		return err;
+	if ((ret = s->names->cursor(s->names, s->txn, &c, 0)) != 0)
+		return store_db_error(s, ret);
+	while ((ret = c->get(c, &key, &data, DB_NEXT)) == 0)
+		if (data.size == ID_LEN && be_get64(data.data) == id && name_spell(key.data, key.size, out))
+			break;
+	(void)c->close(c);
+	if (ret == 0)
+		out->id = id;
+	return store_db_error(s, ret);
+}
+
+/* ---- removing ---- */
 
 enum store_err
 store_file_remove(struct store *s, uint64_t id)

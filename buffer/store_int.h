@@ -38,15 +38,16 @@ struct store {
 	struct env *env;
 	DB *files, *names, *changesets, *meta, *tokens, *idents, *states, *queries, *originals;
 	uint64_t max_bytes, max_bytes_per_file, min_free; /* 0 = no bound */
-	uint64_t disk_free;	/* when the transaction began */
+	uint64_t disk_free;	/* when the transaction first asked; 0: it has not */
 	enum store_err latched; /* STORE_OK: healthy */
 	unsigned walking;	/* depth of walks with a callback: no write may happen under them */
 	bool held;		/* store_hold: no checkpoint, no log removed */
 	bool compacting;	/* space is being given back, a step a checkpoint */
+	bool shrunk;		/* the backlog has: there may be space to give back */
 	bool settle;		/* it has just been; the log may be shortened now */
 	struct store_compaction compaction;
 	uint64_t compacted_bytes; /* what changesets.db had after the last time */
-	bool damaged;		/* a file record could not be read: never take the backlog for empty */
+	uint64_t damaged;	/* file records that could not be read at open: never take the backlog for empty */
 	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
 	size_t scratch_cap;
 	/* what is committed */
@@ -72,7 +73,7 @@ enum store_err store_db_error(struct store *s, int ret);
 enum store_err store_fail(struct store *s, enum store_err err); /* the same for an error of our own */
 
 /* Do len bytes more for the file of row keep within the bounds? */
-bool store_has_room(const struct store *s, const struct tally_row *row, uint32_t len);
+bool store_has_room(struct store *s, const struct tally_row *row, uint32_t len);
 
 /* At least len bytes of scratch memory, or NULL with the transaction doomed.  They live until the next call. */
 uint8_t *store_scratch(struct store *s, size_t len);
@@ -93,6 +94,9 @@ STORE_MUSTCHECK enum store_err store_row_get(struct store *s, uint64_t id, struc
 
 /* Keeps row; commit writes it into the file's record.  Needs a transaction. */
 STORE_MUSTCHECK enum store_err store_row_put(struct store *s, const struct tally_row *row);
+
+/* Is this name (the key in names) f's? */
+bool store_is_named(const struct store_file *f, const void *name, size_t name_len);
 
 /* Writes all changed rows into their files' records.  Called by commit. */
 STORE_MUSTCHECK enum store_err store_rows_flush(struct store *s);
@@ -116,8 +120,8 @@ STORE_MUSTCHECK enum store_err store_seek_below(struct store *s, DBC *c, uint64_
 /* Keeps n originals of file id, in rising order; one that is known stays as it is, but may be gone now. */
 STORE_MUSTCHECK enum store_err store_originals_note(struct store *s, uint64_t id, const struct store_original *o, size_t n);
 
-/* Forgets those up to client version upto. */
-STORE_MUSTCHECK enum store_err store_originals_cut(struct store *s, uint64_t id, uint64_t upto);
+/* Forgets those up to client version upto; *some becomes true if there were any. */
+STORE_MUSTCHECK enum store_err store_originals_cut(struct store *s, uint64_t id, uint64_t upto, bool *some);
 
 /* ---- store_run.c ---- */
 

@@ -115,7 +115,7 @@ store_original_find(struct store *s, uint64_t id, uint64_t client_version, struc
 
 /* Takes those up to upto out of one record. */
 static enum store_err
-chunk_cut(struct store *s, uint64_t id, uint64_t number, uint64_t upto)
+chunk_cut(struct store *s, uint64_t id, uint64_t number, uint64_t upto, bool *some)
 {
 	uint8_t k[STORE_CHANGESET_KEY];
 	struct chunk c;
@@ -127,6 +127,7 @@ chunk_cut(struct store *s, uint64_t id, uint64_t number, uint64_t upto)
 		return err == STORE_NOTFOUND ? STORE_OK : err;
 	if ((n = chunk_place(&c, upto + 1)) == 0)
 		return STORE_OK;
+	*some = true;
 	c.n -= n;
 	memmove(&c.o[0], &c.o[n], c.n * sizeof(c.o[0]));
 	if (c.n > 0)
@@ -136,7 +137,7 @@ chunk_cut(struct store *s, uint64_t id, uint64_t number, uint64_t upto)
 }
 
 enum store_err
-store_originals_cut(struct store *s, uint64_t id, uint64_t upto)
+store_originals_cut(struct store *s, uint64_t id, uint64_t upto, bool *some)
 {
 	uint64_t end = upto == UINT64_MAX ? UINT64_MAX : (upto + 1) / RECORD_CHUNK; /* the first that may hold a later version */
 	uint8_t k[STORE_CHANGESET_KEY];
@@ -152,12 +153,13 @@ store_originals_cut(struct store *s, uint64_t id, uint64_t upto)
 			break;
 		if ((ret = c->del(c, 0)) != 0)
 			break;
+		*some = true;
 	}
 	if (ret != 0 && ret != DB_NOTFOUND)
 		err = store_db_error(s, ret);
 	if ((closed = c->close(c)) != 0 && err == STORE_OK)
 		err = store_db_error(s, closed);
-	return err == STORE_OK && end != UINT64_MAX ? chunk_cut(s, id, end, upto) : err;
+	return err == STORE_OK && end != UINT64_MAX ? chunk_cut(s, id, end, upto, some) : err;
 }
 
 /* ---- whole records, for export, import and the ladder ---- */

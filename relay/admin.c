@@ -167,6 +167,8 @@ get_file(struct admin_op *op, size_t word, struct store_file *out)
 	err = x.id == 0 ? STORE_NOTFOUND : store_file_get(op->s, x.id, out);
 	if (err == STORE_NOTFOUND)
 		op->why = "no such file";
+	else if (err == STORE_CORRUPT)
+		op->why = "its record is damaged: the daemon sets it aside when it starts, and then it can be decided upon";
 	return err;
 }
 
@@ -397,8 +399,28 @@ forget_pairs(struct store_file *f)
 	}
 }
 
-/* discard ID: one step; a file of which a part is gone stays set aside until the last.  An exported one stays exported: its device must
- * not overtake what the other gateway has. */
+/* A file of which a part is gone stays set aside until the last.  An exported one stays exported: its device must not overtake what the other
+ * gateway has. */
+static enum store_err
+discarded(struct admin_op *op, struct store_file *f)
+{
+	enum store_err err;
+
+	if (f->state == STORE_FILE_EXPORTED)
+		return STORE_OK;
+	if (f->backlog_records > 0) {
+		admin_set_state(f, STORE_FILE_LOST, 0, "a part of the backlog was discarded; discard it again for the rest");
+		return STORE_OK;
+	}
+	/* Queries that wait, or are damaged, go with the last of it; the client asks again. */
+	if ((err = store_query_cut(op->s, f->id, 0, UINT64_MAX)) != STORE_OK)
+		return err;
+	admin_set_state(f, STORE_FILE_OK, 0, "");
+	forget_pairs(f);
+	return STORE_OK;
+}
+
+/* discard ID: one step. */
 static enum store_err
 do_discard(struct admin_op *op)
 {
@@ -415,17 +437,9 @@ do_discard(struct admin_op *op)
 		h.upto = bad;
 	else if (err != STORE_OK)
 		return err;
-	if ((err = store_trim(op->s, f.id, h.upto)) != STORE_OK || (err = store_file_get(op->s, f.id, &f)) != STORE_OK)
+	if ((err = store_trim(op->s, f.id, h.upto)) != STORE_OK || (err = store_file_get(op->s, f.id, &f)) != STORE_OK ||
+	    (err = discarded(op, &f)) != STORE_OK)
 		return err;
-	/* Queries that wait, or are damaged, go with the last of it; the client asks again. */
-	if (f.state != STORE_FILE_EXPORTED && f.backlog_records == 0 && (err = store_query_cut(op->s, f.id, 0, UINT64_MAX)) != STORE_OK)
-		return err;
-	if (f.state != STORE_FILE_EXPORTED && f.backlog_records > 0)
-		admin_set_state(&f, STORE_FILE_LOST, 0, "a part of the backlog was discarded; discard it again for the rest");
-	else if (f.state != STORE_FILE_EXPORTED) {
-		admin_set_state(&f, STORE_FILE_OK, 0, "");
-		forget_pairs(&f);
-	}
 	json_u64(&op->a->last, "id", f.id);
 	json_u64(&op->a->last, "removed", before - f.backlog_records);
 	json_u64(&op->a->last, "left", f.backlog_records);

@@ -6,6 +6,7 @@
 #include "relay/committer.h"
 #include "relay/committer_impl.h"
 #include "relay/journal.h"
+#include "relay/mend.h"
 #include "relay/merger.h"
 #include "relay/promise.h"
 
@@ -32,12 +33,36 @@ is_local(enum store_err err)
 	return err == STORE_OK || err == STORE_NOTFOUND || err == STORE_DIFFERS || err == STORE_FULL || err == STORE_INVALID;
 }
 
-/* All writes of group in one transaction; when that fails, every one of them failed. */
+/* All writes of group in one transaction, but for those that are damaged.  *culprit: the one that it failed with; NULL: the commit did. */
+static enum store_err
+write_all(struct store *store, struct spool_list *group, bool durable, struct spool_op **culprit)
+{
+	struct spool_op *op;
+	enum store_err err = store_begin(store);
+
+	*culprit = NULL;
+	STAILQ_FOREACH (op, group, link) {
+		if (err != STORE_OK)
+			return err;
+		if (!is_write(op) || op->damaged)
+			continue;
+		op->err = committer_write(store, op);
+		if (is_local(op->err))
+			continue;
+		*culprit = op;
+		err = op->err;
+		store_abort(store);
+	}
+	return err == STORE_OK ? store_commit(store, durable) : err;
+}
+
+/* All writes of group in one transaction; when that fails, every one of them failed.  I7: one that meets damage in what its own file has is
+ * left out, and the others are begun anew without it. */
 static void
 group_write(struct store *store, struct spool_list *group)
 {
-	struct spool_op *op;
-	enum store_err err = STORE_OK;
+	struct spool_op *op, *culprit;
+	enum store_err err;
 	bool any = false, durable = false;
 
 	STAILQ_FOREACH (op, group, link) {
@@ -46,22 +71,12 @@ group_write(struct store *store, struct spool_list *group)
 	}
 	if (!any)
 		return;
-	err = store_begin(store);
-	STAILQ_FOREACH (op, group, link) {
-		if (!is_write(op) || !is_local(err))
-			continue;
-		op->err = committer_write(store, op);
-		if (!is_local(op->err)) {
-			err = op->err;
-			store_abort(store);
-		}
-	}
-	if (is_local(err))
-		err = store_commit(store, durable);
+	while ((err = write_all(store, group, durable, &culprit)) == STORE_CORRUPT && culprit != NULL && mend_is_local(store))
+		culprit->damaged = true;
 	if (err == STORE_OK)
 		return;
 	STAILQ_FOREACH (op, group, link)
-		if (is_write(op))
+		if (is_write(op) && !op->damaged)
 			op->err = err;
 }
 

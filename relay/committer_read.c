@@ -10,6 +10,7 @@
 
 #include "relay/committer_impl.h"
 #include "relay/journal.h"
+#include "relay/mend.h"
 #include "relay/promise.h"
 
 struct reader {
@@ -134,15 +135,14 @@ find_aside(struct spool_op *op, enum store_file_state state)
 	op->file.state_time_ms = 0;
 }
 
-/* I7: a damaged query concerns its file alone, as long as the store itself is well. */
+/* I7: a damaged query concerns its file alone. */
 static enum store_err
 find_queries(struct store *store, struct spool_op *op)
 {
 	struct store_file *f = &op->file;
 	enum store_err err = store_query_each(store, f->id, found_query, &op->queries);
-	struct store_stat st;
 
-	if (err != STORE_CORRUPT || store_stat(store, &st) != STORE_OK)
+	if (err != STORE_CORRUPT || !mend_is_local(store))
 		return err;
 	if (f->state == STORE_FILE_OK) {
 		find_aside(op, STORE_FILE_REJECTED);
@@ -159,6 +159,10 @@ do_find(struct store *store, struct journal *journal, struct spool_op *op)
 	enum store_err err = store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
 	uint64_t client_version, server_version;
 
+	if (err == STORE_CORRUPT && mend_is_local(store)) {
+		err = mend_file(store, journal, f);
+		op->damaged = err == STORE_CORRUPT && mend_is_local(store);
+	}
 	if (err == STORE_OK)
 		err = find_queries(store, op);
 	if (err == STORE_OK && promise_is_owed(f) &&

@@ -141,6 +141,29 @@ note_seen(struct relay *relay, struct store_file *f)
 	spool_update(relay->spool, f, NULL, NULL);
 }
 
+/* A store that has failed ends the process (relay.c). */
+static void
+end_if_failed(const struct spool_op *op)
+{
+	if (op->err == STORE_IO || (op->err == STORE_CORRUPT && !op->damaged))
+		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+}
+
+/* The file's own record turned out to be damaged (I7).  Nothing is kept of it any more; its client is closed, and finds the file set aside
+ * when it comes back (mend.h). */
+static void
+file_damaged(struct file *f)
+{
+	if (f->aside)
+		return;
+	f->aside = true;
+	log_event(LOG_ERROR, "file_record_damaged", "id=%llu file_ident=%llu", (unsigned long long)f->id, (unsigned long long)f->file_ident);
+	if (f->session != NULL)
+		session_settled(f->session); /* nobody would go on with a ghost */
+	if (f->session != NULL)
+		session_store_failed(f->session, STORE_CORRUPT);
+}
+
 static void
 updated(void *arg, struct spool_op *op)
 {
@@ -148,6 +171,8 @@ updated(void *arg, struct spool_op *op)
 
 	if (op->err == STORE_OK)
 		f->id = op->file.id;
+	else if (op->damaged)
+		file_damaged(f);
 	else
 		log_event(LOG_ERROR, "file_state_not_stored", "reason=\"%s\"", store_strerror(op->err));
 	op_ended(f);
@@ -174,10 +199,9 @@ found(void *arg, struct spool_op *op)
 			note_seen(o->relay, &op->file);
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
 			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
+		end_if_failed(op);
 		if (f != NULL)
 			TAILQ_CONCAT(&f->queries, &op->queries, link);
-		else if (op->err == STORE_IO || op->err == STORE_CORRUPT)
-			log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 		else
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
 		if (op->aside)
@@ -266,17 +290,21 @@ static void
 append_failed(struct file *f, struct spool_op *op)
 {
 	struct upload *u = op->upload;
+	char text[96];
 
 	STAT_INC(f->relay, store_errors);
-	if (op->err == STORE_IO || op->err == STORE_CORRUPT)
-		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	end_if_failed(op);
 	if (op->err == STORE_DIFFERS) {
-		char text[96];
-
 		snprintf(text, sizeof(text), "client_version %llu was sent again with other bytes",
 			 (unsigned long long)op->bad_version);
 		file_set_state(f, STORE_FILE_DIFFERS, 0, text);
 		f->aside = true;
+	} else if (op->damaged && op->bad_version != 0) { /* it was to be compared with that one */
+		snprintf(text, sizeof(text), "record of client_version %llu is damaged", (unsigned long long)op->bad_version);
+		file_set_state(f, STORE_FILE_LOST, 0, text);
+		f->aside = true;
+	} else if (op->damaged) {
+		file_damaged(f);
 	}
 	file_skip(f, u);
 	if (f->session != NULL)
@@ -331,12 +359,13 @@ queries_kept(void *arg, struct spool_op *op)
 {
 	struct file *f = arg;
 
-	if (op->err == STORE_IO || op->err == STORE_CORRUPT)
-		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	end_if_failed(op);
 	if (op->err == STORE_OK) {
 		f->id = op->file.id;
 		if (f->session != NULL)
 			query_kept(f->session, &op->queries);
+	} else if (op->damaged) {
+		file_damaged(f);
 	} else {
 		STAT_INC(f->relay, store_errors);
 		note_gap(f, f->held);
@@ -421,6 +450,7 @@ trimmed(void *arg, struct spool_op *op)
 	struct file *f = arg;
 
 	f->trimming = false;
+	end_if_failed(op);
 	if (op->err == STORE_OK && op->conflict) {
 		f->aside = true;
 		file_set_state(f, STORE_FILE_CONFLICT, 0, "upstream acknowledges changesets that were acknowledged here and never sent");
@@ -433,8 +463,8 @@ trimmed(void *arg, struct spool_op *op)
 		if (op->upto >= f->stored.client_version && f->appending == 0)
 			f->on_disk = false;
 		file_acked(f, f->upstream);
-	} else if (op->err == STORE_IO || op->err == STORE_CORRUPT) {
-		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
+	} else if (op->damaged) {
+		file_damaged(f);
 	}
 	op_ended(f);
 }
@@ -478,6 +508,8 @@ offered(void *arg, struct spool_op *op)
 		f->offered = op->file.offered_client_version;
 		if (f->session != NULL)
 			session_offered(f->session);
+	} else if (op->damaged) {
+		file_damaged(f);
 	}
 	op_ended(f);
 }

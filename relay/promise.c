@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "relay/journal.h"
+#include "relay/mend.h"
 #include "relay/promise.h"
 
 bool
@@ -35,5 +36,6 @@ adopt_cb(void *arg, const struct store_file *f)
 bool
 promise_adopt(struct store *store, struct journal *journal)
 {
+	mend_all(store, journal);
 	return store_file_each(store, adopt_cb, journal) == STORE_OK && journal_sync(journal);
 }

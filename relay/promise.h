@@ -15,7 +15,8 @@ bool promise_is_owed(const struct store_file *f);
  * there still is none; STORE_IO: the disk failed. */
 STORE_MUSTCHECK enum store_err promise_note(struct store *store, struct journal *journal, const struct store_file *f);
 
-/* Notes what came into the buffer while no daemon had it, and syncs it; false: the store or the disk failed. */
+/* Notes what came into the buffer while no daemon had it, and syncs it; sets aside what was damaged meanwhile (mend.h).  False: the store or the
+ * disk failed. */
 STORE_MUSTCHECK bool promise_adopt(struct store *store, struct journal *journal);
 
 #endif

@@ -142,6 +142,8 @@ session_store_failed(struct session *s, enum store_err err)
 		return;
 	if (err == STORE_DIFFERS) {
 		conn_close(s->conn, "a changeset was sent again with other bytes");
+	} else if (err == STORE_CORRUPT) {
+		conn_close(s->conn, "what the buffer has of the file is damaged");
 	} else if (s->upside != UPSIDE_LIVE) {
 		s->relay->nrefused += !s->refused;
 		s->refused = true; /* nothing was acknowledged; the client uploads again when there is room */

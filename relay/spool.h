@@ -70,6 +70,7 @@ struct spool_op {
 	bool exact;		/* UPDATE: offered_client_version may fall */
 	bool set_state;		/* UPDATE: the state is part of it */
 	bool aside;		/* FIND: the state is not the record's: it follows from the journal, or from what is damaged */
+	bool damaged;		/* err is STORE_CORRUPT, and about this op's file alone (I7): nothing was written for it */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */

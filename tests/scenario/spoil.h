@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Changes the last byte of the oldest record of a file (its id in the store) in a table ("changesets", "queries") of the buffer at dir, which
+/* Changes the last byte of the oldest record of a file (its id in the store) in a table ("changesets", "queries", "files") of the buffer at dir, which
  * nobody has open.  A failure ends the scenario. */
 void spoil_record(const char *dir, uint64_t file_id, const char *table);
 

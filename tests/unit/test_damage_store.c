@@ -302,6 +302,95 @@ TEST(file_record_flipped)
 	store_close(s);
 }
 
+/* The record is made anew from the name and the backlog, in which a changeset may be damaged as well; of a sound one nothing is changed. */
+TEST(file_record_mended)
+{
+	const char *dir = harness_tmpdir();
+	struct store_file f = kit_file(1), named, got;
+	struct store_record r = kit_record(data, 1, 11, 111);
+	struct store_stat st;
+	struct store *s;
+	uint64_t id[3];
+	uint8_t key[8];
+	bool added;
+
+	prepare(dir, id);
+	be_put64(key, id[1]);
+	spoil(dir, "files.db", key, sizeof(key), flip_payload);
+	spoil_record(dir, id[1], 4, flip_payload);
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_stat(s, &st), STORE_OK);
+	CHECK_U64(st.damaged, 1);
+	CHECK_U64(st.files, 3);
+	CHECK_U64(store_name_of(s, id[1], &named), STORE_OK);
+	CHECK_U64(named.id, id[1]);
+	CHECK_STR(named.path, f.path);
+	CHECK_U64(named.file_ident_salt, f.file_ident_salt);
+	CHECK_U64(store_name_of(s, 999, &got), STORE_NOTFOUND);
+	named.state = STORE_FILE_LOST;
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_mend(s, &named), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_mend(s, &named), STORE_INVALID); /* it is not damaged any more */
+	store_abort(s);
+	store_close(s);
+
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_stat(s, &st), STORE_OK);
+	CHECK_U64(st.damaged, 0);
+	CHECK_U64(st.files, 3);
+	CHECK_U64(st.records, 30);
+	CHECK_U64(store_file_find(s, f.endpoint, f.path, f.file_ident, f.file_ident_salt, &got), STORE_OK);
+	CHECK_U64(got.id, id[1]);
+	CHECK_U64(got.state, STORE_FILE_LOST);
+	CHECK_U64(got.backlog_records, 10);
+	CHECK_U64(got.held_client_version, 10);
+	CHECK_U64(got.held_server_version, 3);
+	CHECK_U64(got.oldest_ms, 1700000000001u);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_append(s, id[1], &r, &added), STORE_OK);
+	CHECK(added);
+	CHECK_U64(store_trim(s, id[1], 11), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(store_stat(s, &st), STORE_OK);
+	CHECK_U64(st.records, 20);
+	store_close(s);
+}
+
+static uint32_t
+next_id(uint8_t *val, uint32_t len)
+{
+	val[len - 1]++;
+	return len;
+}
+
+/* A name that leads to another file's record, which is sound and stays so. */
+TEST(name_of_another)
+{
+	const char *dir = harness_tmpdir();
+	struct store_file f = kit_file(1);
+	uint8_t name[400];
+	size_t e = strlen(f.endpoint) + 1, p = strlen(f.path) + 1;
+	struct store *s;
+	uint64_t id[3];
+
+	prepare(dir, id);
+	memcpy(name, f.endpoint, e);
+	memcpy(name + e, f.path, p);
+	be_put64(name + e + p, f.file_ident);
+	be_put64(name + e + p + 8, f.file_ident_salt);
+	spoil(dir, "names.db", name, e + p + 16, next_id);
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_file_find(s, f.endpoint, f.path, f.file_ident, f.file_ident_salt, &f), STORE_CORRUPT);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_mend(s, &f), STORE_INVALID);
+	store_abort(s);
+	CHECK_U64(store_file_get(s, id[2], &f), STORE_OK);
+	CHECK_U64(f.file_ident, 2);
+	store_close(s);
+}
+
 /* ---- versions ---- */
 
 static uint32_t

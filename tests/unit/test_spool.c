@@ -1,8 +1,12 @@
 /* Tests relay/spool: what an operation may change in a file's record that was changed since the operation's session read it. */
+#include <semaphore.h>
+
 #include <event2/event.h>
 
 #include "tests/harness.h"
 #include "tests/storekit.h"
+
+#include "buffer/store_int.h"
 
 #include "relay/journal.h"
 #include "relay/spool.h"
@@ -220,4 +224,88 @@ TEST(an_operator_has_the_last_word_about_a_lost_file)
 		CHECK_U64(g.file.shown_server_version, 3);
 		rig_close(&g);
 	}
+}
+
+/* ---- damage (I7) ---- */
+
+static sem_t started, posted;
+
+/* The record of file 1 goes bad while the store is in use; and the committer waits, so that what is posted meanwhile is one group. */
+static void
+spoil_and_wait(void *arg, struct store *s)
+{
+	uint8_t id[8] = { 0, 0, 0, 0, 0, 0, 0, 1 }, rec[4096];
+	DBT key = store_dbt(id, sizeof(id)), val = { .data = rec, .ulen = sizeof(rec), .flags = DB_DBT_USERMEM };
+
+	(void)arg;
+	CHECK_U64(s->files->get(s->files, NULL, &key, &val, 0), 0);
+	rec[val.size - 1] ^= 0x40;
+	CHECK_U64(s->files->put(s->files, NULL, &key, &val, DB_AUTO_COMMIT), 0);
+	sem_post(&started);
+	while (sem_wait(&posted) != 0)
+		;
+}
+
+struct outcome {
+	enum store_err err;
+	bool done, damaged;
+};
+
+static void
+noted(void *arg, struct spool_op *op)
+{
+	*(struct outcome *)arg = (struct outcome){ op->err, true, op->damaged };
+}
+
+/* A write that meets a damaged record is left out, all others of its group are done; the next look-up sets the file aside, and the pair that
+ * was shown stays shown (I4). */
+TEST(a_damaged_record_concerns_its_file_alone)
+{
+	const char *dir = harness_tmpdir();
+	struct store_file one, two = kit_file(2);
+	struct outcome bad = { 0 }, good[2] = { { 0 } };
+	struct rig g;
+
+	CHECK(sem_init(&started, 0, 0) == 0 && sem_init(&posted, 0, 0) == 0);
+	one = kit_file(1);
+	one.shown_client_version = 20;
+	one.shown_server_version = 3;
+	note(dir, &one);
+	rig_open_in(&g, dir);
+	CHECK(!harness_failed());
+	spool_update(g.spool, &g.file, done, &g);
+	await(&g, 1);
+	CHECK_U64(g.file.id, 1);
+	one = g.file;
+	spool_call(g.spool, spoil_and_wait, called, &g);
+	while (sem_wait(&started) != 0)
+		;
+	spool_update(g.spool, &two, noted, &good[0]);
+	spool_update(g.spool, &one, noted, &bad);
+	two.locked_server_version = 7;
+	spool_update(g.spool, &two, noted, &good[1]);
+	sem_post(&posted);
+	await(&g, 1);
+	while (!good[1].done)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	CHECK_U64(good[0].err, STORE_OK);
+	CHECK_U64(good[1].err, STORE_OK);
+	CHECK_U64(bad.err, STORE_CORRUPT);
+	CHECK(bad.damaged && !good[0].damaged && !good[1].damaged);
+	g.file = kit_file(2);
+	look(&g);
+	CHECK_U64(g.err, STORE_OK);
+	CHECK_U64(g.file.locked_server_version, 7);
+	g.file = kit_file(1);
+	look(&g);
+	CHECK_U64(g.err, STORE_OK);
+	CHECK_U64(g.file.id, 1);
+	CHECK_U64(g.file.state, STORE_FILE_LOST);
+	CHECK(g.file.state_time_ms != 0);
+	CHECK_U64(g.file.ack, STORE_ACK_RELAY);
+	CHECK_U64(g.file.shown_client_version, 20);
+	CHECK_U64(g.file.shown_server_version, 3);
+	rig_close(&g);
+	sem_destroy(&started);
+	sem_destroy(&posted);
 }

@@ -71,6 +71,7 @@ pass(struct store *s, uint64_t id, enum held (*become)(uint64_t v, void *arg), v
 struct model {
 	enum held held[NMAX + 1];
 	uint64_t first, n; /* versions first..n are not trimmed */
+	uint64_t oldest;   /* whose time the file has: the first that was held after the last trim */
 	uint64_t seen, last;
 	bool wrong;
 };
@@ -111,6 +112,7 @@ check(struct store *s, uint64_t id, struct model *m)
 	CHECK_U64(store_file_get(s, id, &f), STORE_OK);
 	CHECK_U64(f.backlog_records, records);
 	CHECK_U64(f.backlog_bytes, bytes);
+	CHECK_U64(f.oldest_ms, 1700000000000u + m->oldest);
 }
 
 static enum held
@@ -123,7 +125,7 @@ static void
 model_is(struct model *m, uint64_t n)
 {
 	memset(m, 0, sizeof(*m));
-	m->first = 1;
+	m->first = m->oldest = 1;
 	m->n = n;
 }
 
@@ -195,7 +197,9 @@ TEST(random)
 				CHECK_U64(store_begin(s), STORE_OK);
 				CHECK_U64(store_trim(s, f.id, upto), STORE_OK);
 				CHECK_U64(store_commit(s, false), STORE_OK);
-				m.first = upto + 1;
+				m.first = m.oldest = upto + 1;
+				while (m.held[m.oldest] == GONE)
+					m.oldest++;
 			}
 			if (rnd(&state, 4) == 0) {
 				store_close(s);
@@ -232,6 +236,26 @@ TEST(forgotten)
 	CHECK_U64(store_trim(s, f.id, 300), STORE_OK);
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	CHECK_U64(store_originals_after(s, 0, 0, rec, &len, &at), STORE_NOTFOUND);
+	store_close(s);
+}
+
+/* Upstream has acknowledged the oldest change, which had been merged away, so there was nothing to remove: its time goes all the same. */
+TEST(oldest_was_merged_away)
+{
+	struct store_file f;
+	struct store *s = filled(harness_tmpdir(), &f, 10, 10);
+	static struct model m;
+
+	model_is(&m, 10);
+	m.held[1] = m.held[2] = GONE;
+	pass(s, f.id, by_model, &m);
+	check(s, f.id, &m);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_trim(s, f.id, 1), STORE_OK);
+	CHECK_U64(store_commit(s, false), STORE_OK);
+	m.first = 2;
+	m.oldest = 3;
+	check(s, f.id, &m);
 	store_close(s);
 }
 
