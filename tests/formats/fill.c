@@ -33,6 +33,14 @@ main(int argc, char **argv)
 			if (store_append(s, f.id, &r, &added) != STORE_OK)
 				errx(1, "append");
 		}
+#ifdef STORE_QUERY_MAX /* since format 3 */
+		for (uint64_t v = 1; v <= 2; v++) {
+			struct store_query q = { v, 4 * v, (const uint8_t *)"{\"things\":\"TRUEPREDICATE\"}", 26 };
+
+			if (n == 1 && store_query_put(s, f.id, &q) != STORE_OK)
+				errx(1, "query");
+		}
+#endif
 		if (store_put(s, STORE_TOKENS, "token", 5, "known", 5) != STORE_OK || store_commit(s, true) != STORE_OK)
 			errx(1, "commit");
 	}

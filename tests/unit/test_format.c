@@ -7,6 +7,9 @@
 #include "tests/harness.h"
 #include "tests/storekit.h"
 
+#include "buffer/ladder.h"
+#include "buffer/store_int.h"
+
 /* Writes the files that name describes into dir. */
 static void
 unpack(const char *dir, const char *name)
@@ -129,4 +132,51 @@ TEST(format_1)
 TEST(format_2)
 {
 	check_format("2.env");
+}
+
+static bool
+see_query(void *arg, const struct store_query *q)
+{
+	static const char text[] = "{\"things\":\"TRUEPREDICATE\"}";
+	uint64_t *n = arg;
+
+	*n += q->query_version == *n + 1 && q->place == 4 * q->query_version && q->len == strlen(text) && memcmp(q->text, text, q->len) == 0;
+	return true;
+}
+
+TEST(format_3)
+{
+	const char *dir = harness_tmpdir();
+	uint64_t n = 0;
+	struct store *s;
+
+	check_format("3.env");
+	unpack(dir, "3.env");
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_query_each(s, 2, see_query, &n), STORE_OK);
+	CHECK_U64(n, 2);
+	store_close(s);
+}
+
+/* A buffer that a newer program has raised is refused, in words, and not taken for a damaged one. */
+TEST(no_way_back)
+{
+	const char *dir = harness_tmpdir();
+	struct store_options opt = kit_options(dir);
+	struct ladder_result res;
+	char want[100];
+	struct store *s;
+
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT + 1), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	store_close(s);
+	snprintf(want, sizeof(want), "the buffer has format %d, this program knows up to %d", STORE_FORMAT + 1, STORE_FORMAT);
+	for (int i = 0; i < 2; i++) {
+		ladder_try(&opt, LADDER_NORMAL, &res);
+		CHECK_U64(res.err, STORE_VERSION);
+		CHECK_STR(res.why, want);
+		CHECK_STR(res.aside, "");
+	}
 }
