@@ -299,6 +299,12 @@ journal_find(const struct journal *j, const struct store_file *f, uint64_t *clie
 	return true;
 }
 
+size_t
+journal_count(const struct journal *j)
+{
+	return j->live;
+}
+
 void
 journal_forget(struct journal *j, const struct store_file *f)
 {

@@ -26,6 +26,9 @@ bool journal_note(struct journal *j, const struct store_file *f);
 /* The newest noted pair of f's identity; false if there is none. */
 bool journal_find(const struct journal *j, const struct store_file *f, uint64_t *client_version, uint64_t *server_version);
 
+/* Of how many files something is promised. */
+size_t journal_count(const struct journal *j);
+
 /* Upstream holds everything that was noted for f: the promise is kept.  Forgotten at the next rewrite. */
 void journal_forget(struct journal *j, const struct store_file *f);
 

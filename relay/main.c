@@ -68,6 +68,25 @@ open_journal(const struct options *o)
 	return j;
 }
 
+/* A buffer that lost something, or all: does that touch anything that a device was told?  In its first moments a buffer may end so, with
+ * nothing in it yet. */
+static void
+tell_promises(const char *recovery, const struct journal *j)
+{
+	size_t n = journal_count(j);
+	struct log_line l;
+
+	if (strcmp(recovery, "salvaged") != 0 && strcmp(recovery, "empty") != 0)
+		return;
+	log_begin(&l, n > 0 ? LOG_WARN : LOG_INFO, "recovery_promises");
+	log_str(&l, "recovery", recovery);
+	log_u64(&l, "promises", n);
+	log_str(&l, "text",
+		n > 0 ? "of these files this relay acknowledged changes; those that it lost become LOST when their devices come back"
+		      : "nothing that this relay acknowledged is missing");
+	log_end(&l);
+}
+
 /* Links and fronts with their keys, which may be read by root only.  The program ends if that cannot be; the log says why. */
 static void
 open_ways(struct relay *r)
@@ -156,6 +175,7 @@ static void
 relay_open(struct relay *r)
 {
 	struct store *store;
+	struct journal *journal;
 	struct link *l;
 
 	TAILQ_INIT(&r->conns);
@@ -171,7 +191,9 @@ relay_open(struct relay *r)
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);
 	store = recover_open(r->opt, &r->recovery);
-	r->spool = spool_new(r->base, store, open_journal(r->opt), spool_changed, r);
+	journal = open_journal(r->opt);
+	tell_promises(r->recovery, journal);
+	r->spool = spool_new(r->base, store, journal, spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
