@@ -1,5 +1,5 @@
-/* Tests holdfastctl on a stopped buffer: each command, for people and as JSON, and its exit status.  The same steps on a live relay
- * are tested by tests/scenarios/ctl-*.scn. */
+/* Tests holdfastctl on a stopped buffer: each command, for people and as JSON, and its exit status.  The same on a live one,
+ * once; what the sessions of a live relay do meanwhile is tested by tests/scenarios/ctl-*.scn. */
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@
 
 #include "tests/harness.h"
 #include "tests/storekit.h"
+
+#include "tests/peer/daemon.h"
 
 #define OUT_MAX 65536
 
@@ -324,6 +326,95 @@ TEST(backup)
 	CHECK_U64(same_records(copy, 3, 3), 100);
 	CHECK_U64(ctl("-d %s buffer backup %s", dir, copy), 2);
 	CHECK(said("is not empty"));
+}
+
+/* ---- every command of the buffer, stopped and live, for people and as JSON ---- */
+
+/* One after the other on a buffer of three files with ten records each, of which the last was rejected.  %s in args: a folder. */
+static const struct step {
+	const char *args;
+	int status;
+	const char *text, *json;
+} steps[] = {
+	{ "stat", 1, "backlog        30 changesets", "\"files\":3,\"files_with_backlog\":3,\"records\":30," },
+	{ "stat", 1, "need attention 1\n", "\"attention\":1,\"status\":\"ok\",\"exit\":1}" },
+	{ "list", 1, "     3 rejected         10 ", "{\"id\":3,\"state\":\"rejected\",\"code\":212,\"reason\":\"why\"," },
+	{ "list", 1, "3 files, 30 changesets, ", "\"files\":3,\"records\":30," },
+	{ "show 1", 0, "\nbacklog          10\n", "\"id\":1,\"records\":10,\"damaged\":0," },
+	{ "show 3", 1, "\nreason           why\n", "\"reason\":\"why\"," },
+	{ "show upstream/api/client/v2.0/app/demo/realm-sync /plant/line-2 2", 0, "id               2\n", "{\"id\":2," },
+	{ "show 4", 2, "no such file", "{\"error\":\"no such file\",\"status\":\"error\",\"exit\":2}" },
+	{ "verify", 0, "3 files, 30 changesets: 0 problems", "\"files\":3,\"records\":30,\"problems\":0," },
+	{ "export %s/x 1", 0, "1 files, 10 changesets, ", "\"files\":1,\"records\":10," },
+	{ "list", 1, "     1 exported         10 ", "{\"id\":1,\"state\":\"exported\"," },
+	{ "retry 1", 2, "import that export here", "\"status\":\"error\"" },
+	{ "export %s/x 2", 2, "is not empty", "\"status\":\"error\"" },
+	{ "import %s/x", 0, "1 files, 0 changesets brought in; 0 need attention", "\"files\":1,\"added\":0,\"conflicts\":0," },
+	{ "import %s/none", 2, "none", "\"status\":\"error\"" },
+	{ "discard 2", 2, "--yes", "\"status\":\"error\"" },
+	{ "discard --yes 2", 0, "file 2: 10 changesets discarded", "\"id\":2,\"removed\":10," },
+	{ "discard --yes 2", 0, "file 2: 0 changesets discarded", "\"id\":2,\"removed\":0," },
+	{ "retry 3", 0, "file 3: was rejected, is ok", "\"id\":3,\"was\":\"rejected\"," },
+	{ "retry 4", 2, "no such file", "\"status\":\"error\"" },
+	{ "backup %s/copy", 0, "20 changesets of 3 files are in the copy", "\"records\":20," },
+	{ "backup %s/copy", 2, "is not empty", "\"status\":\"error\"" },
+	{ "compact", 0, "on disk ", "\"disk_bytes\":" },
+	{ "stat", 0, "3, 2 with a backlog", "\"files_with_backlog\":2,\"records\":20," },
+	{ "verify", 0, "3 files, 20 changesets: 0 problems", "\"problems\":0," },
+};
+
+static void
+walk(const char *dir, bool live, bool json)
+{
+	char args[600];
+	int status;
+	bool right;
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		const struct step *s = &steps[i];
+		const char *at = strstr(s->args, "%s");
+
+		snprintf(args, sizeof(args), "%.*s%s%s", at != NULL ? (int)(at - s->args) : 200, s->args, at != NULL ? dir : "",
+			 at != NULL ? at + 2 : "");
+		status = ctl("-d %s/state %s buffer %s", dir, json ? "--json" : "", args);
+		right = status == s->status && said(json ? s->json : s->text) &&
+			(!json || status == 2 || said(live ? "\"live\":true," : "\"live\":false,"));
+		if (!right)
+			printf("# buffer %s, %s: exit %d, want %d: %s\n", s->args, live ? "live" : "stopped", status, s->status, out);
+		CHECK(right);
+	}
+}
+
+static const char *
+fill_to_walk(void)
+{
+	const char *dir = harness_tmpdir();
+
+	fill(sub(dir, "state"), 3, 10, STORE_ACK_UPSTREAM);
+	set_state(sub(dir, "state"), 3, STORE_FILE_REJECTED, "why");
+	return dir;
+}
+
+TEST(every_command_stopped)
+{
+	walk(fill_to_walk(), false, false);
+	walk(fill_to_walk(), false, true);
+}
+
+TEST(every_command_live)
+{
+	struct daemon d;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	for (int json = 0; json < 2; json++) {
+		const char *dir = fill_to_walk();
+
+		CHECK(!harness_failed());
+		CHECK(daemon_start(&d, dir, "[upstream]\nurl = ws://127.0.0.1:1\n"));
+		walk(dir, true, json);
+		CHECK(daemon_stop(&d));
+	}
 }
 
 TEST(export_and_import)
