@@ -6,7 +6,8 @@
  *
  * The three take turns in short slices, so that a disk that others use at the same time disturbs them alike.  Then: reading for
  * replay, bytes written for a byte of payload, and the time to open a store that holds many records.
- * Environment: BENCH_SECONDS a measurement (default 2), BENCH_RECORDS waiting at most (default 1000000), TMPDIR (default
+ * Environment: BENCH_SECONDS a measurement (default 2; 0: none), BENCH_RECORDS waiting at most (default 1000000), BENCH_DRAIN records
+ * drained (default 100000), TMPDIR (default
  * /var/tmp: it must be a real disk). */
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -439,11 +440,11 @@ main(void)
 	printf("durable records of %d bytes a second; bytes written to disk a byte of payload\n", RECORD_LEN);
 	printf("%5s %10s %10s %10s %9s %9s %9s %9s %9s\n", "batch", "raw", "bare", "store", "/raw", "/bare", "raw B/B", "bare B/B",
 	       "store B/B");
-	for (size_t i = 0; i < sizeof(per_commit) / sizeof(per_commit[0]); i++)
+	for (size_t i = 0; i < sizeof(per_commit) / sizeof(per_commit[0]) && seconds > 0; i++)
 		bench_commits(per_commit[i], seconds);
 	for (unsigned n = 1000; n <= records; n *= n == 1000 ? 100 : 10)
 		bench_waiting(n);
-	bench_drain(100000);
+	bench_drain((unsigned)env_number("BENCH_DRAIN", 100000));
 	path_of(path, sizeof(path), "raw");
 	(void)unlink(path);
 	(void)rmdir(root);

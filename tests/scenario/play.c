@@ -15,7 +15,7 @@
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
  *	spoil NAME ID [TABLE]		the oldest record of this file in the state of a daemon that does not run goes bad; its page does not.
- *					TABLE is changesets or queries
+ *					TABLE is changesets, queries or files
  *	disk NAME small MIB [real]	a daemon has its state on a disk of this size; before its first start. Where there can be none
  *					baddisk stands in; real: the scenario is skipped
  *	disk NAME hold|full|ok		writes to it do not return; it has no space left; all is well. hold, and full without small, want
@@ -50,6 +50,7 @@
  *	same FILE FILE			equal but for salts: see compare.h
  *	check delivered|acked|merged [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
  *	rss NAME			sets $rss to the resident KiB of a program
+ *	written NAME			sets $written to the bytes that it gave to write(2) so far: to files; to sockets it uses sendmsg
  *	want A OP B			of two values, which are words
  *	print WORDS			in the output of the scenario
  *	tolerate NAME			violations that this client or upstream counts are part of the scenario
@@ -523,20 +524,33 @@ do_check(char *rest)
 }
 
 static void
-do_rss(char *rest)
+set_from_proc(const char *var, const char *name, const char *file, const char *label)
 {
-	struct member *m = stage_find(need(&rest, "a name"));
+	struct member *m = stage_find(name);
 	char path[64], line[256], value[32] = "";
 	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/status", (int)m->proc.pid);
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)m->proc.pid, file);
 	f = fopen(path, "re");
 	if (f == NULL)
 		fail("%s: %s", path, strerror(errno));
 	while (fgets(line, sizeof line, f) != NULL)
-		(void)sscanf(line, "VmRSS: %31s", value);
+		if (strncmp(line, label, strlen(label)) == 0)
+			(void)sscanf(line + strlen(label), "%31s", value);
 	fclose(f);
-	set("rss", value);
+	set(var, value);
+}
+
+static void
+do_rss(char *rest)
+{
+	set_from_proc("rss", need(&rest, "a name"), "status", "VmRSS:");
+}
+
+static void
+do_written(char *rest)
+{
+	set_from_proc("written", need(&rest, "a name"), "io", "wchar:");
 }
 
 static void
@@ -570,7 +584,8 @@ static const struct step {
 	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
-	{ "disk", do_disk }, { "fault", do_fault }, { "mortal", do_mortal }, { "file", do_file }, { "rss", do_rss }, { "print", do_print }, { "want", do_want },
+	{ "disk", do_disk }, { "fault", do_fault }, { "mortal", do_mortal }, { "file", do_file }, { "rss", do_rss }, { "written", do_written },
+	{ "print", do_print }, { "want", do_want },
 };
 
 static void play_block(const struct script *s, const char *file, unsigned from, unsigned to);
