@@ -21,11 +21,12 @@ add_index(struct edit *e, unsigned index)
 
 /* Something that a mixed field or element can hold. */
 static void
-mixed_value(struct rng *r, struct edit_value *v)
+mixed_value(struct rng *r, const struct focus *f, struct edit_value *v)
 {
 	static const enum cs_type types[] = { CS_INT, CS_INT, CS_INT, CS_INT, CS_STRING, CS_NULL, CS_DICTIONARY, CS_DICTIONARY, CS_LIST, CS_LINK };
+	static const enum cs_type moody[] = { CS_INT, CS_INT, CS_STRING, CS_NULL, CS_DICTIONARY, CS_LIST, CS_LIST, CS_LIST };
 
-	v->type = types[below(r, sizeof(types) / sizeof(types[0]))];
+	v->type = f->moody ? moody[below(r, sizeof(moody) / sizeof(moody[0]))] : types[below(r, sizeof(types) / sizeof(types[0]))];
 	v->integer = v->type == CS_INT || v->type == CS_STRING || v->type == CS_LINK ? 1 + below(r, 40) : 0;
 	if (v->type == CS_LINK)
 		v->table[0] = 'T';
@@ -108,7 +109,7 @@ in_list(struct rng *r, const struct focus *f, const struct state *s, uint16_t n,
 	}
 	e->prior_size = size;
 	if (e->code != CS_ARRAY_ERASE)
-		mixed_value(r, &e->value);
+		mixed_value(r, f, &e->value);
 	if (e->code != CS_ARRAY_ERASE && field == 'q')
 		e->value = (struct edit_value){ .type = CS_OBJECT };
 }
@@ -126,7 +127,7 @@ in_dictionary(struct rng *r, const struct focus *f, const struct state *s, uint1
 	if (chance(r, 50) && go_into(r, f, s, state_child(s, n, key), field, e))
 		return;
 	e->code = CS_UPDATE;
-	mixed_value(r, &e->value);
+	mixed_value(r, f, &e->value);
 	if (field == 'g')
 		e->value = (struct edit_value){ .type = chance(r, 60) ? CS_OBJECT : CS_NULL };
 	if (chance(r, 15))
@@ -146,8 +147,8 @@ in_mixed(struct rng *r, const struct focus *f, const struct state *s, uint16_t n
 		add_integer(r, e);
 	} else {
 		e->code = CS_UPDATE;
-		mixed_value(r, &e->value);
-		e->is_default = chance(r, 12);
+		mixed_value(r, f, &e->value);
+		e->is_default = chance(r, f->moody ? 25 : 12);
 	}
 }
 

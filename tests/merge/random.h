@@ -36,6 +36,7 @@ struct focus {
 	char field;
 	unsigned percent;  /* of edits that stay in it */
 	bool add_to_mixed; /* AddInteger to mixed fields, too */
+	bool moody;	   /* mixed fields become lists, and defaults, more often */
 };
 
 /* An edit that a device with this data could make. */

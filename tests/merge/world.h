@@ -9,7 +9,7 @@
 
 #define WORLD_CLIENTS 3
 #define WORLD_OWN 16	 /* changesets of a client */
-#define WORLD_HISTORY 40 /* of the server */
+#define WORLD_HISTORY 48 /* of the server */
 
 struct client {
 	unsigned ident;
