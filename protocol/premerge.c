@@ -18,15 +18,26 @@
  *     field whose type changed shortly before, all overwritten later; it is dropped as design.md says.)
  *   - An AddInteger of another device is dropped by an Update of a string that it meets, but added into an Update of an integer.
  *
- *   Known: where several clients replace a list in one mixed field at the same time, the reference's own merge does not always converge,
- *   and what is dropped here can show what it hid (about 1 in a million cases of tests/merge: MERGE_SEED=2044678).
+ *   Known: where several clients replace a list in one mixed field at the same time, the reference's own merge may not converge, without any
+ *   pre-merge (tests/unit/test_merge.c shows how), and what is dropped here can show what it hid (1 in some 100,000 cases of tests/merge, which
+ *   are made to meet).
  *
  * Why the merge rules (protocol.md section 8) allow it
  *
- *   (a) An earlier write u and a later Update v of the same path, v not older: whatever instruction of another client meets u, meets v
- *   right behind it. If it is dropped by u, it is dropped by v too, being older than v or standing inside the path; if it drops u, it
- *   either drops v as well, or v drops it. In no case is the value of u seen in the end. Equal base: both meet the same instructions of
- *   others. No default: those lose regardless of age. Plain: embedded objects and collections are created once and then filled.
+ *   (a) An earlier write u and a later Update v of the same path, v not older, and nothing kept between them on that path, above it or below it.
+ *   Two instructions that meet leave each other alone, or one kills the other. Pair by pair of section 8, two things hold:
+ *	   What kills v, kills u. It is above the path, or newer than v and thus than u; and a default is killed all the more.
+ *	   What u kills, v kills. It is inside the path, or older than u and thus than v, or a default; or a counter (SAME_SORT).
+ *   So whatever u kills until it dies itself, v kills too: it cannot have died before, for what killed it would have killed u on the spot. What
+ *   neither kills is hidden by v's value in the end. In no case is anything of u seen.
+ *
+ *   The first does not hold for lists and dictionaries: two of a kind leave each other alone, so u can outlive v, which the other one kills,
+ *   and go on killing. So u is plain (EARLIER_PLAIN). It does hold when u is a default (EARLIER_DEFAULT).
+ *
+ *   If the base of v is newer, u meets also what v was made on top of. What kills u of that changes nothing, as u is not there; what u would have
+ *   killed of that lives on where u is missing, until v overwrites it. Nothing of the backlog was built on it or on its absence: that
+ *   would stand between u and v on the path, above it or below it. So an equal base (SAME_BASE) follows from the rest. It stays, as caution.
+ *
  *   (b) An EraseObject drops everything that others do inside the object, and what it does not drop has erased the object itself. What
  *   is dropped before it are writes that nothing counts on: plain Updates, AddInteger, set instructions, Clear.
  *

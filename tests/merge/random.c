@@ -97,6 +97,14 @@ in_list(struct rng *r, const struct focus *f, const struct state *s, uint16_t n,
 		clear(e, CS_OF_LIST);
 		return;
 	}
+	if (size > 1 && chance(r, 6)) {
+		index = below(r, size);
+		add_index(e, index);
+		e->code = CS_ARRAY_MOVE;
+		e->to = (index + 1 + below(r, size - 1)) % size;
+		e->prior_size = size;
+		return;
+	}
 	if (size == 0 || (size < LIST_MAX && chance(r, 25))) {
 		add_index(e, below(r, size + 1));
 		e->code = CS_ARRAY_INSERT;
@@ -139,7 +147,7 @@ in_mixed(struct rng *r, const struct focus *f, const struct state *s, uint16_t n
 {
 	enum kind kind = (enum kind)s->node[n].kind;
 
-	if (chance(r, 60) && go_into(r, f, s, n, 'm', e))
+	if (chance(r, f->moody ? 20 : 60) && go_into(r, f, s, n, 'm', e))
 		return;
 	if ((kind == V_LIST || kind == V_DICT) && chance(r, 25)) {
 		clear(e, kind == V_LIST ? CS_OF_LIST : CS_OF_DICTIONARY);
@@ -148,7 +156,7 @@ in_mixed(struct rng *r, const struct focus *f, const struct state *s, uint16_t n
 	} else {
 		e->code = CS_UPDATE;
 		mixed_value(r, f, &e->value);
-		e->is_default = chance(r, f->moody ? 25 : 12);
+		e->is_default = chance(r, f->moody ? 35 : 12);
 	}
 }
 

@@ -322,6 +322,15 @@ apply_add_integer(struct state *s, const struct place *p, int64_t number)
 	return NULL;
 }
 
+static void
+move_item(struct state *s, uint16_t list, unsigned from, unsigned to)
+{
+	uint16_t *at = link_at(s, list, from), n = *at;
+
+	*at = s->node[n].next;
+	insert_at(s, link_at(s, list, to), n);
+}
+
 static const char *
 apply_array(struct state *s, const struct place *p, const struct edit *e)
 {
@@ -339,6 +348,10 @@ apply_array(struct state *s, const struct place *p, const struct edit *e)
 		return "index out of bounds";
 	if (e->code == CS_ARRAY_ERASE) {
 		remove_at(s, link_at(s, p->in, p->index));
+	} else if (e->code == CS_ARRAY_MOVE) {
+		if (e->to >= size || e->to == p->index)
+			return "move out of bounds, or to where it is";
+		move_item(s, p->in, p->index, e->to);
 	} else {
 		if ((why = check_type(p, &e->value)) != NULL)
 			return why;
@@ -437,10 +450,11 @@ state_apply(struct state *s, const struct edit *e)
 	case CS_SET_ERASE:
 		return apply_set(s, &p, e);
 	case CS_ARRAY_INSERT:
+	case CS_ARRAY_MOVE:
 	case CS_ARRAY_ERASE:
 		return apply_array(s, &p, e);
 	default:
-		abort(); /* the model has no ArrayMove */
+		abort();
 	}
 }
 

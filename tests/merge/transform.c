@@ -1,5 +1,6 @@
 /* The merge rules of the reference implementation for the instructions of the model, written anew from its transform.cpp as read in
- * realm/realm-core v14.14.0 (all but EraseColumn and ArrayMove): each instruction of the one side meets each of the other, in order, and every meeting may change both.
+ * realm/realm-core v14.14.0 (all but EraseColumn): each instruction of the one side meets each of the other, in order, and every meeting may
+ * change both.
  *
  * First the nested rule, if one path is longer: `outer' has the shorter one. Then, if both are still there, the rule of the pair.
  * Left is always the side whose instruction has the higher code. */
@@ -152,6 +153,30 @@ nested_array(struct edit *outer, const struct side *inner)
 		*at -= *at > *index_of(outer);
 }
 
+/* Where element `at' of a list is after a move. */
+static void
+follow_move(uint32_t *at, uint32_t from, uint32_t to)
+{
+	if (*at == from) {
+		*at = to;
+		return;
+	}
+	*at -= *at > from;
+	*at += *at >= to;
+}
+
+/* As it stands in the reference: it is the move that is changed, not what is inside the list. */
+static void
+nested_move(struct edit *outer, const struct side *inner)
+{
+	if (!is_container_prefix(outer, inner->e))
+		return;
+	if (!inner->e->path[outer->n - 1].is_index)
+		refuse("inconsistent paths");
+	else
+		follow_move(index_of(outer), inner->e->path[outer->n - 1].index, outer->to);
+}
+
 static void
 nested(const struct side *outer, const struct side *inner)
 {
@@ -177,6 +202,9 @@ nested(const struct side *outer, const struct side *inner)
 	case CS_ARRAY_INSERT:
 	case CS_ARRAY_ERASE:
 		nested_array(e, inner);
+		break;
+	case CS_ARRAY_MOVE:
+		nested_move(e, inner);
 		break;
 	default:
 		break;
@@ -319,6 +347,105 @@ erase_erase(const struct side *left, const struct side *right)
 }
 
 static void
+move_update(const struct side *move, const struct side *update)
+{
+	if (!same_container(move->e, update->e))
+		return;
+	if (!is_array_update(update->e))
+		refuse("an index meets a key");
+	else
+		follow_move(index_of(update->e), *index_of(move->e), move->e->to);
+}
+
+static void
+move_insert(const struct side *move, const struct side *insert)
+{
+	uint32_t *from = index_of(move->e), *to = &move->e->to, *i = index_of(insert->e);
+
+	if (!same_container(move->e, insert->e))
+		return;
+	move->e->prior_size++;
+	if (*i > *from)
+		*i -= 1;
+	else
+		*from += 1;
+	if (*i < *to || (*i == *to && is_older(move, insert)))
+		*to += 1;
+	else
+		*i += 1;
+}
+
+/* Two moves of the same element: the newer one, from where the older one brought it. */
+static void
+move_again(const struct side *older, const struct side *newer)
+{
+	*index_of(newer->e) = older->e->to;
+	drop(older);
+	if (*index_of(newer->e) == newer->e->to)
+		drop(newer);
+}
+
+static void
+move_move(const struct side *left, const struct side *right)
+{
+	uint32_t *l = index_of(left->e), *lto = &left->e->to, *r = index_of(right->e), *rto = &right->e->to;
+
+	if (!same_container(left->e, right->e) || !check_sizes(left->e, right->e))
+		return;
+	if (*l == *r) {
+		bool left_older = is_older(left, right);
+
+		move_again(left_older ? left : right, left_older ? right : left);
+		return;
+	}
+	if (*l < *r)
+		*r -= 1;
+	else
+		*l -= 1;
+	if (*lto > *r)
+		*lto -= 1;
+	else
+		*r += 1;
+	if (*l < *rto)
+		*rto -= 1;
+	else
+		*l += 1;
+	if (*lto < *rto || (*lto == *rto && is_older(left, right)))
+		*rto += 1;
+	else
+		*lto += 1;
+	if (*l == *lto)
+		drop(left);
+	if (*r == *rto)
+		drop(right);
+}
+
+static void
+erase_move(const struct side *erase, const struct side *move)
+{
+	uint32_t *e = index_of(erase->e), *from = index_of(move->e), *to = &move->e->to;
+
+	if (!same_container(erase->e, move->e) || !check_sizes(erase->e, move->e))
+		return;
+	move->e->prior_size--;
+	if (*e == *from) {
+		*e = *to;
+		drop(move);
+		return;
+	}
+	if (*e > *from)
+		*e -= 1;
+	else
+		*from -= 1;
+	if (*e >= *to)
+		*e += 1;
+	else
+		*to -= 1;
+	if (*from == *to)
+		drop(move);
+}
+
+static void
 set_set(const struct side *left, const struct side *right)
 {
 	if (same_path(left->e, right->e) && left->e->value.integer == right->e->value.integer)
@@ -381,6 +508,18 @@ pair(const struct side *left, const struct side *right)
 		break;
 	case PAIR(CS_ARRAY_INSERT, CS_ARRAY_INSERT):
 		insert_insert(left, right);
+		break;
+	case PAIR(CS_ARRAY_MOVE, CS_UPDATE):
+		move_update(left, right);
+		break;
+	case PAIR(CS_ARRAY_MOVE, CS_ARRAY_INSERT):
+		move_insert(left, right);
+		break;
+	case PAIR(CS_ARRAY_MOVE, CS_ARRAY_MOVE):
+		move_move(left, right);
+		break;
+	case PAIR(CS_ARRAY_ERASE, CS_ARRAY_MOVE):
+		erase_move(left, right);
 		break;
 	case PAIR(CS_ARRAY_ERASE, CS_ARRAY_INSERT):
 		erase_insert(left, right);

@@ -1,0 +1,230 @@
+/* Tests relay/merger, the passes of pre-merge over a backlog in the store: with commits in between, with queries in the way, ended by a kill
+ * after each slice. What a pass may drop is the business of test_premerge and test_merge. */
+#include <event2/event.h>
+
+#include "tests/harness.h"
+#include "tests/peer/changeset_maker.h"
+#include "tests/peer/content.h"
+#include "tests/storekit.h"
+
+#include "relay/journal.h"
+#include "relay/merger.h"
+#include "relay/spool.h"
+
+enum { PER_COMMIT = 100 };
+
+static void
+append(struct store *s, uint64_t id, uint64_t version, const struct changeset *c)
+{
+	struct store_record r = kit_record(NULL, 1, version, 0);
+	bool added;
+
+	r.server_version = 7; /* one base: one run */
+	r.data = c->buf;
+	r.len = (uint32_t)c->len;
+	CHECK_U64(store_append(s, id, &r, &added), STORE_OK);
+}
+
+/* Version 1 makes an object; from then on one field of it is written again and again, a second one with every tenth version. A query stands
+ * behind version `query'; 0: none. */
+static void
+fill(struct store *s, uint64_t n, uint64_t query, uint64_t *id)
+{
+	struct store_file f = kit_file(1);
+	struct store_query q = { .query_version = 2, .place = query, .text = (const uint8_t *)"{}", .len = 2 };
+
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_put(s, &f), STORE_OK);
+	for (uint64_t v = 1; v <= n; v++) {
+		struct changeset_path p = { .table = "T", .key = 1, .field = v % 10 == 0 ? "y" : "x" };
+		struct changeset_payload value = { .type = CHANGESET_INT, .integer = (int64_t)v };
+		struct changeset c;
+
+		changeset_init(&c);
+		if (v == 1)
+			changeset_create_object(&c, "T", 1);
+		else
+			changeset_update(&c, &p, &value, 0);
+		append(s, f.id, v, &c);
+		changeset_free(&c);
+		if (v == query)
+			CHECK_U64(store_query_put(s, f.id, &q), STORE_OK);
+		if (v % PER_COMMIT == 0) {
+			CHECK_U64(store_commit(s, false), STORE_OK);
+			CHECK_U64(store_begin(s), STORE_OK);
+		}
+	}
+	CHECK_U64(store_file_get(s, f.id, &f), STORE_OK);
+	f.held_client_version = n;
+	CHECK_U64(store_file_put(s, &f), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	*id = f.id;
+}
+
+struct held {
+	struct content content;
+	uint64_t versions; /* their sum */
+	unsigned n;
+	const char *fault;
+};
+
+static bool
+see(void *arg, const struct store_record *r)
+{
+	struct held *h = arg;
+	const char *fault = content_apply(&h->content, r->data, r->len);
+
+	h->n++;
+	h->versions += r->client_version;
+	if (h->fault == NULL)
+		h->fault = fault;
+	return true;
+}
+
+/* What the backlog comes to; *crc: all of it. */
+static void
+look(struct store *s, uint64_t id, struct held *h, uint32_t *crc)
+{
+	memset(h, 0, sizeof(*h));
+	CHECK_U64(store_read(s, id, 0, UINT64_MAX, see, h, NULL), STORE_OK);
+	CHECK(h->fault == NULL);
+	*crc = content_crc(&h->content);
+	content_free(&h->content);
+}
+
+static void
+run_pass(struct store *s, uint64_t id)
+{
+	struct merger *m = merger_new();
+
+	CHECK(merger_want(m, s, id));
+	while (merger_busy(m))
+		(void)merger_slice(m, s, 1000);
+	merger_free(m);
+}
+
+/* A pass that is ended after so many slices, the daemon killed there and started anew: each time the backlog comes to the same, and the pass of
+ * the last daemon leaves what one without any trouble leaves. */
+TEST(killed_after_each_slice)
+{
+	struct store *s = kit_open(harness_tmpdir()), *calm = kit_open(harness_tmpdir());
+	uint64_t id, calm_id;
+	struct held h, calmly;
+	uint32_t want, crc;
+
+	fill(s, 600, 0, &id);
+	fill(calm, 600, 0, &calm_id);
+	look(s, id, &h, &want);
+	CHECK_U64(h.n, 600);
+	for (unsigned slices = 0; slices < 8; slices++) {
+		struct merger *m = merger_new();
+
+		CHECK(merger_want(m, s, id));
+		for (unsigned i = 0; i < slices && merger_busy(m); i++)
+			(void)merger_slice(m, s, 0);
+		merger_free(m);
+		look(s, id, &h, &crc);
+		CHECK_U64(crc, want);
+	}
+	run_pass(s, id);
+	run_pass(calm, calm_id);
+	look(s, id, &h, &crc);
+	CHECK_U64(h.n, 3); /* the object, and the last write of each field */
+	CHECK_U64(crc, want);
+	look(calm, calm_id, &calmly, &crc);
+	CHECK_U64(h.n, calmly.n);
+	CHECK_U64(h.versions, calmly.versions);
+	store_close(s);
+	store_close(calm);
+}
+
+/* Upstream answers a query with what it had integrated at its place: nothing before it may count on what stands behind it. */
+TEST(query_is_a_barrier)
+{
+	struct store *s = kit_open(harness_tmpdir());
+	struct held h;
+	uint32_t crc;
+	uint64_t id;
+
+	fill(s, 250, 125, &id);
+	run_pass(s, id);
+	look(s, id, &h, &crc);
+	CHECK_U64(h.n, 5);
+	CHECK_U64(h.versions, 1 + 120 + 125 + 249 + 250);
+	store_close(s);
+}
+
+/* ---- commits in between ---- */
+
+struct rig {
+	struct event_base *base;
+	struct spool *spool;
+	struct store_file file;
+	unsigned done;
+	bool merged;
+};
+
+static void
+changed(void *arg)
+{
+	(void)arg;
+}
+
+static void
+commit_done(void *arg, struct spool_op *op)
+{
+	struct rig *g = arg;
+
+	CHECK_U64(op->err, STORE_OK);
+	g->file = op->file;
+	g->done++;
+}
+
+static void
+merge_done(void *arg, struct spool_op *op)
+{
+	(void)op;
+	((struct rig *)arg)->merged = true;
+}
+
+static void
+commit(struct rig *g)
+{
+	unsigned before = g->done;
+
+	spool_update(g->spool, &g->file, commit_done, g);
+	while (g->done == before)
+		event_base_loop(g->base, EVLOOP_ONCE);
+}
+
+/* A pass of 20,000 changesets, in slices of a millisecond: whoever commits meanwhile waits for a slice, not for the pass. So many commits, one
+ * after the other, are done before the pass is. */
+TEST(commits_go_on_during_a_pass)
+{
+	char state[200], journal[200], why[512];
+	const char *dir = harness_tmpdir();
+	struct rig g = { .file = kit_file(1) };
+	unsigned commits = 0;
+	struct store *s;
+	uint64_t id;
+
+	snprintf(state, sizeof(state), "%s/s", dir);
+	snprintf(journal, sizeof(journal), "%s/j", dir);
+	CHECK((s = kit_open(state)) != NULL);
+	fill(s, 20000, 0, &id);
+	g.base = event_base_new();
+	CHECK((g.spool = spool_new(g.base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
+	spool_find(g.spool, &g.file, commit_done, &g);
+	while (g.done == 0)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	CHECK_U64(g.file.backlog_records, 20000);
+	spool_merging(g.spool, false, 1);
+	spool_merge(g.spool, id, merge_done, &g);
+	for (commit(&g); !g.merged; commit(&g))
+		commits++;
+	printf("# %u commits during the pass\n", commits);
+	CHECK(commits >= 3);
+	CHECK_U64(g.file.backlog_records, 3);
+	spool_free(g.spool);
+	event_base_free(g.base);
+}
