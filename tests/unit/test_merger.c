@@ -171,7 +171,7 @@ changed(void *arg)
 }
 
 static void
-commit_done(void *arg, struct spool_op *op)
+op_done(void *arg, struct spool_op *op)
 {
 	struct rig *g = arg;
 
@@ -188,13 +188,24 @@ merge_done(void *arg, struct spool_op *op)
 }
 
 static void
+await(struct rig *g)
+{
+	for (unsigned before = g->done; g->done == before;)
+		event_base_loop(g->base, EVLOOP_ONCE);
+}
+
+static void
+find(struct rig *g)
+{
+	spool_find(g->spool, &g->file, op_done, g);
+	await(g);
+}
+
+static void
 commit(struct rig *g)
 {
-	unsigned before = g->done;
-
-	spool_update(g->spool, &g->file, commit_done, g);
-	while (g->done == before)
-		event_base_loop(g->base, EVLOOP_ONCE);
+	spool_update(g->spool, &g->file, op_done, g);
+	await(g);
 }
 
 /* A pass of 20,000 changesets, in slices of a millisecond: whoever commits meanwhile waits for a slice, not for the pass. So many commits, one
@@ -214,9 +225,7 @@ TEST(commits_go_on_during_a_pass)
 	fill(s, 20000, 0, &id);
 	g.base = event_base_new();
 	CHECK((g.spool = spool_new(g.base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
-	spool_find(g.spool, &g.file, commit_done, &g);
-	while (g.done == 0)
-		event_base_loop(g.base, EVLOOP_ONCE);
+	find(&g);
 	CHECK_U64(g.file.backlog_records, 20000);
 	spool_merging(g.spool, false, 1);
 	spool_merge(g.spool, id, merge_done, &g);
@@ -224,6 +233,7 @@ TEST(commits_go_on_during_a_pass)
 		commits++;
 	printf("# %u commits during the pass\n", commits);
 	CHECK(commits >= 3);
+	find(&g);
 	CHECK_U64(g.file.backlog_records, 3);
 	spool_free(g.spool);
 	event_base_free(g.base);
