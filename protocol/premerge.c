@@ -10,13 +10,15 @@
  *   flight does not matter, then, nor whether newer ones arrive while a pass is at work: they only stand behind everything. And a pass
  *   may stop anywhere: each drop rests on instructions that are kept.
  *
- *   Three things are harder than they look, and why the rules are stricter here than in design.md section 6 (+ in premerge.def):
+ *   Four things are harder than they look; for three of them the rules are stricter than in design.md section 6 (+ in premerge.def):
  *   - The device merges with its own changesets as it made them, and only with those that upstream does not have yet. If upstream took
  *     P(A)[..v] and then an edit of another device, the device merges that edit with A[v..] only. So what A[v..] counts on, the size of
  *     a list above all, must not have been dropped from A[..v], although all of it is erased in the end.
  *   - A device may bring A[v..] itself, by another way, after upstream took P(A)[..v]: the same. (Left open: an AddInteger to a mixed
  *     field whose type changed shortly before, all overwritten later; it is dropped as design.md says.)
  *   - An AddInteger of another device is dropped by an Update of a string that it meets, but added into an Update of an integer.
+ *   - What others send is dropped by a write that is there before it, and then it drops nothing more. Where that write was dropped here, it comes to
+ *     what it comes to when the backlog comes a little later. (Of all that an AddInteger to a mixed field alone can tell the difference.)
  *
  *   Known: where several clients replace a list in one mixed field at the same time, the reference's own merge may not converge, without any
  *   pre-merge (tests/unit/test_merge.c shows how), and what is dropped here can show what it hid (1 in some 100,000 cases of tests/merge, which

@@ -62,7 +62,7 @@ play_as_sent(struct world *w, const struct script *s, const struct backlog *b, c
 }
 
 const struct event *
-script_play(const struct script *s, struct world *w, const struct backlog *sent, bool made)
+script_play(const struct script *s, struct world *w, const struct backlog *sent, bool made, unsigned held)
 {
 	unsigned at[WORLD_CLIENTS] = { 0 };
 
@@ -70,7 +70,9 @@ script_play(const struct script *s, struct world *w, const struct backlog *sent,
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct event *e = &s->event[i];
 
-		if (made && e->what == COMMIT && e->c == 0)
+		if (e->what == SEND && held > 0)
+			held--;
+		else if (made && e->what == COMMIT && e->c == 0)
 			play_as_sent(w, s, sent, e);
 		else
 			play(w, s, sent, e, &at[e->c]);
@@ -186,6 +188,7 @@ make_replay(struct script *s, struct world *w, const struct backlog *b)
 	while (e.upto < s->backlog) {
 		e.upto += 1 + below(&s->rng, s->backlog - e.upto);
 		add(s, w, b, &e);
+		s->pieces++;
 		if (s->live && chance(&s->rng, 50)) {
 			unsigned c = another(s);
 

@@ -3,7 +3,7 @@
  *
  *	script_begin(&s, &w, seed)	what was there before, and the time in which the device is off-line and makes its backlog
  *	script_end(&s, &w, &sent)	the relay sends the backlog in pieces, all goes on, and in the end everybody takes everything
- *	script_play(&s, &w, &sent, false)	the same again, with another backlog
+ *	script_play(&s, &w, &sent, ...)	the same again, with another backlog
  */
 #ifndef TESTS_MERGE_SCRIPT_H
 #define TESTS_MERGE_SCRIPT_H
@@ -39,6 +39,7 @@ struct script {
 	bool brief;    /* few edits, so that little hides what comes of one */
 	bool live;     /* while the backlog is on its way the others see it, and make more of what they see */
 	unsigned sent[WORLD_CLIENTS]; /* while it is made: uploaded up to */
+	unsigned pieces;	      /* that the backlog is sent in */
 	unsigned first, backlog;      /* the device's changesets above first, up to version backlog, go through the relay */
 	unsigned unread;	      /* this one of them the relay cannot decode; 0: none */
 	enum way way;
@@ -57,9 +58,9 @@ struct backlog {
 void script_begin(struct script *s, struct world *w, uint64_t seed);
 void script_end(struct script *s, struct world *w, const struct backlog *sent);
 
-/* Plays it from the beginning. With made, the device makes what is sent, instead of what it made. Returns the event at which w got its
- * fault, NULL if there is none. */
-const struct event *script_play(const struct script *s, struct world *w, const struct backlog *sent, bool made);
+/* Plays it from the beginning. With made, the device makes what is sent, instead of what it made. The first `held' pieces of the backlog
+ * come together with the one behind them. Returns the event at which w got its fault, NULL if there is none. */
+const struct event *script_play(const struct script *s, struct world *w, const struct backlog *sent, bool made, unsigned held);
 
 /* sent may be NULL. */
 void script_print(FILE *f, const struct script *s, const struct backlog *sent);
