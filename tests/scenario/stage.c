@@ -66,7 +66,7 @@ remove_entry(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
 static void
 compile_report(regex_t *re)
 {
-	if (regcomp(re, "ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed", REG_EXTENDED | REG_NOSUB) != 0)
+	if (regcomp(re, "ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed", REG_EXTENDED | REG_NOSUB) != 0)
 		abort();
 }
 
