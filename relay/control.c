@@ -24,6 +24,7 @@
 #include "relay/admin.h"
 #include "relay/command.h"
 #include "relay/control.h"
+#include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/session.h"
@@ -49,7 +50,7 @@ TAILQ_HEAD(ctl_list, ctl_conn);
 
 struct control {
 	struct relay *relay;
-	struct event *accept;
+	struct event *accept, *pause;
 	int fd;
 	char *path;
 	struct ctl_list conns;
@@ -325,6 +326,24 @@ event_cb(struct bufferevent *bev, short what, void *arg)
 /* ---- the socket ---- */
 
 static void
+pause_cb(evutil_socket_t fd, short what, void *arg)
+{
+	const struct control *ct = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(ct->accept, NULL);
+}
+
+/* Out of descriptors or memory: the socket stays readable, and a loop that just went on would spin (as in listener.c). */
+static void
+pause_accepting(struct control *ct)
+{
+	event_del(ct->accept);
+	relay_after_ms(ct->pause, LISTENER_PAUSE_MS);
+}
+
+static void
 accept_cb(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval idle = { CONTROL_IDLE_S, 0 };
@@ -333,8 +352,11 @@ accept_cb(evutil_socket_t fd, short what, void *arg)
 	int s = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
-	if (s < 0)
+	if (s < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(ct);
 		return;
+	}
 	if (ct->nconn >= CONTROL_CONNS) {
 		static const char no[] = "{\"status\":\"error\",\"error\":\"too many connections to the control socket\"}\n";
 
@@ -442,7 +464,8 @@ control_open(struct relay *relay, const char *path, char *why, size_t why_len)
 	ct->path = relay_strndup(path, strlen(path));
 	TAILQ_INIT(&ct->conns);
 	ct->accept = event_new(relay->base, fd, EV_READ | EV_PERSIST, accept_cb, ct);
-	if (ct->accept == NULL || event_add(ct->accept, NULL) != 0)
+	ct->pause = evtimer_new(relay->base, pause_cb, ct);
+	if (ct->accept == NULL || ct->pause == NULL || event_add(ct->accept, NULL) != 0)
 		log_fatal("out_of_memory", "bytes=0");
 	return ct;
 }
@@ -455,6 +478,7 @@ control_close(struct control *ct)
 	if (ct == NULL)
 		return;
 	event_free(ct->accept);
+	event_free(ct->pause);
 	close(ct->fd);
 	unlink(ct->path);
 	ct->nconn++; /* a reference of our own while the connections go */
