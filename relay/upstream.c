@@ -10,6 +10,8 @@
 
 #include <event2/event.h>
 
+#include "protocol/chunked.h"
+
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
@@ -353,11 +355,36 @@ on_refusal(struct upstream *u, const struct http_head *head, struct view body)
 		ops->refused(u->arg, head, body);
 }
 
+/* The body of a refusal, as far as it is wanted: one that is longer than max_refusal, or malformed, is left out.  False: more of it must
+ * come; the stream keeps what is here, since with its head it fits there. */
+static bool
+take_body(const struct upstream *u, const struct http_head *head, uint8_t *buf, size_t len, struct view *body)
+{
+	uint64_t max = u->way->opt->max_refusal;
+	size_t n = 0;
+
+	*body = (struct view){ NULL, 0 };
+	if (head->has_content_length && head->content_length <= max) {
+		n = (size_t)head->content_length;
+		if (len < n)
+			return false;
+	} else if (head->chunked && max > 0) {
+		enum proto_err err = chunked_decode(buf, len, &n);
+
+		if (err == PROTO_MORE && len <= max)
+			return false;
+		if (err != PROTO_OK || n > max)
+			n = 0;
+	}
+	*body = (struct view){ buf, n };
+	return true;
+}
+
 static size_t
 on_answer(struct upstream *u, uint8_t *buf, size_t len)
 {
 	struct http_head head;
-	struct view body = { NULL, 0 };
+	struct view body;
 	size_t used;
 	enum proto_err err = http_parse_response(buf, len, &head, &used);
 
@@ -371,11 +398,8 @@ on_answer(struct upstream *u, uint8_t *buf, size_t len)
 		on_101(u, &head);
 		return used;
 	}
-	if (head.has_content_length && head.content_length <= u->way->opt->max_refusal) {
-		if (len - used < head.content_length)
-			return 0; /* the stream keeps it: with its head it fits there */
-		body = (struct view){ buf + used, (size_t)head.content_length };
-	}
+	if (!take_body(u, &head, buf + used, len - used, &body))
+		return 0;
 	on_refusal(u, &head, body);
 	return len;
 }

@@ -582,15 +582,35 @@ wsio_answer_101(struct wsio *w, const char *subprotocol)
 	event_active(w->ev_read, EV_READ, 0); /* pump() feeds what came early */
 }
 
+#define CHUNK 1000 /* bytes */
+
+/* The body in chunks, with all that may stand between them. */
+static void
+add_chunked(struct wsio *w, const char *body)
+{
+	for (size_t n, left = strlen(body); left > 0; left -= n, body += n) {
+		n = left < CHUNK ? left : CHUNK;
+		evbuffer_add_printf(w->out, "%zX;of=%zu\r\n%.*s\r\n", n, left, (int)n, body);
+	}
+	evbuffer_add_printf(w->out, "0\r\nX-Trailer: t\r\n\r\n");
+}
+
 void
 wsio_answer_refuse(struct wsio *w, unsigned status, const char *headers, const char *body)
 {
 	if (w->state != ASKED)
 		return;
+	if (headers == NULL)
+		headers = "";
 	if (body == NULL)
 		body = "";
-	evbuffer_add_printf(w->out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", status, http_reason(status),
-			    strlen(body), headers != NULL ? headers : "", body);
+	evbuffer_add_printf(w->out, "HTTP/1.1 %u %s\r\nConnection: close\r\n%s", status, http_reason(status), headers);
+	if (strstr(headers, "Transfer-Encoding: chunked\r\n") != NULL) {
+		evbuffer_add_printf(w->out, "\r\n");
+		add_chunked(w, body);
+	} else {
+		evbuffer_add_printf(w->out, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
+	}
 	w->state = LAST;
 	w->last_word = true;
 	snprintf(w->why, sizeof w->why, "refused with %u", status);

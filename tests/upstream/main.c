@@ -25,7 +25,7 @@
  *	dump FILE		ok N; a line for each changeset: path ident client_version server_version origin_timestamp length crc32
  *	order			ok N | fail ...			do client versions rise strictly, per file, in the order of integration?
  * Upgrades
- *	http STATUS [body=BYTES] [Header: v] | http off	answer upgrades with this
+ *	http STATUS [body=BYTES] [Header: v] | http off	answer upgrades with this; Transfer-Encoding: chunked: so
  *	raw TEXT | raw off	with these bytes: \r \n \t \xHH as in C, %A for the right Sec-WebSocket-Accept; then the connection ends
  *	token allow|deny TOKEN	TOKEN * = all others.  A denied one gets 401, in BIND or REFRESH error 202.  At first all are allowed.
  *	silent on|off		accept TCP, never answer the upgrade (those not answered stay so)
