@@ -1,7 +1,7 @@
-/* Keeps TLS contexts up to date with their files.
+/* Keeps TLS contexts and keys of tokens up to date with their files.
  *
  * Looks with stat(2) every CERTS_LOOK_MS, which follows links and works on every file system; whoever renews certificates need not know of the
- * daemon.  A context that cannot be read stays as it is (the last good one), and is tried again when its files change again: certificate and
+ * daemon.  What cannot be read stays as it is (the last good one), and is tried again when its files change again: certificate and
  * key are mostly replaced one after the other, and between them they do not fit.  So the failure is a warning, once for each change.
  *
  * Connections keep the context they began with.  Never ends the process. */
@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "relay/certs.h"
+#include "relay/jwt.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/tls.h"
@@ -19,7 +20,8 @@
 
 struct watched {
 	SLIST_ENTRY(watched) link;
-	struct tls_context *tls;
+	struct tls_context *tls; /* or */
+	struct jwt_key *jwt;
 	const char *what;
 };
 
@@ -28,14 +30,21 @@ struct certs {
 	struct event *timer;
 };
 
+static bool
+has_changed(const struct watched *w)
+{
+	return w->tls != NULL ? tls_changed(w->tls) : jwt_key_changed(w->jwt);
+}
+
 static void
 read_again(const struct watched *w)
 {
-	char why[512] = "";
+	static const char *const events[2][2] = { { "certificates_kept", "certificates_read" }, { "jwt_key_kept", "jwt_key_read" } };
+	char why[4300] = ""; /* with the name of a file */
 	struct log_line l;
-	bool ok = tls_reload(w->tls, why, sizeof(why));
+	bool ok = w->tls != NULL ? tls_reload(w->tls, why, sizeof(why)) : jwt_key_reload(w->jwt, why, sizeof(why));
 
-	log_begin(&l, ok ? LOG_INFO : LOG_WARN, ok ? "certificates_read" : "certificates_kept");
+	log_begin(&l, ok ? LOG_INFO : LOG_WARN, events[w->jwt != NULL][ok]);
 	log_str(&l, "for", w->what);
 	if (!ok)
 		log_str(&l, "reason", why);
@@ -51,7 +60,7 @@ look_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	SLIST_FOREACH (w, &c->all, link)
-		if (tls_changed(w->tls))
+		if (has_changed(w))
 			read_again(w);
 	relay_after_ms(c->timer, CERTS_LOOK_MS);
 }
@@ -84,17 +93,28 @@ certs_free(struct certs *c)
 	free(c);
 }
 
-void
-certs_watch(struct certs *c, struct tls_context *t, const char *what)
+static void
+watch(struct certs *c, struct watched what)
 {
 	struct watched *w;
 
-	if (t == NULL)
+	if (what.tls == NULL && what.jwt == NULL)
 		return;
 	w = relay_alloc(sizeof(*w));
-	w->tls = t;
-	w->what = what;
+	*w = what;
 	SLIST_INSERT_HEAD(&c->all, w, link);
+}
+
+void
+certs_watch(struct certs *c, struct tls_context *t, const char *what)
+{
+	watch(c, (struct watched){ .tls = t, .what = what });
+}
+
+void
+certs_watch_jwt(struct certs *c, struct jwt_key *k, const char *what)
+{
+	watch(c, (struct watched){ .jwt = k, .what = what });
 }
 
 void

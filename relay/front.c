@@ -93,6 +93,7 @@ front_listen(struct front *f, char *why, size_t why_len)
 	if (f->listener == NULL)
 		return false;
 	certs_watch(f->relay->certs, f->tls, f->label);
+	certs_watch_jwt(f->relay->certs, f->jwt_key, f->label);
 	front_admission(f->relay);
 	return true;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -22,6 +23,7 @@
 #include "relay/base64url.h"
 #include "relay/claims.h"
 #include "relay/jwt.h"
+#include "relay/same_file.h"
 
 #define SECRET_MIN 32	     /* bytes: RFC 7518 section 3.2 */
 #define KEY_FILE_MAX 16384   /* bytes: no key of this kind is longer */
@@ -33,6 +35,8 @@
 struct jwt_key {
 	enum jwt_algorithm alg;
 	EVP_PKEY *pkey;
+	char *file;	  /* that it was read from; NULL: none; owned */
+	struct stat seen; /* of it when it was read last, with or without success */
 };
 
 static const char *const alg_names[] = { [JWT_HS256] = "HS256", [JWT_RS256] = "RS256", [JWT_ES256] = "ES256" };
@@ -129,8 +133,9 @@ jwt_key_new(enum jwt_algorithm alg, struct view data, char *why, size_t why_len)
 	return k;
 }
 
-struct jwt_key *
-jwt_key_read(enum jwt_algorithm alg, const char *file, char *why, size_t why_len)
+/* As jwt_key_new, of a file; its stat in *seen, zeros if there is none. */
+static struct jwt_key *
+read_file(enum jwt_algorithm alg, const char *file, struct stat *seen, char *why, size_t why_len)
 {
 	uint8_t data[KEY_FILE_MAX + 1];
 	char text[160] = "";
@@ -138,11 +143,13 @@ jwt_key_read(enum jwt_algorithm alg, const char *file, char *why, size_t why_len
 	FILE *f = fopen(file, "re");
 	size_t n;
 
+	memset(seen, 0, sizeof(*seen));
 	if (f == NULL) {
 		snprintf(why, why_len, "%s: %s", file, strerror(errno));
 		return NULL;
 	}
 	setvbuf(f, NULL, _IONBF, 0); /* no second copy of a secret */
+	(void)fstat(fileno(f), seen);
 	n = fread(data, 1, sizeof(data), f);
 	if (ferror(f) != 0)
 		snprintf(text, sizeof(text), "cannot be read");
@@ -157,11 +164,53 @@ jwt_key_read(enum jwt_algorithm alg, const char *file, char *why, size_t why_len
 	return k;
 }
 
+struct jwt_key *
+jwt_key_read(enum jwt_algorithm alg, const char *file, char *why, size_t why_len)
+{
+	struct stat seen;
+	struct jwt_key *k = read_file(alg, file, &seen, why, why_len);
+
+	if (k == NULL)
+		return NULL;
+	k->seen = seen;
+	k->file = strdup(file);
+	if (k->file != NULL)
+		return k;
+	snprintf(why, why_len, "out of memory");
+	jwt_key_free(k);
+	return NULL;
+}
+
+bool
+jwt_key_changed(const struct jwt_key *k)
+{
+	struct stat now = { 0 };
+
+	(void)stat(k->file, &now); /* not there: zeros */
+	return !same_file(&now, &k->seen);
+}
+
+bool
+jwt_key_reload(struct jwt_key *k, char *why, size_t why_len)
+{
+	struct jwt_key *fresh = read_file(k->alg, k->file, &k->seen, why, why_len);
+	EVP_PKEY *old = k->pkey;
+
+	if (fresh == NULL)
+		return false;
+	k->pkey = fresh->pkey;
+	fresh->pkey = old;
+	jwt_key_free(fresh);
+	return true;
+}
+
 void
 jwt_key_free(struct jwt_key *k)
 {
-	if (k != NULL)
-		EVP_PKEY_free(k->pkey);
+	if (k == NULL)
+		return;
+	EVP_PKEY_free(k->pkey);
+	free(k->file);
 	free(k);
 }
 

@@ -37,6 +37,9 @@ struct jwt_key;
  * 2048 bits or more; ES256: one on P-256.  NULL with a sentence in why. */
 struct jwt_key *jwt_key_new(enum jwt_algorithm alg, struct view data, char *why, size_t why_len);
 struct jwt_key *jwt_key_read(enum jwt_algorithm alg, const char *file, char *why, size_t why_len);
+/* Whether the file that k was read from is another by now; reading it again: when that cannot be done, false, and k stays as it was. */
+bool jwt_key_changed(const struct jwt_key *k);
+bool jwt_key_reload(struct jwt_key *k, char *why, size_t why_len);
 void jwt_key_free(struct jwt_key *k); /* NULL allowed */
 
 struct jwt_rules {
