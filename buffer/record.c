@@ -486,6 +486,8 @@ file_fields(struct cursor *c, struct store_file *f)
 	field_text(c, f->state_text, STORE_TEXT_MAX);
 	if (c->out != NULL || c->pos < c->len) /* added later: a record without it means 0 */
 		field_u64(c, &f->offered_client_version);
+	if (c->out != NULL || c->pos < c->len) /* the same */
+		field_text(c, f->bind, STORE_BIND_MAX);
 	f->state = (enum store_file_state)state;
 	f->ack = (enum store_ack)ack;
 }

@@ -87,6 +87,7 @@ void store_abort(struct store *s); /* also undoes the counters */
 #define STORE_ENDPOINT_MAX 1200 /* bytes: upstream name and request path */
 #define STORE_PATH_MAX 1024	/* bytes of a server path (protocol.md section 2) */
 #define STORE_TEXT_MAX 256	/* bytes of a reason */
+#define STORE_BIND_MAX 1024	/* bytes of what a BIND states (flexible sync) */
 
 enum store_file_state { /* stored as its number: append only */
 	STORE_FILE_OK = 0,
@@ -125,6 +126,7 @@ struct store_file {
 	enum store_ack ack;
 	uint8_t downloaded;  /* 1: a DOWNLOAD was passed on to this client at least once */
 	uint8_t is_subserver;/* as bound */
+	char bind[STORE_BIND_MAX + 1]; /* what a BIND in its name has to state in place of a path; "" = nothing, or not known */
 	uint64_t created_ms, seen_ms; /* wall clock */
 	/* counters, kept by the store itself in the same transaction (ignored by store_file_put) */
 	uint64_t backlog_records, backlog_bytes; /* bytes of payload */
@@ -318,13 +320,18 @@ STORE_MUSTCHECK enum store_err store_originals_after(struct store *s, uint64_t i
 /* Adds what such a record says to what is known of file id.  Needs a transaction.  STORE_INVALID: it is damaged. */
 STORE_MUSTCHECK enum store_err store_originals_put(struct store *s, uint64_t id, const uint8_t *buf, size_t len);
 
+/* The same for a query. */
+size_t store_pack_query(uint8_t *out, size_t cap, uint64_t id, const struct store_query *q);
+
 struct store_packed {
 	size_t len;   /* bytes of the whole record; also when more are needed (STORE_NOTFOUND) */
 	bool is_file; /* file, else record; file.id or file_id as in the store it came from */
 	bool is_originals; /* neither: one for store_originals_put */
+	bool is_query;	   /* neither: query */
 	uint64_t file_id;
 	struct store_file file;
 	struct store_record record; /* data points into what was unpacked */
+	struct store_query query;   /* the same of text */
 };
 #define STORE_PACK_HEAD 32 /* bytes that tell the length of a record */
 

@@ -138,6 +138,16 @@ store_pack_record(uint8_t *out, size_t cap, uint64_t id, const struct store_reco
 	return len;
 }
 
+size_t
+store_pack_query(uint8_t *out, size_t cap, uint64_t id, const struct store_query *q)
+{
+	size_t len = record_query_size(q->len);
+
+	if (len <= cap)
+		record_encode_query(out, id, q);
+	return len;
+}
+
 enum store_err
 store_unpack(const uint8_t *buf, size_t len, struct store_packed *out)
 {
@@ -158,8 +168,11 @@ store_unpack(const uint8_t *buf, size_t len, struct store_packed *out)
 	out->file_id = rec.file_id;
 	out->is_file = rec.kind == RECORD_FILE;
 	out->is_originals = rec.kind == RECORD_ORIGINALS;
+	out->is_query = rec.kind == RECORD_QUERY;
 	if (out->is_originals)
 		return STORE_OK;
+	if (out->is_query)
+		return record_decode_query(buf, out->len, rec.file_id, rec.sequence, &out->query);
 	if (out->is_file)
 		return record_decode_file(buf, out->len, rec.file_id, &out->file);
 	return record_decode_changeset(buf, out->len, rec.file_id, rec.sequence, &out->record);

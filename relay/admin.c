@@ -326,6 +326,46 @@ do_originals(struct admin_op *op)
 	return err == STORE_NOTFOUND || err == STORE_CORRUPT ? STORE_OK : err;
 }
 
+struct asking {
+	struct admin_answer *a;
+	uint64_t id, from, next;
+	bool nomem;
+};
+
+static bool
+query_cb(void *arg, const struct store_query *q)
+{
+	struct asking *x = arg;
+	size_t len = store_pack_query(NULL, 0, x->id, q);
+	uint8_t *p;
+
+	if (q->query_version < x->from)
+		return true;
+	if (x->a->len > 0 && x->a->len + len > ADMIN_SLICE) {
+		x->next = q->query_version;
+		return false;
+	}
+	p = data_room(x->a, len);
+	x->nomem = p == NULL;
+	if (p != NULL)
+		x->a->len += store_pack_query(p, len, x->id, q);
+	return p != NULL;
+}
+
+/* queries ID VERSION: packed queries from VERSION on; next: where to go on, 0 at the end. */
+static enum store_err
+do_queries(struct admin_op *op)
+{
+	struct asking x = { .a = op->a, .id = admin_number(op, 1), .from = admin_number(op, 2) };
+	enum store_err err;
+
+	if (op->why != NULL)
+		return STORE_INVALID;
+	err = store_query_each(op->s, x.id, query_cb, &x);
+	json_u64(&op->a->last, "next", x.next);
+	return x.nomem ? STORE_NOMEM : err;
+}
+
 /* read ID AFTER: packed records; bad: the version of a damaged one that stands behind them. */
 static enum store_err
 do_read(struct admin_op *op)
@@ -449,14 +489,6 @@ do_discard(struct admin_op *op)
 
 /* ---- export ---- */
 
-static bool
-count_query(void *arg, const struct store_query *q)
-{
-	(void)q;
-	++*(unsigned *)arg;
-	return true;
-}
-
 /* mark ID LEASE: data is the file as it was. */
 static enum store_err
 do_mark(struct admin_op *op)
@@ -464,7 +496,6 @@ do_mark(struct admin_op *op)
 	const char *lease = admin_lease_of(op, 2);
 	struct store_file f;
 	char text[64];
-	unsigned nquery = 0;
 	enum store_err err;
 
 	if (lease == NULL)
@@ -473,10 +504,6 @@ do_mark(struct admin_op *op)
 		return err;
 	if (f.state == STORE_FILE_EXPORTED || f.state == STORE_FILE_IMPORTING)
 		return admin_no(op, "exported already, or being imported");
-	if ((err = store_query_each(op->s, f.id, count_query, &nquery)) != STORE_OK)
-		return err;
-	if (nquery > 1) /* besides the one that the client stands on */
-		return admin_no(op, "queries of flexible sync wait among its changes, which an export does not carry");
 	if ((err = add_packed_file(op->a, &f)) != STORE_OK || (err = admin_lease_put(op->s, lease, "exported")) != STORE_OK)
 		return err;
 	snprintf(text, sizeof(text), "export %s", lease);
@@ -582,6 +609,7 @@ static const struct admin_verb {
 	{ "file", 1, 3, false, do_file },
 	{ "read", 2, 2, false, do_read },
 	{ "originals", 2, 2, false, do_originals },
+	{ "queries", 2, 2, false, do_queries },
 	{ "verify", 7, 7, false, admin_verify },
 	{ "retry", 1, 2, false, do_retry },
 	{ "discard", 1, 1, false, do_discard },
@@ -589,7 +617,7 @@ static const struct admin_verb {
 	{ "unmark", 2, 2, true, do_unmark },
 	{ "lease", 1, 1, false, admin_lease },
 	{ "import-begin", 1, 1, false, admin_import_begin },
-	{ "import-file", 1, 1, true, admin_import_file },
+	{ "import-file", 1, 2, true, admin_import_file },
 	{ "import-records", 2, 2, true, admin_import_records },
 	{ "import-end", 2, 3, true, admin_import_end },
 	{ "import-done", 1, 1, false, admin_import_done },

@@ -2,13 +2,16 @@
  *
  *   import-begin LEASE            none|exported|importing -> importing
  *   for each file:
- *     import-file LEASE +file     finds or makes it, sets it IMPORTING: nobody touches it meanwhile
+ *     import-file LEASE [QUERY] +file   finds or makes it, sets it IMPORTING: nobody touches it meanwhile
  *     import-records LEASE ID +records   any number of times; a record that is there already is passed over
  *     import-end LEASE ID [conflict] +file   progress, cursors and state become what both gateways know
  *   import-done LEASE             importing -> imported, for good
  *
  * A lease may be imported once.  An import that was interrupted is repeated from its beginning and ends the same (every step may be
  * repeated).  On the gateway that made the export, the import takes the backlog back.
+ *
+ * Queries of flexible sync: of the two gateways the one whose client stood on the newer query (QUERY: the exported one's) was the last that it
+ * used; older queries are of no use any more.
  *
  * When the two gateways disagree (other bytes under the same version; upstream moved past what only a relay acknowledged), the
  * records are kept and the file is set aside as CONFLICT: the operator decides. */
@@ -168,12 +171,15 @@ as_new(struct store_file *f)
 enum store_err
 admin_import_file(struct admin_op *op)
 {
+	uint64_t query = op->q->nword > 2 ? admin_number(op, 2) : 0;
 	struct store_file in, f;
 	const char *lease;
 	char text[64], own[64];
 	uint32_t was;
 	enum store_err err;
 
+	if (op->why != NULL)
+		return STORE_INVALID;
 	if ((err = need_lease(op, &lease)) != STORE_OK || (err = admin_packed_file(op, &in)) != STORE_OK ||
 	    (err = store_begin(op->s)) != STORE_OK)
 		return err;
@@ -198,6 +204,8 @@ admin_import_file(struct admin_op *op)
 		return admin_no(op, "this file's backlog was exported from here under another lease, or is being imported");
 	admin_set_state(&f, STORE_FILE_IMPORTING, was, text);
 	raise(&f.shown_client_version, &f.shown_server_version, in.shown_client_version, in.shown_server_version);
+	if (f.id != 0 && query > 0 && (err = store_query_cut(op->s, f.id, 0, query - 1)) != STORE_OK)
+		return err;
 	if ((err = admin_keep(op, &f)) != STORE_OK)
 		return err;
 	json_u64(&op->a->last, "id", f.id);
@@ -209,6 +217,23 @@ static bool
 is_old(const struct store_file *f, const struct store_record *r)
 {
 	return r->client_version <= f->upstream_client_version && f->ack != STORE_ACK_RELAY;
+}
+
+static bool
+first_query(void *arg, const struct store_query *q)
+{
+	*(uint64_t *)arg = q->query_version;
+	return false;
+}
+
+/* One that is older than what the client stands on here is passed over. */
+static enum store_err
+import_query(struct store *s, uint64_t id, const struct store_query *q)
+{
+	uint64_t least = 0;
+	enum store_err err = store_query_each(s, id, first_query, &least);
+
+	return err == STORE_OK && q->query_version >= least ? store_query_put(s, id, q) : err;
 }
 
 enum store_err
@@ -230,6 +255,10 @@ admin_import_records(struct admin_op *op)
 			return admin_no(op, "a record of the export is damaged");
 		if (in.is_originals) {
 			err = store_originals_put(op->s, f.id, p, in.len);
+			continue;
+		}
+		if (in.is_query) {
+			err = import_query(op->s, f.id, &in.query);
 			continue;
 		}
 		if (is_old(&f, &in.record))
@@ -268,6 +297,8 @@ merge(struct store_file *f, const struct store_file *in)
 		f->latest_server_version_salt = in->latest_server_version_salt;
 	}
 	f->downloaded = f->downloaded || in->downloaded;
+	if (f->bind[0] == '\0')
+		memcpy(f->bind, in->bind, sizeof(f->bind));
 	if (in->ack == STORE_ACK_RELAY)
 		f->ack = STORE_ACK_RELAY;
 }

@@ -150,15 +150,15 @@ export_records(struct exporting *x, struct manifest_file *f, struct manifest_has
 	reply_free(&r);
 }
 
-/* What pre-merge changed, so that the other gateway too knows a device that sends it again. */
+/* All that "verb ID FROM" gives, from 0 on. */
 static void
-export_originals(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd)
+export_all(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd, const char *verb)
 {
 	struct reply r = { 0 };
 	uint64_t next = 0;
 
 	do {
-		if (!source_ask(x->c->src, &r, NULL, 0, "originals %llu %llu", (ull)f->id, (ull)next))
+		if (!source_ask(x->c->src, &r, NULL, 0, "%s %llu %llu", verb, (ull)f->id, (ull)next))
 			give_up(x, "file %llu: %s", (ull)f->id, reply_error(&r));
 		put(x, f, h, fd, &r);
 		next = json_get_u64(&r.end, "next");
@@ -173,6 +173,7 @@ export_file(struct exporting *x, uint64_t id)
 	struct marked *m = &x->marked[x->nmarked];
 	struct manifest_file *f;
 	struct manifest_hash *h = hash_new();
+	uint64_t size;
 	int fd;
 
 	if (!source_ask(x->c->src, &r, NULL, 0, "mark %llu %s", (ull)id, x->m.lease))
@@ -188,8 +189,11 @@ export_file(struct exporting *x, uint64_t id)
 	if ((fd = dir_file(x->dir, f->name)) < 0)
 		give_up(x, "%s: %s", f->name, strerror(errno));
 	put(x, f, h, fd, &r);
+	size = f->size;
+	export_all(x, f, h, fd, "queries");
+	x->m.queries = x->m.queries || f->size > size;
 	export_records(x, f, h, fd);
-	export_originals(x, f, h, fd);
+	export_all(x, f, h, fd, "originals"); /* what pre-merge changed: the other gateway too knows a device that sends it again */
 	if (!file_done(fd))
 		give_up(x, "%s: %s", f->name, strerror(errno));
 	hash_end(h, f->hash);

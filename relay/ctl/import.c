@@ -136,8 +136,8 @@ check_file(const struct importing *x, const struct manifest_file *f)
 	char hex[MANIFEST_HASH + 1];
 	struct reader rd;
 	struct store_packed p;
-	uint64_t records = 0, last = 0;
-	bool originals = false;
+	uint64_t records = 0, last = 0, last_query = 0;
+	bool originals = false, out_of_order;
 	size_t n;
 
 	reader_open(&rd, x->dir, f->name, true);
@@ -145,11 +145,16 @@ check_file(const struct importing *x, const struct manifest_file *f)
 		ctl_die(CTL_FAILED, "%s does not begin with its file", f->name);
 	take(&rd, p.len);
 	while ((n = peek(&rd, &p)) > 0) {
-		if (p.is_file || p.file_id != f->id || (!p.is_originals && (originals || p.record.client_version <= last)))
+		if (p.is_query)
+			out_of_order = !x->m.queries || originals || last > 0 || (last_query > 0 && p.query.query_version <= last_query);
+		else
+			out_of_order = !p.is_originals && (originals || p.record.client_version <= last);
+		if (p.is_file || p.file_id != f->id || out_of_order)
 			ctl_die(CTL_FAILED, "%s: a record is out of order", f->name);
 		originals = p.is_originals;
 		last = p.record.client_version;
-		records += !p.is_originals;
+		last_query = p.query.query_version;
+		records += !p.is_originals && !p.is_query;
 		take(&rd, n);
 	}
 	hash_end(rd.hash, hex);
@@ -196,6 +201,7 @@ static void
 import_file(struct importing *x, const struct manifest_file *f)
 {
 	uint8_t packed[STORE_PACK_FILE_MAX];
+	char query[24] = "";
 	struct reply r = { 0 };
 	struct reader rd;
 	struct store_packed p;
@@ -210,7 +216,9 @@ import_file(struct importing *x, const struct manifest_file *f)
 		ctl_die(CTL_FAILED, "%s: its file record is too long", f->name);
 	memcpy(packed, rd.buf + rd.pos, len);
 	take(&rd, len);
-	if (!source_ask(x->c->src, &r, packed, len, "import-file %s", x->m.lease)) {
+	if (peek(&rd, &p) > 0 && p.is_query) /* what its client stood on */
+		snprintf(query, sizeof(query), " %llu", (ull)p.query.query_version);
+	if (!source_ask(x->c->src, &r, packed, len, "import-file %s%s", x->m.lease, query)) {
 		fprintf(stderr, "holdfastctl: %s is passed over: %s\n", f->name, reply_error(&r));
 		x->passed++;
 	} else if (!json_get_bool(&r.end, "done")) {

@@ -16,6 +16,7 @@
 #include "relay/ctl/manifest.h"
 
 #define HEAD_LINE "holdfast-export 1"
+#define HEAD_LINE_2 "holdfast-export 2" /* with queries */
 #define MANIFEST_MAX (16u << 20) /* 100,000 files */
 
 static void
@@ -105,7 +106,8 @@ manifest_write(const struct manifest *m, int dir)
 
 	if (f == NULL)
 		return false;
-	fprintf(f, HEAD_LINE "\n# Backlogs of client files; described in buffer/EXPORT of holdfast. They are in clear text.\n");
+	fprintf(f, "%s\n# Backlogs of client files; described in buffer/EXPORT of holdfast. They are in clear text.\n",
+		m->queries ? HEAD_LINE_2 : HEAD_LINE);
 	fprintf(f, "lease %s\ncreated_ms %llu\n# file NAME ID RECORDS BYTES SIZE SHA256\n", m->lease, (unsigned long long)m->created_ms);
 	for (size_t i = 0; i < m->n; i++) {
 		const struct manifest_file *x = &m->file[i];
@@ -171,7 +173,7 @@ read_line(struct manifest *m, const char *line)
 {
 	unsigned long long ms;
 
-	if (line[0] == '#' || strcmp(line, HEAD_LINE) == 0)
+	if (line[0] == '#' || strcmp(line, HEAD_LINE) == 0 || strcmp(line, HEAD_LINE_2) == 0)
 		return true;
 	if (strncmp(line, "file ", 5) == 0)
 		return read_file_line(m, line);
@@ -213,7 +215,8 @@ manifest_read(struct manifest *m, int dir, char *why, size_t why_len)
 		snprintf(why, why_len, "no export there: " MANIFEST_NAME ": %s", strerror(errno));
 		return false;
 	}
-	ok = strncmp(text, HEAD_LINE "\n", sizeof(HEAD_LINE)) == 0;
+	m->queries = strncmp(text, HEAD_LINE_2 "\n", sizeof(HEAD_LINE_2)) == 0;
+	ok = m->queries || strncmp(text, HEAD_LINE "\n", sizeof(HEAD_LINE)) == 0;
 	snprintf(why, why_len, ok ? MANIFEST_NAME " is damaged" : MANIFEST_NAME " is not of a version that this program knows");
 	ok = ok && check_end(text, len);
 	for (line = text; ok && *line != '\0'; line = next) {

@@ -21,6 +21,7 @@ struct manifest_file {
 struct manifest {
 	char lease[MANIFEST_LEASE + 1];
 	uint64_t created_ms;
+	bool queries; /* there are queries in it: version 2 */
 	struct manifest_file *file; /* owned */
 	size_t n;
 };

@@ -465,6 +465,82 @@ TEST(export_and_import)
 	CHECK_U64(f.shown_client_version, 700);
 }
 
+static void
+put_query(const char *dir, uint64_t id, uint64_t version, uint64_t place, uint32_t len)
+{
+	static uint8_t text[STORE_QUERY_MAX];
+	struct store *s = kit_open(dir);
+	struct store_query q = { version, place, text, len };
+
+	memset(text, (int)('a' + version), len);
+	CHECK(s != NULL);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_query_put(s, id, &q), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	store_close(s);
+}
+
+static bool
+add_query(void *arg, const struct store_query *q)
+{
+	char *text = arg;
+	size_t n = strlen(text);
+
+	bool right = q->len > 0 && q->text[0] == 'a' + q->query_version && q->text[q->len - 1] == 'a' + q->query_version;
+
+	snprintf(text + n, 200 - n, right ? "%llu@%llu:%u " : "wrong text of %llu@%llu:%u ", (unsigned long long)q->query_version, (unsigned long long)q->place, (unsigned)q->len);
+	return true;
+}
+
+/* "VERSION@PLACE:BYTES " of each */
+static const char *
+queries(const char *dir, uint64_t id)
+{
+	static char text[200];
+	struct store *s = kit_open(dir);
+
+	text[0] = '\0';
+	if (s == NULL || store_query_each(s, id, add_query, text) != STORE_OK)
+		snprintf(text, sizeof(text), "cannot be read");
+	store_close(s);
+	return text;
+}
+
+/* An export carries queries, and says that it does; of two gateways' queries those count that are not older than what the client stood on
+ * last. */
+TEST(queries_are_exported)
+{
+	const char *a = sub(harness_tmpdir(), "a"), *b = sub(harness_tmpdir(), "b"), *c = sub(harness_tmpdir(), "c"),
+		   *stick = sub(harness_tmpdir(), "stick");
+	char first[32] = "";
+	FILE *f;
+
+	fill(a, 2, 50, STORE_ACK_UPSTREAM);
+	put_query(a, 1, 3, 0, 300);
+	put_query(a, 1, 5, 20, 200000);
+	put_query(a, 1, 6, 50, 200000);
+	fill(b, 1, 0, STORE_ACK_UPSTREAM);
+	put_query(b, 1, 2, 0, 100);
+	fill(c, 1, 0, STORE_ACK_UPSTREAM);
+	put_query(c, 1, 6, 50, 200000);
+	put_query(c, 1, 7, 50, 10);
+	CHECK(!harness_failed());
+	CHECK_U64(ctl("-d %s --json buffer export %s", a, stick), 0);
+	CHECK(said("\"files\":2,\"records\":100,"));
+	CHECK((f = fopen(sub(stick, "MANIFEST"), "r")) != NULL && fgets(first, sizeof(first), f) != NULL);
+	fclose(f);
+	CHECK_STR(first, "holdfast-export 2\n");
+	CHECK_U64(ctl("-d %s --json buffer import %s", b, stick), 0);
+	CHECK_U64(same_records(b, 1, 1), 50);
+	CHECK_STR(queries(b, 1), "3@0:300 5@20:200000 6@50:200000 ");
+	CHECK_U64(unlink(sub(stick, "IMPORTED")), 0);
+	CHECK_U64(ctl("-d %s --json buffer import %s", c, stick), 0);
+	CHECK_STR(queries(c, 1), "6@50:200000 7@50:10 ");
+	CHECK_U64(unlink(sub(stick, "IMPORTED")), 0);
+	CHECK_U64(ctl("-d %s --json buffer import %s", a, stick), 0); /* taken back */
+	CHECK_STR(queries(a, 1), "3@0:300 5@20:200000 6@50:200000 ");
+}
+
 TEST(take_back)
 {
 	const char *a = sub(harness_tmpdir(), "a"), *stick = sub(harness_tmpdir(), "stick");

@@ -276,6 +276,7 @@ full_file(void)
 	memset(f.endpoint, 'e', STORE_ENDPOINT_MAX);
 	memset(f.path, 0xff, STORE_PATH_MAX);
 	memset(f.state_text, '\n', STORE_TEXT_MAX);
+	memset(f.bind, '{', STORE_BIND_MAX);
 	return f;
 }
 
@@ -297,6 +298,7 @@ TEST(file_round_trip)
 	CHECK_STR(got.endpoint, f.endpoint);
 	CHECK_STR(got.path, f.path);
 	CHECK_STR(got.state_text, f.state_text);
+	CHECK_STR(got.bind, f.bind);
 	CHECK_U64(got.id, 77);
 	CHECK_U64(got.file_ident, 1);
 	CHECK_U64(got.final_server_version, 15);
@@ -326,9 +328,9 @@ TEST(file_damage)
 		CHECK_U64(record_decode_file(copy, cut, 3, &got), STORE_CORRUPT);
 		free(copy);
 	}
-	/* A sealed record whose fields end too early, at every place but before the field that was added later. */
+	/* A sealed record whose fields end too early, at every place but before the fields that were added later. */
 	for (size_t cut = RECORD_HEAD_LEN; cut < len; cut++) {
-		enum store_err want = cut == len - 8 ? STORE_OK : STORE_CORRUPT;
+		enum store_err want = cut == len - 10 || cut == len - 2 ? STORE_OK : STORE_CORRUPT;
 		uint8_t *copy = malloc(cut);
 
 		memcpy(copy, buf, cut);
