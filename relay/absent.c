@@ -23,6 +23,7 @@
 #include "relay/pace.h"
 #include "relay/options.h"
 #include "relay/replay.h"
+#include "relay/service.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/tls.h"
@@ -110,9 +111,16 @@ absent_flavour(const struct absent *a)
 	return strcmp(a->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS;
 }
 
-/* bind_path: NULL when it is not known. */
+static void
+set_bind(struct absent *a, const char *bind_path)
+{
+	free(a->bind_path);
+	a->bind_path = relay_strndup(bind_path, strlen(bind_path));
+}
+
+/* What its BIND states is the path, or, of a client of flexible sync that is not known better, FLX_BIND. */
 static struct absent *
-remember(struct absents *as, const char *endpoint, const char *path, const char *bind_path, uint64_t file_ident, uint64_t salt, bool is_subserver)
+remember(struct absents *as, const char *endpoint, const char *path, uint64_t file_ident, uint64_t salt, bool is_subserver)
 {
 	struct absent *a = relay_alloc(sizeof(*a));
 
@@ -120,9 +128,7 @@ remember(struct absents *as, const char *endpoint, const char *path, const char 
 	a->all = as;
 	a->endpoint = relay_strndup(endpoint, strlen(endpoint));
 	a->path = relay_strndup(path, strlen(path));
-	if (bind_path == NULL)
-		bind_path = absent_flavour(a) == MSG_FLX ? FLX_BIND : path;
-	a->bind_path = relay_strndup(bind_path, strlen(bind_path));
+	set_bind(a, absent_flavour(a) == MSG_FLX ? FLX_BIND : path);
 	a->file_ident = file_ident;
 	a->file_ident_salt = salt;
 	a->is_subserver = is_subserver;
@@ -148,12 +154,14 @@ absents_left(const struct session *s)
 	a = find_session(s);
 	if (a != NULL)
 		absent_forget(a);
-	if (s->file != NULL && !file_waiting(s->file)) {
+	if (s->file != NULL && !file_holds(s->file)) {
 		if (s->credential_stored)
 			credential_drop(s->relay, s->file->id);
 		return;
 	}
-	a = remember(as, s->endpoint, s->key_path, s->path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
+	a = remember(as, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
+	if (s->file != NULL && s->file->bind != NULL)
+		set_bind(a, s->file->bind);
 	if (!s->opt->store_tokens)
 		return;
 	conn_upstream_request(s->conn, &req, protocol);
@@ -290,21 +298,6 @@ absents_link_changed(struct absents *as)
 /* ---- the walk ---- */
 
 static void
-log_complaint(struct absents *as)
-{
-	const struct service_token *t = &as->step->service;
-	struct log_line l;
-
-	if (t->complaint != NULL && t->complaint != as->complaint) {
-		log_begin(&l, LOG_WARN, "service_token");
-		log_str(&l, "file", t->path);
-		log_str(&l, "reason", t->complaint);
-		log_end(&l);
-	}
-	as->complaint = t->complaint;
-}
-
-static void
 walk_found(struct absents *as, const struct absent_file *found)
 {
 	const struct store_file *f = &found->file;
@@ -313,19 +306,29 @@ walk_found(struct absents *as, const struct absent_file *found)
 	if (!link_has_endpoint(as->link, f->endpoint))
 		return;
 	a = find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt);
-	if (a == NULL && ((as->serial == 0 && found->credential_len == 0) || as->n >= KNOWN_MAX))
+	if (f->state != STORE_FILE_OK) { /* an operator decides; until then its token is kept, and then it is tried afresh */
+		if (a != NULL) {
+			a->walk = as->walk;
+			a->backlog = 0;
+			a->waits = false;
+		}
+		return;
+	}
+	if (a == NULL && ((service_serial(as->link->service) == 0 && found->credential_len == 0) || as->n >= KNOWN_MAX))
 		return; /* nothing to do it with */
 	if (a == NULL) {
-		a = remember(as, f->endpoint, f->path, NULL, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
+		a = remember(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f->is_subserver != 0);
 		if (found->credential_len > 0)
 			(void)credential_unpack(&a->own, found->credential, found->credential_len);
 	}
+	if (f->bind[0] != '\0' && a->session == NULL)
+		set_bind(a, f->bind);
 	a->id = f->id;
 	a->backlog = f->backlog_bytes;
 	a->walk = as->walk;
 }
 
-/* What was known before the walk began and has not been seen in it has no backlog, or an operator's decision is due. */
+/* What was known before the walk began and has not been seen in it has no backlog. */
 static void
 walk_ended(struct absents *as)
 {
@@ -344,15 +347,11 @@ static void
 stepped(void *arg, struct spool_op *op)
 {
 	struct absents *as = ((struct absent_step *)arg)->owner;
-	const struct service_token *t = &as->step->service;
 
 	(void)op;
 	as->stepping = false;
 	if (as->stopping)
 		return;
-	as->serial = t->token[0] != '\0' ? t->serial : 0;
-	memcpy(as->service_token, t->token, sizeof(as->service_token));
-	log_complaint(as);
 	for (size_t i = 0; i < as->step->nfile; i++)
 		walk_found(as, &as->step->file[i]);
 	explicit_bzero(as->step->file, sizeof(as->step->file));
@@ -371,7 +370,6 @@ walk_on(struct absents *as)
 		as->step->after = 0;
 	}
 	as->step->end = false;
-	snprintf(as->step->service.path, sizeof(as->step->service.path), "%s", as->link->opt->service_token_file);
 	as->step->credentials = credential_may_store(as->relay);
 	as->stepping = true;
 	spool_call(as->relay->spool, absent_step, stepped, as->step);
@@ -513,7 +511,6 @@ absents_free(struct absents *as)
 	while ((a = TAILQ_FIRST(&as->list)) != NULL)
 		absent_forget(a);
 	explicit_bzero(as->step, sizeof(*as->step));
-	explicit_bzero(as->service_token, sizeof(as->service_token));
 	free(as->step);
 	free(as);
 }

@@ -27,7 +27,8 @@ void absents_link_changed(struct absents *as);
 /* From now on nobody waits for absent_quiet. */
 void absents_hurry(struct absents *as);
 
-/* The client of s leaves: its token and its request are kept (options: store_tokens) while its file has a backlog.  s->conn is
+/* The client of s leaves: its token and its request are kept (options: store_tokens) while its file has a backlog, also one that waits
+ * for an operator's decision.  s->conn is
  * still set. */
 void absents_left(const struct session *s);
 /* What the client of s uploaded is on the disk: its token and its request are kept there too, where that is allowed (credential.h). */

@@ -63,9 +63,6 @@ struct absents {
 	bool stepping; /* the committer has it */
 	unsigned walk;
 	uint64_t walk_at, walk_began;
-	unsigned serial; /* of the service token; 0 = there is none */
-	char service_token[MSG_TOKEN_MAX + 1];
-	const char *complaint; /* logged last */
 };
 
 /* How long a client must be gone. */

@@ -2,8 +2,6 @@
  * See absent.h for the course of one, absent.c for when it begins.
  *
  * Never: anything in a client's name but what it uploaded (its cursors stay as it stated them). */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/http.h"
@@ -12,7 +10,7 @@
 #include "relay/clock.h"
 #include "relay/link.h"
 #include "relay/log.h"
-#include "relay/options.h"
+#include "relay/service.h"
 #include "relay/session.h"
 #include "relay/upstream.h"
 
@@ -35,7 +33,7 @@ static void
 token_refused(struct absent *a)
 {
 	if (a->by_service)
-		a->service_refused = a->all->serial;
+		a->service_refused = service_serial(a->all->link->service);
 	else
 		forget_own(a);
 	a->due_at = clock_ms();
@@ -105,8 +103,11 @@ absent_ended(struct session *s)
 	} else if (a->error != 0) {
 		log_ended(a, "refused");
 		refused(a);
-	} else if (s->file != NULL && (!file_waiting(s->file) || s->file->state != STORE_FILE_OK)) {
-		log_ended(a, s->file->state == STORE_FILE_OK ? "drained" : "stopped");
+	} else if (s->file != NULL && s->file->state != STORE_FILE_OK) {
+		log_ended(a, "stopped");
+		a->backlog = 0; /* until a walk finds that an operator decided */
+	} else if (s->file != NULL && !file_waiting(s->file)) {
+		log_ended(a, "drained");
 		forget_own(a);
 		absent_forget(a);
 	} else if (a->cut) {
@@ -121,40 +122,6 @@ absent_ended(struct session *s)
 
 /* ---- its course ---- */
 
-/* path?baas_at=token, as an SDK asks for it. */
-static char *
-service_target(const char *path, const char *token)
-{
-	size_t room = strlen(path) + 3 * strlen(token) + 16;
-	char *target = relay_alloc(room), *p = target + snprintf(target, room, "%s?baas_at=", path);
-
-	for (; *token != '\0'; token++) {
-		if (strchr("&=+%#?/\"<>", *token) != NULL)
-			p += snprintf(p, 4, "%%%02X", (unsigned)(unsigned char)*token);
-		else
-			*p++ = *token;
-	}
-	return target;
-}
-
-/* The newest first of those versions that may be admitted while DOWN: upstream chooses. */
-static char *
-offers(const struct options *o, enum msg_flavour flavour)
-{
-	char *list = relay_alloc(64 * (MSG_SUBPROTOCOL_MAX + 2)), *p = list;
-	unsigned low = 0, high = 0;
-
-	if (!options_versions(o->offline_versions, &low, &high) || high > 63)
-		return list;
-	for (unsigned v = high; v >= low && v > 0; v--) {
-		if (p != list)
-			p = stpcpy(p, ", ");
-		msg_format_subprotocol(flavour, v, p);
-		p += strlen(p);
-	}
-	return list;
-}
-
 static struct upstream *
 connect_as_client(struct absent *a)
 {
@@ -165,32 +132,12 @@ connect_as_client(struct absent *a)
 	return upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
 }
 
-static struct upstream *
-connect_by_service(struct absent *a)
-{
-	const char *token = a->all->service_token;
-	size_t room = strlen(token) + 8;
-	char *target = service_target(link_endpoint_path(a->endpoint), token), *authorization = relay_alloc(room);
-	char *list = offers(a->all->link->opt, absent_flavour(a));
-	struct upstream_request req = { .target = view_of(target),
-		.protocol = view_of(list),
-		.user_agent = view_of("holdfast"),
-		.flavour = absent_flavour(a) };
-	struct upstream *u;
-
-	snprintf(authorization, room, "Bearer %s", token);
-	req.authorization = view_of(authorization);
-	u = upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
-	relay_wipe(target);
-	relay_wipe(authorization);
-	free(list);
-	return u;
-}
-
 bool
 absent_service_usable(const struct absent *a)
 {
-	return a->all->serial != 0 && a->service_refused != a->all->serial;
+	unsigned serial = service_serial(a->all->link->service);
+
+	return serial != 0 && a->service_refused != serial;
 }
 
 void
@@ -209,7 +156,7 @@ absent_file_read(struct session *s)
 	if (!a->by_service)
 		a->upstream = connect_as_client(a);
 	else if (absent_service_usable(a))
-		a->upstream = connect_by_service(a);
+		a->upstream = service_connect(a->all->link->service, a->endpoint, absent_flavour(a), &upstream_ops, a);
 	else
 		session_end(s);
 }
@@ -218,7 +165,7 @@ static void
 opened_cb(void *arg, struct view subprotocol, struct view server)
 {
 	struct absent *a = arg;
-	const char *token = a->by_service ? a->all->service_token : a->own.token;
+	const char *token = a->by_service ? service_token(a->all->link->service) : a->own.token;
 	struct upstream *u = a->upstream;
 
 	(void)subprotocol;

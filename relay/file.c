@@ -61,6 +61,8 @@ fill_record(const struct file *f, struct store_file *r)
 	r->ack = f->ack;
 	r->downloaded = f->downloaded;
 	r->is_subserver = f->is_subserver;
+	if (f->bind != NULL)
+		snprintf(r->bind, sizeof(r->bind), "%s", f->bind);
 	r->created_ms = f->created_ms;
 	r->seen_ms = walltime_ms(f->relay->walltime, &exact);
 }
@@ -78,6 +80,7 @@ file_free(struct file *f)
 	free(f->endpoint);
 	free(f->path);
 	free(f->state_text);
+	free(f->bind);
 	free(f);
 }
 
@@ -88,6 +91,13 @@ op_ended(struct file *f)
 	f->inflight--;
 	if (f->session == NULL && f->inflight == 0)
 		file_free(f);
+}
+
+void
+file_set_bind(struct file *f, const char *bind)
+{
+	free(f->bind);
+	f->bind = bind[0] != '\0' ? relay_strndup(bind, strlen(bind)) : NULL;
 }
 
 static struct file *
@@ -110,6 +120,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->state_time_ms = rec->state_time_ms;
 	if (rec->state_text[0] != '\0')
 		f->state_text = relay_strndup(rec->state_text, strlen(rec->state_text));
+	file_set_bind(f, rec->bind);
 	f->is_new = !known;
 	f->cursors = (struct cursors){ rec->download_server_version, rec->download_client_version, rec->latest_server_version,
 		rec->latest_server_version_salt };
@@ -616,7 +627,13 @@ file_set_state(struct file *f, enum store_file_state state, unsigned code, const
 bool
 file_waiting(const struct file *f)
 {
-	return !f->aside && (f->on_disk || !TAILQ_EMPTY(&f->tail));
+	return !f->aside && file_holds(f);
+}
+
+bool
+file_holds(const struct file *f)
+{
+	return f->on_disk || !TAILQ_EMPTY(&f->tail);
 }
 
 bool

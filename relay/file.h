@@ -37,6 +37,7 @@ struct file {
 	struct session *session;     /* borrowed; NULL once detached */
 	/* identity and record; strings owned */
 	char *endpoint, *path, *state_text;
+	char *bind; /* what a BIND in its name states (flexible sync, flxbind.h); NULL: not known */
 	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
 	enum store_file_state state;
 	uint32_t state_code;
@@ -82,6 +83,9 @@ void file_open_cancel(struct file_opening *o);
 /* The session is done with f: the rest of the tail is posted, f frees itself later. */
 void file_detach(struct file *f);
 
+/* What the client's BIND stated, copied; kept with the next write of the file. */
+void file_set_bind(struct file *f, const char *bind);
+
 /* The client stated the progress and the locked version of u: the pair final, and what may be locked in its name. */
 void file_note_progress(struct file *f, const struct upload *u);
 
@@ -121,6 +125,9 @@ void file_set_state(struct file *f, enum store_file_state state, unsigned code, 
 
 /* Whether anything waits here that upstream has not acknowledged. */
 bool file_waiting(const struct file *f);
+
+/* Whether there is anything of it here, set aside or not. */
+bool file_holds(const struct file *f);
 
 /* Set aside while upstream lacks what the relay acknowledged: nothing of the client's may overtake that (I3), not even its progress. */
 bool file_owes(const struct file *f);

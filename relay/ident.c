@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "relay/base64url.h"
+#include "relay/be64.h"
 #include "relay/ident.h"
 #include "relay/tls.h"
 
@@ -99,20 +100,73 @@ without_scheme(struct view token)
 	return token;
 }
 
+enum { BY_SUBJECT = 1, OF_SUBSERVER = 2, BY_ALLOC = 4 }; /* kinds of keys: one is never taken for another */
+
 void
-ident_key(const char *endpoint, struct view path, struct view token, uint8_t key[IDENT_KEY])
+ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KEY])
 {
 	uint8_t payload[IDENT_PAYLOAD_MAX], part[4][32];
 	struct view subject;
 
 	token = without_scheme(token);
 	subject = ident_subject(token, payload);
-	memset(part[3], subject.len > 0, sizeof(part[3])); /* a subject is never taken for a token */
-	tls_sha256(endpoint, strlen(endpoint), part[0]);
-	tls_sha256(path.ptr, path.len, part[1]);
+	memset(part[3], (subject.len > 0 ? BY_SUBJECT : 0) | (pair->is_subserver ? OF_SUBSERVER : 0), sizeof(part[3]));
+	tls_sha256(pair->endpoint, strlen(pair->endpoint), part[0]);
+	tls_sha256(pair->path.ptr, pair->path.len, part[1]);
 	tls_sha256(subject.len > 0 ? subject.ptr : token.ptr, subject.len > 0 ? subject.len : token.len, part[2]);
 	tls_sha256(part, sizeof(part), key);
 	explicit_bzero(payload, sizeof(payload));
+}
+
+void
+ident_alloc_key(const char *endpoint, struct view path, uint64_t file_ident, uint64_t salt, uint8_t key[IDENT_KEY])
+{
+	uint8_t part[4][32], file[16];
+
+	be64_put(file, file_ident);
+	be64_put(file + 8, salt);
+	tls_sha256(endpoint, strlen(endpoint), part[0]);
+	tls_sha256(path.ptr, path.len, part[1]);
+	tls_sha256(file, sizeof(file), part[2]);
+	memset(part[3], BY_ALLOC, sizeof(part[3]));
+	tls_sha256(part, sizeof(part), key);
+}
+
+/* ---- names ---- */
+
+#define NAME_KEY (1 + IDENT_KEY)
+
+static void
+name_key(uint8_t out[NAME_KEY], const uint8_t key[IDENT_KEY])
+{
+	out[0] = 'n';
+	memcpy(out + 1, key, IDENT_KEY);
+}
+
+size_t
+ident_format_name(const struct ident_pair *pair, uint8_t out[IDENT_NAME_MAX])
+{
+	size_t n = strlen(pair->endpoint) + 1;
+
+	if (1 + n + pair->path.len > IDENT_NAME_MAX)
+		return 0;
+	out[0] = pair->is_subserver;
+	memcpy(out + 1, pair->endpoint, n);
+	memcpy(out + 1 + n, pair->path.ptr, pair->path.len);
+	return 1 + n + pair->path.len;
+}
+
+bool
+ident_parse_name(struct ident_pair *pair, uint8_t key_out[IDENT_KEY], const void *key, size_t key_len, const void *val, size_t val_len)
+{
+	const uint8_t *k = key, *v = val, *nul;
+
+	if (key_len != NAME_KEY || k[0] != 'n' || val_len < 3 || val_len > IDENT_NAME_MAX || v[0] > 1 ||
+	    (nul = memchr(v + 1, '\0', val_len - 1)) == NULL)
+		return false;
+	memcpy(key_out, k + 1, IDENT_KEY);
+	*pair = (struct ident_pair){ (const char *)v + 1, { nul + 1, (size_t)(v + val_len - nul - 1) }, v[0] == 1 };
+	return true;
 }
 
 /* ---- the list ---- */
@@ -240,6 +294,29 @@ write_list(struct store *s, const struct ident_op *op)
 	return store_put(s, STORE_IDENTS, op->key, sizeof(op->key), val, ident_format(&op->list, val));
 }
 
+static enum store_err
+write_name(struct store *s, const struct ident_op *op)
+{
+	uint8_t key[NAME_KEY];
+
+	name_key(key, op->key);
+	return op->name_len > 0 ? store_put(s, STORE_IDENTS, key, sizeof(key), op->name, op->name_len) : STORE_OK;
+}
+
+/* A pair with its name. */
+static enum store_err
+forget(struct store *s, const uint8_t key[IDENT_KEY])
+{
+	uint8_t name[NAME_KEY];
+	enum store_err err;
+
+	name_key(name, key);
+	err = store_del(s, STORE_IDENTS, name, sizeof(name));
+	if (err == STORE_OK || err == STORE_NOTFOUND)
+		err = store_del(s, STORE_IDENTS, key, IDENT_KEY);
+	return err == STORE_NOTFOUND ? STORE_OK : err;
+}
+
 /* Ends the transaction: err, or what became of the commit. */
 static enum store_err
 finish(struct store *s, enum store_err err)
@@ -312,7 +389,9 @@ ident_keep(struct store *s, struct ident_op *op)
 		ident_add(&op->list, &op->add.at[i], op->keep);
 	if (err == STORE_OK && (err = store_begin(s)) == STORE_OK) {
 		if (o.n >= IDENT_PAIRS_MAX)
-			err = store_del(s, STORE_IDENTS, o.key, sizeof(o.key));
+			err = forget(s, o.key);
+		if (err == STORE_OK)
+			err = write_name(s, op);
 		err = finish(s, err == STORE_OK ? write_list(s, op) : err);
 	}
 	op->err = err;

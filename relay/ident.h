@@ -1,7 +1,9 @@
 /* Reserved client file idents on disk: what they are kept under and how (the pool decides when: pool.h).
  *
- * Upstream gives an ident for one path to one user (protocol.md S1, S7, error 223), so the idents of an (endpoint, path, user) are one
- * value in the table STORE_IDENTS, under a hash of the three.  Nothing here does I/O but through the open store it is given. */
+ * Upstream gives an ident for one path to one user and one kind of client (protocol.md S1, S7, error 223), so the idents of an (endpoint,
+ * path, user, kind) are one value in the table STORE_IDENTS, under a hash of the four; those that a subserver allocates for its clients belong
+ * to its own file, and are kept under a hash of that.  Beside them stand the names of pairs, for who looks after them when no client is
+ * connected.  Nothing here does I/O but through the open store it is given. */
 #ifndef RELAY_IDENT_H
 #define RELAY_IDENT_H
 
@@ -33,8 +35,23 @@ struct ident_list { /* oldest first */
 #define IDENT_PAYLOAD_MAX 4096 /* bytes; a longer payload counts as none */
 struct view ident_subject(struct view token, uint8_t buf[IDENT_PAYLOAD_MAX]);
 
-/* What the idents of this endpoint and path for the user of token are kept under.  A token without a subject is its own user. */
-void ident_key(const char *endpoint, struct view path, struct view token, uint8_t key[IDENT_KEY]);
+/* Whom an ident is for.  path: the server path, or what a BIND of flexible sync states in its place (flxbind.h). */
+struct ident_pair {
+	const char *endpoint;
+	struct view path;
+	bool is_subserver;
+};
+
+/* What the idents of this pair for the user of token are kept under.  A token without a subject is its own user. */
+void ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KEY]);
+/* What those are kept under that the subserver with this file may give to its clients (ALLOC). */
+void ident_alloc_key(const char *endpoint, struct view path, uint64_t file_ident, uint64_t salt, uint8_t key[IDENT_KEY]);
+
+/* The name of a pair, kept under "n" and its key: a byte (bits: 1 subserver), endpoint, NUL, path. */
+#define IDENT_NAME_MAX (1 + STORE_ENDPOINT_MAX + 1 + STORE_PATH_MAX)
+size_t ident_format_name(const struct ident_pair *pair, uint8_t out[IDENT_NAME_MAX]); /* 0: it does not fit */
+/* False: this is no name.  *pair points into val. */
+bool ident_parse_name(struct ident_pair *pair, uint8_t key_out[IDENT_KEY], const void *key, size_t key_len, const void *val, size_t val_len);
 
 /* The value in the table: a line "SEEN", then one "IDENT SALT OBTAINED" for each, decimal.  Returns its length; parse: false if malformed. */
 size_t ident_format(const struct ident_list *l, char out[STORE_VALUE_MAX]);
@@ -55,6 +72,8 @@ struct ident_op {
 	uint64_t now_ms, max_age_ms;
 	size_t keep;	       /* ADD */
 	struct ident_list add; /* ADD */
+	uint8_t name[IDENT_NAME_MAX]; /* ADD: of the pair, name_len bytes; none: it is not kept */
+	size_t name_len;
 	struct ident_list list;/* what is there now */
 	struct ident taken;    /* TAKE: file_ident 0 when there was none */
 	enum store_err err;

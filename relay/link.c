@@ -16,6 +16,7 @@
 #include "relay/options.h"
 #include "relay/pace.h"
 #include "relay/pool.h"
+#include "relay/service.h"
 #include "relay/schedule.h"
 #include "relay/spool.h"
 #include "relay/status.h"
@@ -74,6 +75,8 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	}
 	if (l->absents != NULL)
 		absents_link_changed(l->absents);
+	if (l->pool != NULL)
+		pool_link_changed(l->pool);
 }
 
 /* An answer that upstream would not give has a name that helps who reads it. */
@@ -387,6 +390,7 @@ link_start(struct link *l)
 	spool_get(relay->spool, STORE_META, view_of(key), path_read, l); /* then the first probe */
 	l->absents = absents_new(l);
 	l->pool = pool_new(l);
+	l->service = service_new(l);
 }
 
 void
@@ -402,6 +406,8 @@ link_stop(struct link *l)
 	l->stopped = true;
 	while ((u = TAILQ_FIRST(&l->upstreams)) != NULL)
 		upstream_close(u, false, "stopping");
+	service_free(l->service);
+	l->service = NULL;
 	event_free(l->timer);
 	event_free(l->watch);
 	l->timer = l->watch = NULL;

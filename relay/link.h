@@ -30,6 +30,7 @@ struct event;
 struct options;
 struct pace;
 struct pool;
+struct service;
 struct tls_context;
 struct upstream;
 
@@ -63,6 +64,7 @@ struct link {
 	struct tls_context *tls;   /* NULL: plain */
 	struct absents *absents;   /* NULL while starting */
 	struct pool *pool;	   /* NULL while starting and stopping */
+	struct service *service;   /* likewise */
 	struct pace *pace;
 	struct upstream_list upstreams; /* connections on it */
 	uint64_t nupstreams;

@@ -11,6 +11,7 @@
 
 #include "relay/clock.h"
 #include "relay/conn.h"
+#include "relay/flxbind.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -28,21 +29,47 @@ struct pool_ask {
 	struct ident_op op;
 };
 
-static void
-key_of(struct session *s)
+/* ---- keys ---- */
+
+/* bind: room for what stands for the path.  False: it says nothing. */
+static bool
+pair_of(const struct session *s, struct ident_pair *pair, char bind[STORE_BIND_MAX + 1])
+{
+	*pair = (struct ident_pair){ s->endpoint, { (const uint8_t *)s->path, s->path_len }, s->is_subserver };
+	if (s->flavour == MSG_FLX) {
+		pair->path.len = flxbind_lasting(pair->path, bind);
+		pair->path.ptr = (const uint8_t *)bind;
+	}
+	return pair->path.len > 0;
+}
+
+bool
+pool_key(struct session *s)
 {
 	struct view token = s->token_len > 0 ? (struct view){ (const uint8_t *)s->token, s->token_len } : conn_token(s->conn);
+	char bind[STORE_BIND_MAX + 1];
+	struct ident_pair pair;
 
-	if (!s->pool_keyed)
-		ident_key(s->endpoint, (struct view){ (const uint8_t *)s->path, s->path_len }, token, s->pool_key);
-	s->pool_keyed = true;
+	if (!s->pool_keyed && pair_of(s, &pair, bind)) {
+		ident_key(&pair, token, s->pool_key);
+		s->pool_keyed = true;
+	}
+	return s->pool_keyed;
+}
+
+const uint8_t *
+pool_alloc_key(struct session *s)
+{
+	if (!s->alloc_keyed)
+		ident_alloc_key(s->endpoint, view_of(s->key_path), s->ident.file_ident, s->ident.file_ident_salt, s->alloc_key);
+	s->alloc_keyed = true;
+	return s->alloc_key;
 }
 
 bool
 pool_serves(const struct session *s)
 {
-	return s->conn != NULL && !s->is_subserver && s->opt->offline_new == OFFLINE_NEW_ADMIT &&
-	       s->opt->ident_pool > 0 && conn_flavour(s->conn) == MSG_PBS;
+	return s->conn != NULL && s->opt->offline_new == OFFLINE_NEW_ADMIT && s->opt->ident_pool > 0;
 }
 
 /* ---- pairs ---- */
@@ -63,6 +90,7 @@ forget_pair(struct pool *p, struct pair_seen *pair)
 {
 	TAILQ_REMOVE(&p->pairs, pair, link);
 	p->npair--;
+	free(pair->name);
 	free(pair);
 }
 
@@ -114,25 +142,152 @@ pair_due(struct pool *p, const uint8_t key[IDENT_KEY])
 	pool_arm(p);
 }
 
+/* It is in use: looked after before all others. */
+static struct pair_seen *
+see(struct pool *p, const uint8_t key[IDENT_KEY], const struct options *opt)
+{
+	struct pair_seen *pair = find_pair(p, key);
+
+	if (pair != NULL)
+		TAILQ_REMOVE(&p->pairs, pair, link);
+	else
+		pair = new_pair(p, key);
+	TAILQ_INSERT_HEAD(&p->pairs, pair, link);
+	pair->opt = opt;
+	if (pair->due_ms == UINT64_MAX)
+		pair->due_ms = clock_ms() + pair->backoff_ms;
+	return pair;
+}
+
+static void
+set_name(struct pair_seen *pair, const uint8_t *name, size_t len)
+{
+	if (pair->name != NULL || len == 0)
+		return;
+	pair->name = relay_alloc(len);
+	memcpy(pair->name, name, len);
+	pair->name_len = len;
+}
+
+static void
+see_alloc(struct session *s, bool allocated)
+{
+	struct pair_seen *pair;
+
+	if (s->conn == NULL || s->opt->ident_pool == 0 || s->link->pool == NULL)
+		return;
+	pair = see(s->link->pool, pool_alloc_key(s), s->opt);
+	pair->alloc = true;
+	if (allocated && !pair->allocated)
+		pair->due_ms = clock_ms() + pair->backoff_ms;
+	pair->allocated = pair->allocated || allocated;
+	pool_arm(s->link->pool);
+}
+
 void
 pool_seen(struct session *s)
 {
 	struct pool *p = s->link->pool;
+	char bind[STORE_BIND_MAX + 1];
+	uint8_t name[IDENT_NAME_MAX];
+	struct ident_pair pair;
+	struct pair_seen *seen;
+
+	if (s->is_subserver)
+		see_alloc(s, false);
+	if (!pool_serves(s) || !pool_key(s) || !pair_of(s, &pair, bind))
+		return;
+	seen = see(p, s->pool_key, s->opt);
+	if (seen->name == NULL)
+		set_name(seen, name, ident_format_name(&pair, name));
+	pool_arm(p);
+}
+
+void
+pool_allocated(struct session *s)
+{
+	see_alloc(s, true);
+}
+
+void
+pool_link_changed(struct pool *p)
+{
+	pool_arm(p);
+}
+
+/* ---- pairs that nobody of is connected ---- */
+
+struct named { /* on its way through the committer */
+	struct link *link;
+	size_t n;
+	struct {
+		uint8_t key[IDENT_KEY];
+		uint8_t *name; /* owned */
+		size_t len;
+	} at[IDENT_PAIRS_MAX];
+};
+
+static bool
+read_name(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
+{
+	struct named *n = arg;
+	struct ident_pair pair;
+
+	if (ident_parse_name(&pair, n->at[n->n].key, key, key_len, val, val_len) && link_has_endpoint(n->link, pair.endpoint)) {
+		n->at[n->n].name = relay_alloc(val_len);
+		memcpy(n->at[n->n].name, val, val_len);
+		n->at[n->n++].len = val_len;
+	}
+	return n->n < IDENT_PAIRS_MAX;
+}
+
+static void
+names_fn(void *arg, struct store *store)
+{
+	struct named *n = arg;
+
+	if (store_each(store, STORE_IDENTS, read_name, n) != STORE_OK)
+		return; /* what could be read is taken; the others are seen again */
+}
+
+static void
+names_cb(void *arg, struct spool_op *op)
+{
+	struct named *n = arg;
+	struct pool *p = n->link->pool;
 	struct pair_seen *pair;
 
-	if (!pool_serves(s))
+	(void)op;
+	for (size_t i = 0; i < n->n; i++) {
+		pair = p != NULL ? find_pair(p, n->at[i].key) : NULL;
+		if (p != NULL && pair == NULL && p->npair < IDENT_PAIRS_MAX) {
+			pair = new_pair(p, n->at[i].key);
+			pair->opt = p->link->opt;
+			TAILQ_INSERT_TAIL(&p->pairs, pair, link);
+		}
+		if (pair != NULL)
+			set_name(pair, n->at[i].name, n->at[i].len);
+		free(n->at[i].name);
+	}
+	free(n);
+	if (p == NULL)
 		return;
-	key_of(s);
-	pair = find_pair(p, s->pool_key);
-	if (pair != NULL)
-		TAILQ_REMOVE(&p->pairs, pair, link);
-	else
-		pair = new_pair(p, s->pool_key);
-	TAILQ_INSERT_HEAD(&p->pairs, pair, link);
-	pair->opt = s->opt;
-	if (pair->due_ms == UINT64_MAX)
-		pair->due_ms = clock_ms() + pair->backoff_ms;
+	TAILQ_FOREACH (pair, &p->pairs, link)
+		if (pair->name != NULL)
+			pair->due_ms = clock_ms();
 	pool_arm(p);
+}
+
+void
+pool_served_by_service(struct pool *p)
+{
+	struct named *n;
+
+	if (p->link->opt->offline_new != OFFLINE_NEW_ADMIT || p->link->opt->ident_pool == 0)
+		return;
+	n = relay_alloc(sizeof(*n));
+	n->link = p->link;
+	spool_call(p->relay->spool, names_fn, names_cb, n);
 }
 
 /* ---- asking ---- */
@@ -162,15 +317,17 @@ taken_cb(void *arg, struct spool_op *op)
 }
 
 struct pool_ask *
-pool_ask(struct session *s, pool_answer *answer, void *arg)
+pool_ask(struct session *s, bool alloc, pool_answer *answer, void *arg)
 {
 	struct pool_ask *a = relay_alloc(sizeof(*a));
 
-	key_of(s);
 	a->link = s->link;
 	a->answer = answer;
 	a->arg = arg;
-	memcpy(a->op.key, s->pool_key, IDENT_KEY);
+	if (alloc)
+		memcpy(a->op.key, pool_alloc_key(s), IDENT_KEY);
+	else if (pool_key(s))
+		memcpy(a->op.key, s->pool_key, IDENT_KEY); /* else zeros: nothing is kept under them */
 	a->op.now_ms = clock_wall_ms();
 	a->op.max_age_ms = s->link->pool->burn == BURN_FAILED ? 0 : s->opt->ident_max_age_ms; /* 0: all are too old */
 	spool_call(s->relay->spool, take_fn, taken_cb, a);
@@ -244,17 +401,25 @@ dropped_cb(void *arg, struct spool_op *op)
 	free(step);
 }
 
+static void
+give_up(struct pool *p, const struct options *o, const uint8_t key[IDENT_KEY])
+{
+	if (p->pair != NULL && memcmp(p->pair->key, key, IDENT_KEY) == 0)
+		p->pair = NULL;
+	spool_call(p->relay->spool, drop_fn, dropped_cb, pool_step_new(p, o, key));
+}
+
 void
 pool_doubt(struct session *s)
 {
 	struct pool *p = s->link->pool;
 
-	if (!pool_serves(s))
+	if (p == NULL)
 		return;
-	key_of(s);
-	if (p->pair != NULL && memcmp(p->pair->key, s->pool_key, IDENT_KEY) == 0)
-		p->pair = NULL;
-	spool_call(s->relay->spool, drop_fn, dropped_cb, pool_step_new(p, s->opt, s->pool_key));
+	if (s->is_subserver && s->opt->ident_pool > 0)
+		give_up(p, s->opt, pool_alloc_key(s));
+	if (pool_serves(s) && pool_key(s))
+		give_up(p, s->opt, s->pool_key);
 }
 
 static void

@@ -1,13 +1,18 @@
-/* The ident pool (design section 6): client file idents reserved while the link is UP, given to first-time clients while it is DOWN.
+/* The ident pool (design section 6): client file idents reserved while the link is UP, given out while it is DOWN.
  *
  *   a client's session works --pool_seen--> pair (endpoint, path, user) --look--> enough / fetch --BIND IDENT UNBIND UNBOUND ...--> kept
  *   first-time client, DOWN  --pool_ask---> taken out of the store, durably ----> answer: an ident, or none (the client waits)
  *
- * Only with offline_new = admit, only for partition-based sync and only for clients that are no subservers: an ident is good for one path,
- * one user and one kind of client (protocol.md S1).  ALLOC is not answered from here: its ident must belong to the subserver that asks.
+ * An ident is good for one path, one user and one kind of client (protocol.md S1).  What stands for the path of a client of flexible sync is
+ * what its BIND states of it (flxbind.h).  First-time clients are served with offline_new = admit.
  *
  * Fetching uses an upstream connection of the relay's own with the request of a client that is connected at that time; nothing of it is
- * kept longer than that.  One connection at a time, at most a tenth of reconnect_rate a second. */
+ * kept longer than that.  Of a user without a connected client nothing is fetched, unless the service token is that user's: then by it.  One
+ * connection at a time, at most a tenth of reconnect_rate a second.
+ *
+ * A subserver's ALLOC is answered in the same way.  Such idents belong to the subserver's own file (the server notes for whom it allocated),
+ * so the pair is (endpoint, path, file), and they are fetched by ALLOCs of the relay's own in the subserver's upstream session, one at a time
+ * as the protocol wants it (request.h).  Only servers that have answered an ALLOC of that file are asked: others do not know the message. */
 #ifndef RELAY_POOL_H
 #define RELAY_POOL_H
 
@@ -22,8 +27,15 @@ struct pool_ask;
 struct pool *pool_new(struct link *link); /* of each upstream */
 void pool_free(struct pool *p);
 
-/* Upstream accepted s: a DOWNLOAD came.  Its pair is looked after from now on, as long as some client of it is connected. */
+/* Upstream accepted s: a DOWNLOAD came.  Its pair is looked after from now on, as long as some client of it is connected; so is what was
+ * allocated for its clients. */
 void pool_seen(struct session *s);
+
+/* The link is UP or DOWN. */
+void pool_link_changed(struct pool *p);
+
+/* There is another service token: the pairs of its user are looked after from now on. */
+void pool_served_by_service(struct pool *p);
 
 /* Upstream does not know the file of s any more (wiped or restored): what is reserved for its pair is given up. */
 void pool_doubt(struct session *s);
@@ -31,10 +43,16 @@ void pool_doubt(struct session *s);
 /* Whether first-time clients of the kind of s are given idents while the link is DOWN. */
 bool pool_serves(const struct session *s);
 
-/* An ident for s; file_ident 0: there is none.  The answer comes from the loop, later; not at all after pool_cancel (the ident is wasted). */
+/* An ident for s, or (alloc) for a client of s; file_ident 0: there is none.  The answer comes from the loop, later; not at all after
+ * pool_cancel (the ident is wasted). */
 typedef void pool_answer(void *arg, uint64_t file_ident, uint64_t salt);
-struct pool_ask *pool_ask(struct session *s, pool_answer *answer, void *arg);
+struct pool_ask *pool_ask(struct session *s, bool alloc, pool_answer *answer, void *arg);
 void pool_cancel(struct pool_ask *a); /* NULL allowed */
+
+/* Upstream answered an ALLOC of s's client: it knows that message, so a reserve is kept. */
+void pool_allocated(struct session *s);
+/* Upstream answered an ALLOC of the relay's own in s; 0: it will not, for s or its upstream session is over. */
+void pool_alloc_answered(struct session *s, uint64_t file_ident);
 
 /* An older state of the buffer came back, or another one: no ident that is reserved may be given out any more. */
 void pool_burn(struct pool *p);

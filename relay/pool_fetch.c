@@ -2,6 +2,7 @@
  *
  *   LOOK --enough--> NONE
  *   LOOK --> CONNECT --> (IDENT --> UNBOUND), once for each --> KEEP --> NONE          [BIND, UNBIND; written down]
+ *   LOOK --> ALLOC, once for each --> KEEP --> NONE                                    [for a subserver's clients, in its own session]
  *
  * An ident counts as fetched when upstream has answered UNBIND with UNBOUND.  Whatever else happens on the way (cut, error, silence) wastes
  * the ident under way and puts the pair off, longer each time. */
@@ -12,10 +13,13 @@
 
 #include "relay/clock.h"
 #include "relay/conn.h"
+#include "relay/flxbind.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/pool_impl.h"
+#include "relay/request.h"
+#include "relay/service.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/upstream.h"
@@ -119,6 +123,10 @@ fetch_end(struct pool *p)
 	event_del(p->timer);
 	step = pool_step_new(p, p->pair->opt, p->pair->key);
 	step->op.add = p->got;
+	if (p->pair->name != NULL && p->link->opt->service_token_file[0] != '\0') {
+		memcpy(step->op.name, p->pair->name, p->pair->name_len);
+		step->op.name_len = p->pair->name_len;
+	}
 	spool_call(p->relay->spool, keep_fn, kept_cb, step);
 }
 
@@ -146,7 +154,10 @@ bind_next(struct pool *p)
 	size_t len = p->path_len + p->token_len;
 	uint8_t *body = relay_alloc(len);
 
-	m.bind = (struct msg_bind){ .path_size = p->path_len, .token_size = p->token_len, .need_client_file_ident = 1 };
+	m.bind = (struct msg_bind){ .path_size = p->path_len,
+		.token_size = p->token_len,
+		.need_client_file_ident = 1,
+		.is_subserver = p->is_subserver };
 	memcpy(body, p->path, p->path_len);
 	memcpy(body + p->path_len, p->token, p->token_len);
 	upstream_send(p->upstream, &m, (struct view){ body, len });
@@ -168,13 +179,8 @@ got_ident(struct pool *p, const struct msg_s_ident *id)
 }
 
 static void
-got_unbound(struct pool *p)
+fetched(struct pool *p)
 {
-	ident_add(&p->got, &p->under_way, IDENT_POOL_MAX);
-	if (p->got.n < p->want) {
-		bind_next(p);
-		return;
-	}
 	log_event(LOG_INFO, "idents_reserved", "n=%zu", p->got.n);
 	upstream_close(p->upstream, false, "idents reserved");
 	if (p->pair != NULL) {
@@ -182,6 +188,16 @@ got_unbound(struct pool *p)
 		p->pair->named = (struct verdict_delay){ 0 };
 	}
 	fetch_end(p);
+}
+
+static void
+got_unbound(struct pool *p)
+{
+	ident_add(&p->got, &p->under_way, IDENT_POOL_MAX);
+	if (p->got.n < p->want)
+		bind_next(p);
+	else
+		fetched(p);
 }
 
 static void
@@ -247,9 +263,9 @@ static const struct upstream_ops fetch_ops = {
 	.message = fetch_message,
 };
 
-/* The session of that pair whose client came last, out of those that upstream accepts now. */
+/* The session of the pair under way whose client came last, out of those that upstream accepts now. */
 static struct session *
-find_session(struct pool *p, const uint8_t key[IDENT_KEY])
+find_session(const struct pool *p)
 {
 	struct session *s, *found = NULL;
 	struct conn *c;
@@ -258,33 +274,104 @@ find_session(struct pool *p, const uint8_t key[IDENT_KEY])
 		if (conn_upstream(c) == NULL)
 			continue;
 		TAILQ_FOREACH (s, conn_sessions(c), in_conn)
-			if (s->pool_keyed && session_identified(s) && memcmp(s->pool_key, key, IDENT_KEY) == 0)
+			if (session_identified(s) &&
+			    (p->pair->alloc ? s->alloc_keyed && memcmp(s->alloc_key, p->pair->key, IDENT_KEY) == 0
+					    : s->pool_keyed && memcmp(s->pool_key, p->pair->key, IDENT_KEY) == 0))
 				found = s;
 	}
 	return found;
 }
 
+/* BIND with what stands for the path and the token, which may be empty. */
+static void
+will_bind(struct pool *p, struct view path, struct view token, bool is_subserver)
+{
+	p->state = FETCH_CONNECT;
+	p->session_ident = 0;
+	p->path = relay_strndup(path.ptr, path.len);
+	p->path_len = path.len;
+	p->token = relay_strndup(token.ptr, token.len);
+	p->token_len = token.len;
+	p->is_subserver = is_subserver;
+}
+
+static void
+fetch_as_client(struct pool *p, struct session *s)
+{
+	char protocol[MSG_SUBPROTOCOL_MAX], bind[STORE_BIND_MAX + 1];
+	struct view path = { (const uint8_t *)s->path, s->path_len };
+	struct upstream_request req;
+
+	if (s->flavour == MSG_FLX)
+		path = (struct view){ (const uint8_t *)bind, flxbind_lasting(path, bind) };
+	will_bind(p, path, (struct view){ (const uint8_t *)s->token, s->token_len }, s->is_subserver);
+	conn_upstream_request(s->conn, &req, protocol);
+	p->upstream = upstream_open(p->link, &req, &fetch_ops, p, NULL);
+}
+
+/* An ident belongs to the user who asked for it, so the service token is good for the pairs of its own user only. */
+static bool
+fetch_by_service(struct pool *p)
+{
+	struct service *sv = p->link->service;
+	uint8_t key[IDENT_KEY], stored[1 + IDENT_KEY] = { 'n' };
+	struct ident_pair pair;
+	struct view token;
+
+	if (p->pair->name == NULL || sv == NULL || service_serial(sv) == 0)
+		return false;
+	if (!ident_parse_name(&pair, key, stored, sizeof(stored), p->pair->name, p->pair->name_len))
+		return false;
+	token = view_of(service_token(sv));
+	ident_key(&pair, token, key);
+	if (memcmp(key, p->pair->key, IDENT_KEY) != 0)
+		return false;
+	will_bind(p, pair.path, token, pair.is_subserver);
+	p->upstream = service_connect(sv, pair.endpoint, pair.path.ptr[0] == '{' ? MSG_FLX : MSG_PBS, &fetch_ops, p);
+	return true;
+}
+
+static void
+alloc_next(struct pool *p, struct session *s)
+{
+	p->state = FETCH_ALLOC;
+	if (request_alloc(s))
+		step_deadline(p);
+	else
+		fetch_failed(p, "its subserver asks too much", VERDICT_RETRY, 0);
+}
+
+void
+pool_alloc_answered(struct session *s, uint64_t file_ident)
+{
+	struct pool *p = s->link->pool;
+
+	if (p == NULL || p->state != FETCH_ALLOC || (p->pair != NULL && memcmp(p->pair->key, pool_alloc_key(s), IDENT_KEY) != 0))
+		return; /* too late: it is wasted */
+	if (file_ident == 0) {
+		fetch_failed(p, "the subserver's session ended", VERDICT_RETRY, 0);
+		return;
+	}
+	ident_add(&p->got, &(struct ident){ file_ident, 0, clock_wall_ms() }, IDENT_POOL_MAX);
+	if (p->got.n < p->want)
+		alloc_next(p, s);
+	else
+		fetched(p);
+}
+
 static void
 fetch(struct pool *p, size_t want)
 {
-	struct session *s = find_session(p, p->pair->key);
-	char protocol[MSG_SUBPROTOCOL_MAX];
-	struct upstream_request req;
+	struct session *s = link_down(p->link) ? NULL : find_session(p);
 
-	if (s == NULL || link_down(p->link)) { /* until a client of it comes */
-		fetch_over(p, UINT64_MAX);
-		return;
-	}
-	p->state = FETCH_CONNECT;
 	p->want = want;
 	p->got.n = 0;
-	p->session_ident = 0;
-	p->path = relay_strndup(s->path, s->path_len);
-	p->path_len = s->path_len;
-	p->token = relay_strndup(s->token, s->token_len);
-	p->token_len = s->token_len;
-	conn_upstream_request(s->conn, &req, protocol);
-	p->upstream = upstream_open(p->link, &req, &fetch_ops, p, NULL);
+	if (s != NULL && p->pair->alloc)
+		alloc_next(p, s);
+	else if (s != NULL)
+		fetch_as_client(p, s);
+	else if (link_down(p->link) || !fetch_by_service(p))
+		fetch_over(p, UINT64_MAX); /* until a client of it comes */
 }
 
 static void
@@ -308,7 +395,9 @@ looked_cb(void *arg, struct spool_op *op)
 		free(step);
 		return;
 	}
-	if (p->pair == NULL || step->op.err != STORE_OK || young >= want)
+	if (p->pair != NULL && p->pair->alloc && !p->pair->allocated && step->op.list.seen_ms == 0)
+		fetch_over(p, UINT64_MAX); /* not known to be answered by this server */
+	else if (p->pair == NULL || step->op.err != STORE_OK || young >= want)
 		fetch_over(p, look_ms(p));
 	else
 		fetch(p, want - young);

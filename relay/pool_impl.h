@@ -19,6 +19,10 @@ struct pair_seen {
 	TAILQ_ENTRY(pair_seen) link; /* on pool->pairs, newest first */
 	uint8_t key[IDENT_KEY];
 	const struct options *opt; /* of the front of the client that was seen last */
+	bool alloc;	 /* of a subserver's file */
+	bool allocated;	 /* with alloc: upstream is known to answer ALLOC */
+	uint8_t *name;	 /* ident_format_name, name_len bytes; NULL: alloc, or it does not fit; owned */
+	size_t name_len;
 	uint64_t due_ms; /* clock_ms; UINT64_MAX: when it is seen again */
 	uint64_t backoff_ms;
 	bool refused; /* with backoff_ms: only when it is seen again */
@@ -27,7 +31,7 @@ struct pair_seen {
 
 TAILQ_HEAD(pair_seen_list, pair_seen);
 
-enum fetch_state { FETCH_NONE, FETCH_LOOK, FETCH_CONNECT, FETCH_IDENT, FETCH_UNBOUND, FETCH_KEEP };
+enum fetch_state { FETCH_NONE, FETCH_LOOK, FETCH_CONNECT, FETCH_IDENT, FETCH_UNBOUND, FETCH_ALLOC, FETCH_KEEP };
 
 enum burn_state { BURN_NOT, BURN_POSTED, BURN_FAILED, BURN_DONE };
 
@@ -44,6 +48,7 @@ struct pool {
 	struct upstream *upstream;
 	char *path, *token; /* for BIND */
 	size_t path_len, token_len, want;
+	bool is_subserver;
 	uint64_t session_ident, started_ms;
 	struct ident under_way;
 	struct ident_list got;
@@ -53,6 +58,11 @@ struct pool_step { /* on its way through the committer; p is looked up again, fo
 	struct link *link;
 	struct ident_op op;
 };
+
+/* The key of s as a first-time client; false: there is none (a BIND of flexible sync that says nothing). */
+bool pool_key(struct session *s);
+/* That of what is allocated for its clients. */
+const uint8_t *pool_alloc_key(struct session *s);
 
 struct pool_step *pool_step_new(struct pool *p, const struct options *o, const uint8_t key[IDENT_KEY]);
 /* Sets the timer for the pair that is due first, if something may be done. */

@@ -11,6 +11,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/pool.h"
 #include "relay/relay.h"
 #include "relay/request.h"
 #include "relay/session.h"
@@ -28,6 +29,8 @@ struct request {
 	uint8_t *body; /* owned; kept until it is sent */
 	bool sent, begun; /* begun: STATE, a part of the answer was passed on */
 	bool looking;	  /* CLIENT_VERSION_REQUEST: the store was asked */
+	bool own;	  /* ALLOC of the relay's own */
+	struct pool_ask *asking; /* ALLOC: the pool was asked; until it answers upstream is not (only one may answer) */
 	struct state_writer *writer; /* STATE_REQUEST, sent */
 	struct state_reader *reader; /* STATE_REQUEST, answered here */
 };
@@ -37,6 +40,7 @@ request_free(struct request *r)
 {
 	statecache_abandon(r->writer);
 	statecache_cancel(r->reader);
+	pool_cancel(r->asking);
 	free(r->body);
 	free(r);
 }
@@ -54,13 +58,25 @@ request_end(struct request *r)
 		request_free(r);
 }
 
+/* It will not be answered. */
+static void
+give_up(struct request *r)
+{
+	struct session *s = r->session;
+	bool own = r->own;
+
+	request_end(r);
+	if (own)
+		pool_alloc_answered(s, 0);
+}
+
 void
 request_forget(struct session *s)
 {
 	struct request *r;
 
 	while ((r = TAILQ_FIRST(&s->requests)) != NULL)
-		request_end(r);
+		give_up(r);
 }
 
 static void
@@ -149,6 +165,25 @@ kept_segment(void *arg, const struct msg_state *state, struct view body)
 	return !conn_is_full(s->conn);
 }
 
+static void request_send(struct session *s);
+
+/* With the link back meanwhile: if the pool has none, upstream is asked. */
+static void
+alloc_answer(void *arg, uint64_t file_ident, uint64_t salt)
+{
+	struct request *r = arg;
+	struct session *s = r->session;
+	struct message m = { .type = MSG_S_ALLOC, .s_alloc = { file_ident } };
+
+	(void)salt; /* this message carries none */
+	r->asking = NULL;
+	if (file_ident != 0) {
+		tell(s, &m, (struct view){ NULL, 0 });
+		request_end(r);
+	}
+	request_send(s);
+}
+
 static void
 answer_offline(struct request *r)
 {
@@ -166,7 +201,11 @@ answer_offline(struct request *r)
 		if (r->reader == NULL)
 			r->reader = statecache_serve(s->relay->statecache, s->endpoint, s->path, &r->m.state_request, kept_segment, r);
 		break;
-	default: /* ALLOC, TEST_COMMAND: no answer is legal */
+	case MSG_C_ALLOC:
+		if (r->asking == NULL && s->is_subserver && s->opt->ident_pool > 0)
+			r->asking = pool_ask(s, true, alloc_answer, r);
+		break;
+	default: /* TEST_COMMAND: no answer is legal */
 		break;
 	}
 }
@@ -198,6 +237,25 @@ ask_upstream(struct request *r, struct view body)
 		r->writer = statecache_collect(s->relay->statecache, s->endpoint, s->path, &r->m.state_request);
 }
 
+static struct request *
+alloc_sent(const struct session *s)
+{
+	struct request *r;
+
+	TAILQ_FOREACH (r, &s->requests, link)
+		if (r->sent && r->m.type == MSG_C_ALLOC)
+			return r;
+	return NULL;
+}
+
+bool
+request_alloc_is_own(const struct session *s)
+{
+	const struct request *r = alloc_sent(s);
+
+	return r != NULL && r->own;
+}
+
 static bool
 may_send(const struct request *r)
 {
@@ -205,6 +263,8 @@ may_send(const struct request *r)
 
 	if (s->upside == UPSIDE_NONE || s->upside == UPSIDE_UNBINDING || r->reader != NULL)
 		return false;
+	if (r->m.type == MSG_C_ALLOC)
+		return session_identified(s) && r->asking == NULL && alloc_sent(s) == NULL;
 	return r->m.type != MSG_C_TRANSACT || s->upside == UPSIDE_LIVE;
 }
 
@@ -215,21 +275,33 @@ never_live(const struct session *s)
 	return s->held_back || s->no_replay;
 }
 
+/* Sends what may be. */
+static void
+request_send(struct session *s)
+{
+	struct request *r;
+
+	TAILQ_FOREACH (r, &s->requests, link) {
+		if (r->sent || !may_send(r))
+			continue;
+		ask_upstream(r, (struct view){ r->body, r->body != NULL ? (size_t)r->m.body_len : 0 });
+		s->request_bytes -= r->body != NULL ? r->m.body_len : 0;
+		free(r->body);
+		r->body = NULL;
+	}
+}
+
 void
 request_kick(struct session *s)
 {
 	struct request *r, *next;
 
+	request_send(s);
 	for (r = TAILQ_FIRST(&s->requests); r != NULL && s->conn != NULL; r = next) {
 		next = TAILQ_NEXT(r, link);
 		if (r->sent)
 			continue;
-		if (may_send(r)) {
-			ask_upstream(r, (struct view){ r->body, r->body != NULL ? (size_t)r->m.body_len : 0 });
-			s->request_bytes -= r->body != NULL ? r->m.body_len : 0;
-			free(r->body);
-			r->body = NULL;
-		} else if (s->upside == UPSIDE_NONE && link_down(s->link)) {
+		if (s->upside == UPSIDE_NONE && link_down(s->link)) {
 			answer_offline(r);
 		} else if (r->m.type == MSG_C_TRANSACT && never_live(s)) {
 			answer_try_again(r);
@@ -266,6 +338,24 @@ request_take(struct session *s, const struct message *m, struct view body)
 	}
 	STAT_INC(s->relay, requests_held);
 	request_kick(s);
+}
+
+bool
+request_alloc(struct session *s)
+{
+	struct request *r;
+
+	if (s->nrequests >= REQUESTS_MAX)
+		return false;
+	r = relay_alloc(sizeof(*r));
+	r->session = s;
+	r->own = true;
+	r->m.type = MSG_C_ALLOC;
+	r->m.flavour = s->flavour;
+	TAILQ_INSERT_TAIL(&s->requests, r, link);
+	s->nrequests++;
+	request_send(s);
+	return true;
 }
 
 /* ---- upstream's answers ---- */
@@ -318,6 +408,7 @@ void
 request_answer_end(struct session *s, const struct message *m)
 {
 	struct request *r = answered_by(s, m->type);
+	bool own;
 
 	if (r == NULL)
 		return;
@@ -326,16 +417,29 @@ request_answer_end(struct session *s, const struct message *m)
 		if (m->state.end_offset != m->state.max_offset)
 			return;
 	}
+	own = r->own;
 	request_end(r);
+	if (m->type != MSG_S_ALLOC)
+		return;
+	if (own)
+		pool_alloc_answered(s, m->s_alloc.file_ident);
+	else
+		pool_allocated(s);
+	request_send(s);
 }
 
 const char *
 request_upstream_lost(struct session *s)
 {
-	struct request *r;
+	struct request *r, *next;
 	const char *why = NULL;
 
-	TAILQ_FOREACH (r, &s->requests, link) {
+	for (r = TAILQ_FIRST(&s->requests); r != NULL; r = next) {
+		next = TAILQ_NEXT(r, link);
+		if (r->own) {
+			give_up(r);
+			continue;
+		}
 		if (!r->sent)
 			continue;
 		if (r->m.type == MSG_C_TRANSACT || r->m.type == MSG_C_TEST_COMMAND || r->begun)

@@ -3,9 +3,10 @@
  *   taken --[upstream session there; TRANSACT: LIVE]--> sent --answer passed on--> gone
  *     |  ^                                               |
  *     |  +--upstream lost: asked again, where that is safe; else the client is closed
- *     +--[link DOWN]--> answered here (TRANSACT: 2, STATE and CLIENT_VERSION: from what is kept), or it waits (no answer is legal)
+ *     +--[link DOWN]--> answered here (TRANSACT: 2, STATE, CLIENT_VERSION and ALLOC: from what is kept), or it waits (no answer is legal)
  *
- * Each session has a short list of them. */
+ * Each session has a short list of them.  The ident pool's own ALLOCs stand in it as well: one ALLOC at a time is with upstream, whosever it
+ * is. */
 #ifndef RELAY_REQUEST_H
 #define RELAY_REQUEST_H
 
@@ -17,6 +18,11 @@ struct session;
 
 /* A question of the client's; may end its connection. */
 void request_take(struct session *s, const struct message *m, struct view body);
+
+/* An ALLOC of the relay's own, for the pool: pool_alloc_answered follows.  False: too much waits already. */
+bool request_alloc(struct session *s);
+/* Whether the next ALLOC of upstream's answers that one, and is not for the client. */
+bool request_alloc_is_own(const struct session *s);
 
 /* Something that they may have waited for: upstream bound or LIVE, the link DOWN. */
 void request_kick(struct session *s);

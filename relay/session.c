@@ -10,6 +10,7 @@
 #include "relay/absent.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
+#include "relay/flxbind.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/pool.h"
@@ -281,6 +282,16 @@ session_settled(struct session *s)
 
 /* ---- its file ---- */
 
+/* What an absent client's BIND will have to state. */
+static void
+note_bind(struct session *s)
+{
+	char bind[STORE_BIND_MAX + 1];
+
+	if (s->flavour == MSG_FLX && flxbind_lasting((struct view){ (const uint8_t *)s->path, s->path_len }, bind) > 0)
+		file_set_bind(s->file, bind);
+}
+
 static void
 file_opened_cb(void *arg, struct file *f)
 {
@@ -294,6 +305,7 @@ file_opened_cb(void *arg, struct file *f)
 	s->file = f;
 	(void)query_opened(s);
 	f->is_subserver = s->is_subserver;
+	note_bind(s);
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
 		s->ident.latest_server_version_salt };
 	if (s->ident.scan_server_version > f->locked_server_version)

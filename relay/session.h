@@ -93,8 +93,8 @@ struct session {
 	size_t path_len, token_len;
 	bool credential_stored; /* they are on the disk (absent.c) */
 	bool need_client_file_ident, is_subserver;
-	bool pool_keyed;	/* pool_key is that of this endpoint, path and token (pool.c) */
-	uint8_t pool_key[32];
+	bool pool_keyed, alloc_keyed; /* pool_key is that of this endpoint, path and token; alloc_key of this file (pool.c) */
+	uint8_t pool_key[32], alloc_key[32];
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;

@@ -57,7 +57,7 @@ offline_ident(struct session *s)
 {
 	if (s->state == SESSION_WAIT_IDENT && s->upside == UPSIDE_NONE && s->asking == NULL && link_down(s->link) &&
 	    pool_serves(s))
-		s->asking = pool_ask(s, pool_answer_cb, s);
+		s->asking = pool_ask(s, false, pool_answer_cb, s);
 }
 
 void
@@ -253,11 +253,12 @@ session_json_error(struct session *s, const struct message *m, struct view body)
 		session_forward(s, m, body);
 }
 
-/* UPLOAD, MARK, TRANSACT and QUERY need an identified session; the others only a bound one. */
+/* UPLOAD, MARK, TRANSACT, QUERY and ALLOC need an identified session; the others only a bound one. */
 static bool
 needs_ident(enum msg_type type)
 {
-	return type == MSG_C_UPLOAD || type == MSG_C_MARK || type == MSG_C_TRANSACT || type == MSG_C_QUERY;
+	return type == MSG_C_UPLOAD || type == MSG_C_MARK || type == MSG_C_TRANSACT || type == MSG_C_QUERY ||
+	       type == MSG_C_ALLOC;
 }
 
 void

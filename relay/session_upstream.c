@@ -63,6 +63,8 @@ session_upstream_head(struct session *s, struct message *m)
 		if (there)
 			request_answer(s, m);
 		return there ? ROUTE_STREAM : ROUTE_DROP;
+	case MSG_S_ALLOC:
+		return there && !request_alloc_is_own(s) ? ROUTE_STREAM : ROUTE_DROP;
 	default:
 		return there ? ROUTE_STREAM : ROUTE_DROP;
 	}

@@ -154,6 +154,7 @@ add_device(struct commands *c, const char *name, size_t i)
 	}
 	s->write_size = number_of(c, "size", WRITE_SIZE);
 	s->subserver = has_word(c, "subserver");
+	s->schema = number_of(c, "schema", 0);
 	s->rules.flavour = has_word(c, "flx") ? MSG_FLX : MSG_PBS;
 	world_add_session(c->world, s);
 	conn_add(world_conn(c->world, given_key != NULL ? key : NULL), s);

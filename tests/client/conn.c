@@ -508,9 +508,13 @@ was_offered(const struct world *w, enum msg_flavour flavour, const char *subprot
 
 	if (msg_parse_subprotocol(view_of(subprotocol), &sp) != PROTO_OK || sp.flavour != flavour || sp.min != sp.max)
 		return false;
-	for (; *p != '\0'; p += strcspn(p, ","), p += *p == ',')
-		if (strtoul(p, NULL, 10) == sp.min)
+	for (; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+		char *end;
+		unsigned long low = strtoul(p, &end, 10), high = *end == '-' ? strtoul(end + 1, NULL, 10) : low;
+
+		if (low <= sp.min && sp.min <= high)
 			return true;
+	}
 	return false;
 }
 
@@ -571,7 +575,7 @@ on_close(void *arg, struct wsio *w, int code, const char *why, bool in_message)
 
 static const struct wsio_ops ops = { .on_answer = on_answer, .on_message = on_message, .on_close = on_close };
 
-/* "com.mongodb.realm-sync#14, ...": as a real client offers them, newest first as listed. */
+/* "com.mongodb.realm-sync#14, ...": as a real client offers them, newest first as listed; a range as "com.mongodb.realm-sync#8-14". */
 static void
 format_offers(const struct world *w, enum msg_flavour flavour, char *out, size_t cap)
 {
@@ -581,8 +585,10 @@ format_offers(const struct world *w, enum msg_flavour flavour, char *out, size_t
 
 	out[0] = '\0';
 	for (; *p != '\0' && len < cap; p += strcspn(p, ","), p += *p == ',') {
-		msg_format_subprotocol(flavour, (unsigned)strtoul(p, NULL, 10), name);
-		len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? ", " : "", name);
+		char *end;
+
+		msg_format_subprotocol(flavour, (unsigned)strtoul(p, &end, 10), name);
+		len += (size_t)snprintf(out + len, cap - len, "%s%s%.*s", len > 0 ? ", " : "", name, (int)strcspn(end, ","), end);
 	}
 }
 

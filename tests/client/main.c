@@ -5,7 +5,7 @@
  *
  * NAME is a device, or a pattern for several ("dev*", "*"). Commands:
  *
- *	device NAME path=/P [conn=C] [token=T] [size=BYTES] [subserver] [flx]	a device; its state is taken up from --state when it has one. Devices
+ *	device NAME path=/P [conn=C] [token=T] [size=BYTES] [subserver] [flx [schema=N]]	a device; its state is taken up from --state when it has one. Devices
  *		with equal conn=C share a connection. size: text in each local write that names no size.
  *	fleet PREFIX N path=/P [conn=C] [token=T] [size=BYTES]	devices PREFIX0 ... PREFIX(N-1); %d in a value becomes the number
  *	connect NAME		connect and bind; from now on it reconnects by itself
@@ -46,7 +46,7 @@
  *	transcript NAME FILE|off	from now on: each message as "> HEAD LEN CRC32" or "< HEAD LEN CRC32" with S as session ident,
  *		without PING and PONG, LOG_MESSAGE by name only. With a pattern for NAME, FILE is a folder in these three.
  *	violations		"ok N TEXT; TEXT": rules the server broke. Each ended its connection.
- *	versions 14,13,...	protocol versions to offer from now on
+ *	versions 14,13,8-12...	protocol versions and ranges to offer from now on
  *	bad NAME HEX		send these bytes as one message
  *	quit
  *

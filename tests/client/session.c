@@ -122,7 +122,7 @@ static void
 send_bind(struct session *s)
 {
 	struct message m;
-	char json[64];
+	char json[96];
 	const char *path = json;
 	bool need_ident = s->dev.file.ident == 0;
 
@@ -130,7 +130,7 @@ send_bind(struct session *s)
 		s->ident = conn_next_ident(s->conn);
 	m = message_of(s, MSG_C_BIND);
 	if (s->rules.flavour == MSG_FLX) /* another one in each session */
-		snprintf(json, sizeof json, "{\"schemaVersion\":0,\"sessionReason\":%" PRIu64 "}", s->reconnects);
+		snprintf(json, sizeof json, "{\"schemaVersion\":%" PRIu64 ",\"sessionReason\":%" PRIu64 "}", s->schema, s->reconnects);
 	else
 		path = s->dev.path;
 	m.bind.path_size = strlen(path);

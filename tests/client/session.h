@@ -39,6 +39,7 @@ struct session {
 	bool wanted;		/* the device wants to be bound */
 	bool hold_uploads;
 	bool subserver;
+	uint64_t schema; /* flexible sync: version of its schema, which each BIND states */
 	/* flexible sync; versions of queries */
 	uint64_t query_active, query_newest, query_sent;
 	uint64_t query_complete; /* the active one, once a MARK was answered after its bootstrap, as the SDK counts it */

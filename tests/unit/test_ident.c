@@ -97,27 +97,65 @@ TEST(keys)
 	static const struct {
 		const char *endpoint, *path, *payload, *token;
 		int same_as; /* row, -1 = none before */
+		bool subserver;
 	} row[] = {
-		{ "upstream/a", "/p", "{\"sub\":\"u1\",\"exp\":1}", NULL, -1 },
-		{ "upstream/a", "/p", "{\"exp\":2,\"sub\":\"u1\"}", NULL, 0 },
-		{ "upstream/a", "/p", "{\"sub\":\"u2\"}", NULL, -1 },
-		{ "upstream/b", "/p", "{\"sub\":\"u1\"}", NULL, -1 },
-		{ "upstream/a", "/q", "{\"sub\":\"u1\"}", NULL, -1 },
-		{ "upstream/a", "/p", NULL, "u1", -1 },
-		{ "upstream/a", "/p", NULL, "", -1 },
-		{ "upstream/a/", "p", NULL, "", -1 },
-		{ "upstream/a", "/p", NULL, "opaque", -1 },
-		{ "upstream/a", "/p", NULL, "Bearer opaque", 8 },
-		{ "upstream/a", "/p", NULL, "Bearer ", 6 },
+		{ "upstream/a", "/p", "{\"sub\":\"u1\",\"exp\":1}", NULL, -1, false },
+		{ "upstream/a", "/p", "{\"exp\":2,\"sub\":\"u1\"}", NULL, 0, false },
+		{ "upstream/a", "/p", "{\"sub\":\"u2\"}", NULL, -1, false },
+		{ "upstream/b", "/p", "{\"sub\":\"u1\"}", NULL, -1, false },
+		{ "upstream/a", "/q", "{\"sub\":\"u1\"}", NULL, -1, false },
+		{ "upstream/a", "/p", NULL, "u1", -1, false },
+		{ "upstream/a", "/p", NULL, "", -1, false },
+		{ "upstream/a/", "p", NULL, "", -1, false },
+		{ "upstream/a", "/p", NULL, "opaque", -1, false },
+		{ "upstream/a", "/p", NULL, "Bearer opaque", 8, false },
+		{ "upstream/a", "/p", NULL, "Bearer ", 6, false },
+		{ "upstream/a", "/p", "{\"sub\":\"u1\"}", NULL, -1, true },
+		{ "upstream/a", "/p", NULL, "opaque", -1, true },
 	};
 	enum { N = sizeof(row) / sizeof(row[0]) };
 	uint8_t key[N][IDENT_KEY];
 
 	for (int i = 0; i < N; i++) {
-		ident_key(row[i].endpoint, view_of(row[i].path), view_of(row[i].token != NULL ? row[i].token : jwt(row[i].payload)), key[i]);
+		ident_key(&(struct ident_pair){ row[i].endpoint, view_of(row[i].path), row[i].subserver },
+			  view_of(row[i].token != NULL ? row[i].token : jwt(row[i].payload)), key[i]);
 		for (int k = 0; k < i; k++)
 			CHECK_U64(memcmp(key[i], key[k], IDENT_KEY) == 0, row[i].same_as == k);
 	}
+}
+
+TEST(alloc_keys)
+{
+	uint8_t key[4][IDENT_KEY];
+
+	ident_alloc_key("upstream/a", view_of("/p"), 3, 7, key[0]);
+	ident_alloc_key("upstream/a", view_of("/p"), 3, 8, key[1]);
+	ident_alloc_key("upstream/a", view_of("/p"), 4, 7, key[2]);
+	ident_alloc_key("upstream/a", view_of("/q"), 3, 7, key[3]);
+	for (int i = 0; i < 4; i++)
+		for (int k = 0; k < i; k++)
+			CHECK(memcmp(key[i], key[k], IDENT_KEY) != 0);
+}
+
+TEST(names)
+{
+	const struct ident_pair in = { "upstream/a", view_of("/p"), true };
+	uint8_t name[IDENT_NAME_MAX], key[1 + IDENT_KEY] = { 'n', 1, 2, 3 }, got[IDENT_KEY];
+	static char longest[STORE_ENDPOINT_MAX + 2];
+	struct ident_pair out;
+	size_t n = ident_format_name(&in, name);
+
+	CHECK(ident_parse_name(&out, got, key, sizeof(key), name, n));
+	CHECK_MEM(got, sizeof(got), key + 1, IDENT_KEY);
+	CHECK_STR(out.endpoint, "upstream/a");
+	CHECK(view_eq(out.path, in.path));
+	CHECK(out.is_subserver);
+	CHECK(!ident_parse_name(&out, got, key + 1, IDENT_KEY, name, n)); /* a list's key */
+	CHECK(!ident_parse_name(&out, got, key, sizeof(key), name, 11));  /* no path */
+	name[0] = 2;
+	CHECK(!ident_parse_name(&out, got, key, sizeof(key), name, n));
+	memset(longest, 'e', sizeof(longest) - 1);
+	CHECK_U64(ident_format_name(&(struct ident_pair){ longest, { (const uint8_t *)longest, STORE_PATH_MAX }, false }, name), 0);
 }
 
 /* ---- lists ---- */

@@ -4,6 +4,8 @@
 
 #include "relay/conn.h"
 #include "relay/link.h"
+#include "relay/options.h"
+#include "relay/pool.h"
 #include "relay/request.h"
 #include "relay/session.h"
 #include "relay/spool.h"
@@ -21,6 +23,10 @@ static struct {
 	unsigned writers;	  /* sets being collected */
 	state_segment *segment;	  /* of the set being served */
 	void *segment_arg;
+	uint64_t allocated, own;  /* ALLOCs that upstream answered the client; what it answered the relay, the sum */
+	bool own_lost, asked_wrongly;
+	pool_answer *asked;	  /* the pool */
+	void *asked_arg;
 	spool_done *found;	  /* of the look-up under way */
 	void *found_arg;
 } seen;
@@ -71,6 +77,7 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 	note(seen.down, msg_name(m->type),
 	     m->type == MSG_S_TRANSACT	       ? m->s_transact.status
 	     : m->type == MSG_S_CLIENT_VERSION ? m->client_version.client_version
+	     : m->type == MSG_S_ALLOC	       ? m->s_alloc.file_ident
 					       : body.len);
 }
 
@@ -162,8 +169,46 @@ statecache_cancel(struct state_reader *r)
 		seen.segment = NULL;
 }
 
+bool
+session_identified(const struct session *s)
+{
+	return s->upside == UPSIDE_IDENTED || s->upside == UPSIDE_REPLAY || s->upside == UPSIDE_LIVE;
+}
+
+struct pool_ask *
+pool_ask(struct session *s, bool alloc, pool_answer *answer, void *arg)
+{
+	seen.asked_wrongly = !s->is_subserver || !alloc;
+	seen.asked = answer;
+	seen.asked_arg = arg;
+	return (struct pool_ask *)&seen;
+}
+
+void
+pool_cancel(struct pool_ask *a)
+{
+	if (a != NULL)
+		seen.asked = NULL;
+}
+
+void
+pool_allocated(struct session *s)
+{
+	(void)s;
+	seen.allocated++;
+}
+
+void
+pool_alloc_answered(struct session *s, uint64_t file_ident)
+{
+	(void)s;
+	seen.own += file_ident;
+	seen.own_lost = seen.own_lost || file_ident == 0;
+}
+
 /* ---- a session ---- */
 
+static struct options opt = { .ident_pool = 4 };
 static struct relay relay;
 static struct file file;
 static struct session session;
@@ -179,6 +224,7 @@ begin(enum session_upside upside, bool down)
 	TAILQ_INIT(&s->requests);
 	seen.link_down = down;
 	s->relay = &relay;
+	s->opt = &opt;
 	s->conn = (struct conn *)&file; /* there is one; nobody looks into it */
 	s->file = &file;
 	s->endpoint = s->path = (char *)(uintptr_t)"/p";
@@ -207,6 +253,8 @@ answer(struct session *s, enum msg_type type, uint64_t end, uint64_t max)
 
 	if (type == MSG_S_STATE)
 		m.state = (struct msg_state){ .end_offset = end, .max_offset = max };
+	if (type == MSG_S_ALLOC)
+		m.s_alloc.file_ident = end;
 	request_answer(s, &m);
 	request_answer_data(s, view_of("x"));
 	request_answer_end(s, &m);
@@ -265,13 +313,89 @@ TEST(down)
 	CHECK_STR(seen.up, "");
 	/* the link is back */
 	seen.link_down = false;
-	s->upside = UPSIDE_BOUND;
+	s->upside = UPSIDE_LIVE;
 	request_kick(s);
 	CHECK_STR(seen.up, "alloc:0 state_request:0 test_command:3 ");
 	CHECK_U64(seen.writers, 1);
 	request_forget(s);
 	CHECK_U64(seen.writers, 0);
 	CHECK_U64(s->nrequests + s->request_bytes, 0);
+}
+
+/* One ALLOC at a time is with upstream, whosever it is; the relay's own answer is not for the client. */
+TEST(alloc_up)
+{
+	struct session *s = begin(UPSIDE_LIVE, false);
+
+	s->is_subserver = true;
+	CHECK(request_alloc(s));
+	CHECK(request_alloc_is_own(s));
+	ask(s, MSG_C_ALLOC, 0);
+	CHECK_STR(seen.up, "alloc:0 ");
+	answer(s, MSG_S_ALLOC, 41, 0);
+	CHECK_U64(seen.own, 41);
+	CHECK_U64(seen.allocated, 0);
+	CHECK_STR(seen.up, "alloc:0 alloc:0 ");
+	CHECK(!request_alloc_is_own(s));
+	CHECK(request_alloc(s));
+	CHECK_STR(seen.up, "alloc:0 alloc:0 ");
+	answer(s, MSG_S_ALLOC, 42, 0);
+	CHECK_U64(seen.own, 41);
+	CHECK_U64(seen.allocated, 1);
+	CHECK_STR(seen.up, "alloc:0 alloc:0 alloc:0 ");
+	ask(s, MSG_C_ALLOC, 0);
+	/* upstream is lost: the client's is asked again, the relay's is not */
+	CHECK(!seen.own_lost);
+	CHECK(request_upstream_lost(s) == NULL);
+	CHECK(seen.own_lost);
+	CHECK_U64(s->nrequests, 1);
+	request_kick(s);
+	CHECK_STR(seen.up, "alloc:0 alloc:0 alloc:0 alloc:0 ");
+	CHECK(!request_alloc_is_own(s));
+	request_forget(s);
+}
+
+/* Only one of pool and upstream answers, whatever the link does meanwhile. */
+TEST(alloc_down)
+{
+	struct session *s = begin(UPSIDE_NONE, true);
+
+	s->is_subserver = true;
+	ask(s, MSG_C_ALLOC, 0);
+	CHECK(seen.asked != NULL && !seen.asked_wrongly);
+	s->upside = UPSIDE_LIVE;
+	seen.link_down = false;
+	request_kick(s);
+	CHECK_STR(seen.up, "");
+	seen.asked(seen.asked_arg, 43, 0);
+	CHECK_STR(seen.down, "alloc:43 ");
+	CHECK_STR(seen.up, "");
+	CHECK_U64(s->nrequests, 0);
+	/* none left: it waits for upstream */
+	s->upside = UPSIDE_NONE;
+	seen.link_down = true;
+	ask(s, MSG_C_ALLOC, 0);
+	seen.asked(seen.asked_arg, 0, 0);
+	CHECK_U64(s->nrequests, 1);
+	CHECK_STR(seen.up, "");
+	request_kick(s);
+	s->upside = UPSIDE_LIVE;
+	seen.link_down = false;
+	seen.asked(seen.asked_arg, 0, 0);
+	CHECK_STR(seen.up, "alloc:0 ");
+	request_forget(s);
+	/* the session ends while the pool is asked */
+	s->upside = UPSIDE_NONE;
+	seen.link_down = true;
+	ask(s, MSG_C_ALLOC, 0);
+	CHECK(seen.asked != NULL);
+	request_forget(s);
+	CHECK(seen.asked == NULL);
+	/* who is no subserver has none */
+	s->is_subserver = false;
+	ask(s, MSG_C_ALLOC, 0);
+	CHECK(seen.asked == NULL);
+	request_forget(s);
 }
 
 /* Of another file: the store is asked, and may answer after the session has forgotten the question, or sent it. */

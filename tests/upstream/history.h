@@ -31,6 +31,8 @@ struct file {
 	uint64_t ident, salt;
 	uint64_t proxy; /* ident of the subserver that asked for it by ALLOC, or 0 */
 	bool subserver;
+	bool has_schema; /* flexible sync: schema is what its first BIND stated; each one must */
+	uint64_t schema;
 	uint64_t query_version; /* flexible sync: of the newest bootstrap that was sent to its end */
 	uint32_t query_crc;
 	char query_places[80];	/* "1@4,2@9": each QUERY, and how many changesets had come before it; the newest that have room */

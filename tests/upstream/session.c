@@ -34,6 +34,7 @@ enum {
 	BAD_FILE_IDENT = 208,
 	DIVERGING = 211,
 	UNSUPPORTED_FEATURE = 214,
+	INVALID_SCHEMA_CHANGE = 225,
 	COMPENSATING_WRITE = 231,
 };
 
@@ -217,8 +218,13 @@ on_bind(struct conn *c, const struct message *m, struct view body)
 	server_event(c->srv, "bind %" PRIu64 " %" PRIu64 " %s", c->id, s->ident, text);
 	if (ordered_refusal(s, MSG_C_BIND, text))
 		return;
-	if (c->flavour == MSG_FLX)
+	if (c->flavour == MSG_FLX) {
 		name = view_of("/flx"); /* the path is a JSON object: one file for all */
+		if (sscanf(text, "{\"schemaVersion\":%" SCNu64 ",\"sessionReason\":", &s->schema) != 1) {
+			violated(s, ILLEGAL_PATH, "BIND states no schema version");
+			return;
+		}
+	}
 	if (!rules_path(name)) {
 		violated(s, ILLEGAL_PATH, "Illegal server path");
 		return;
@@ -231,6 +237,8 @@ on_bind(struct conn *c, const struct message *m, struct view body)
 	if (m->bind.need_client_file_ident == 0)
 		return;
 	f = history_add_file(&c->srv->history, s->path, s->subserver, 0);
+	f->schema = s->schema;
+	f->has_schema = true;
 	send_simple(s, (struct message){ .type = MSG_S_IDENT, .s_ident = { f->ident, f->salt } }, NULL, 0);
 }
 
@@ -251,6 +259,16 @@ supersede(struct session *s, struct file *f)
 	server_event(s->conn->srv, "superseded %" PRIu64 " %s %" PRIu64, other->id, s->path->name, f->ident);
 	conn_cut(other);
 	return true;
+}
+
+/* A file keeps the schema version that it was made with: clients here do not change theirs. */
+static bool
+schema_known(struct session *s, const struct file *f)
+{
+	if (!f->has_schema || f->schema == s->schema)
+		return true;
+	violated(s, INVALID_SCHEMA_CHANGE, "BIND states another schema version than that of the file");
+	return false;
 }
 
 /* The query of an IDENT must be one whose bootstrap was sent to its end, word for word; 0 is the empty one. */
@@ -315,7 +333,7 @@ on_ident(struct session *s, const struct message *m, struct view query)
 		violated(s, v.code, v.text);
 		return;
 	}
-	if (!query_known(s, f, &m->c_ident, query) || !supersede(s, f))
+	if (!schema_known(s, f) || !query_known(s, f, &m->c_ident, query) || !supersede(s, f))
 		return;
 	s->query_version = m->c_ident.query_version;
 	s->query_crc = (uint32_t)crc32_z(0, query.ptr, query.len);

@@ -19,6 +19,7 @@ struct session {
 	struct path *path; /* NULL: failed or unbinding */
 	struct file *file;
 	bool subserver, failed, unbinding;
+	uint64_t schema;	  /* flexible sync: as BIND stated it */
 	struct upload_state up;
 	struct cursor download;	  /* server version reached, and the client version integrated by then */
 	bool downloaded;	  /* S6: a DOWNLOAD was sent */
