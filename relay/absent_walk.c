@@ -1,7 +1,6 @@
 /* Steps of the walk over the files with a backlog.  See absent_walk.h.
  *
  * The walk goes by the keys of the records (store_backlog_after), so files without a backlog cost nothing. */
-
 #include "relay/absent_walk.h"
 #include "relay/credential.h"
 
