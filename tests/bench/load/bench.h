@@ -36,5 +36,6 @@ double bench_median(double *v, size_t n);
 void bench_pass(struct bench *b);
 void bench_latency(struct bench *b);
 void bench_memory(struct bench *b);
+void bench_outage(struct bench *b);
 
 #endif

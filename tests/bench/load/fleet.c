@@ -433,8 +433,20 @@ fleet_run(struct fleet *f, const struct fleet_load *load, void (*mark)(void *arg
 	run_until(f, UINT64_MAX);
 }
 
-uint64_t
-fleet_acked(const struct fleet *f)
+void
+fleet_wait(struct fleet *f, double seconds, bool (*done)(void *arg), void *arg)
 {
-	return f->acked;
+	uint64_t end = loop_now_ns() + (uint64_t)(seconds * 1e9);
+
+	f->now = f->progress_at = loop_now_ns();
+	while (f->now < end && (done == NULL || !done(arg))) {
+		f->progress_at = f->now;
+		step(f, WAIT_NS / 10);
+	}
+}
+
+uint64_t
+fleet_last(const struct fleet *f, unsigned file_ident)
+{
+	return f->device[file_ident - 1].next - 1;
 }

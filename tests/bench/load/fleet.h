@@ -33,7 +33,10 @@ struct fleet_result {
 /* Uploads.  mark, if not NULL, is called where the time measured begins and where it ends.  Then what is under way is waited for. */
 void fleet_run(struct fleet *f, const struct fleet_load *load, void (*mark)(void *arg), void *arg, struct fleet_result *result);
 
-/* The newest client version that a device was acknowledged, summed over all as messages since fleet_new. */
-uint64_t fleet_acked(const struct fleet *f);
+/* The newest client version that a device has sent. */
+uint64_t fleet_last(const struct fleet *f, unsigned file_ident);
+
+/* Takes what comes for so long, or until done says so; sends nothing. */
+void fleet_wait(struct fleet *f, double seconds, bool (*done)(void *arg), void *arg);
 
 #endif

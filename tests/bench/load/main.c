@@ -3,6 +3,7 @@
  *	load pass	messages a second and processor time a message, against a bare forwarder, HAProxy and nginx
  *	load latency	p50 and p99 at fixed rates
  *	load memory	resident bytes of a bound session that is idle
+ *	load outage	buffering while the link is down, and the return of the link
  *
  * Arguments are NAME=VALUE[,VALUE...]; each file tells its own.  The generator is one thread on the last processor, what is measured has
  * the first to itself.  Everything is on loopback; folders are made in TMPDIR (default /var/tmp: a real disk). */
@@ -24,7 +25,8 @@
 static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
-} benches[] = { { "pass", bench_pass }, { "latency", bench_latency }, { "memory", bench_memory } };
+} benches[] = { { "pass", bench_pass }, { "latency", bench_latency }, { "memory", bench_memory },
+	{ "outage", bench_outage } };
 
 /* ---- shared ---- */
 
@@ -43,7 +45,7 @@ void
 bench_stand_end(struct stand *s)
 {
 	fleet_free(s->fleet);
-	proxy_kill(&s->proxy);
+	proxy_stop(&s->proxy);
 	sink_free(s->sink);
 }
 
@@ -114,7 +116,7 @@ prepare(struct bench *b)
 int
 main(int argc, char **argv)
 {
-	struct bench b = { .args = { argc - 2, argv + 2 } };
+	struct bench b = { .args = { .argc = argc - 2, .argv = argv + 2 } };
 
 	for (size_t i = 0; argc > 1 && i < sizeof(benches) / sizeof(benches[0]); i++) {
 		if (strcmp(argv[1], benches[i].name) != 0)
@@ -126,6 +128,6 @@ main(int argc, char **argv)
 		(void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 		return 0;
 	}
-	fprintf(stderr, "usage: load pass|latency|memory [NAME=VALUE...]\n");
+	fprintf(stderr, "usage: load pass|latency|memory|outage [NAME=VALUE...]\n");
 	return 2;
 }

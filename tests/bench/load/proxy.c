@@ -94,7 +94,7 @@ config_holdfast(const struct proxy *p, const struct proxy_setup *s)
 	if (s->cert != NULL)
 		fprintf(f, "tls_certificate = %s\ntls_key = %s\n", s->cert->cert, s->cert->key);
 	fprintf(f, "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:%u\nreconnect_rate = 10000\nbackoff_min = 100ms\n", s->upstream_port);
-	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n[buffer]\n%s",
+	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n%s",
 		s->holdfast != NULL ? s->holdfast : "");
 	fclose(f);
 }
@@ -284,30 +284,30 @@ proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *set
 	launch(p, setup);
 }
 
-static void
-end(struct proxy *p, int sig)
+void
+proxy_stop(struct proxy *p)
 {
 	if (p->pid > 0) {
-		kill(p->pid, sig);
-		for (int waited = 0; waitpid(p->pid, NULL, WNOHANG) == 0; waited += STEP_MS) {
-			if (waited == PATIENCE_MS)
-				kill(p->pid, SIGKILL);
-			breathe();
-		}
+		kill(p->pid, SIGKILL);
+		(void)waitpid(p->pid, NULL, 0);
 	}
 	p->pid = 0;
 }
 
-void
-proxy_stop(struct proxy *p)
+bool
+proxy_logged(const struct proxy *p, const char *text)
 {
-	end(p, SIGTERM);
-}
+	char path[512], line[2048];
+	bool found = false;
+	FILE *f;
 
-void
-proxy_kill(struct proxy *p)
-{
-	end(p, SIGKILL);
+	snprintf(path, sizeof(path), "%s/log", p->dir);
+	f = fopen(path, "re");
+	while (f != NULL && !found && fgets(line, sizeof(line), f) != NULL)
+		found = strstr(line, text) != NULL;
+	if (f != NULL)
+		fclose(f);
+	return found;
 }
 
 uint64_t

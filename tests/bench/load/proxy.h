@@ -24,7 +24,7 @@ struct proxy_setup {
 	const char *dir;		/* for configurations and state */
 	const struct cert_files *cert; /* NULL: plain */
 	unsigned upstream_port;
-	const char *holdfast; /* more lines of its configuration, in [buffer]; or NULL */
+	const char *holdfast;		/* more lines of its configuration, with their sections; or NULL */
 };
 
 const char *proxy_name(enum proxy_kind kind);
@@ -34,9 +34,11 @@ bool proxy_is_there(enum proxy_kind kind);
 
 /* Starts it and waits until it listens; ends the bench when it does not. */
 void proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *setup);
-/* Ends it: SIGTERM, or how. */
+/* Ends it with SIGKILL. */
 void proxy_stop(struct proxy *p);
-void proxy_kill(struct proxy *p);
+
+/* Whether its log says so. */
+bool proxy_logged(const struct proxy *p, const char *text);
 
 /* From now on this process runs on one processor only (-1: the last); with one there is nothing to choose. */
 void proxy_pin(int cpu);
