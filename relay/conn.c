@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <event2/buffer.h>
 #include <event2/event.h>
 
 #include "relay/admit.h"
@@ -24,6 +23,8 @@
 #include "relay/upstream.h"
 #include "relay/wire.h"
 
+#define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
+#define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
 
@@ -170,7 +171,8 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 		upstream_close(u, !superseded, "client gone");
 	admit_cancel(c->admit);
 	event_free(c->timer);
-	event_free(c->retry);
+	if (c->retry != NULL)
+		event_free(c->retry);
 	conn_shaken(c);
 	gate_leave(c->relay->gate, c->from);
 	TAILQ_REMOVE(&c->relay->conns, c, link);
@@ -219,8 +221,7 @@ conn_free_closed(void)
 		if (c->msg != NULL)
 			explicit_bzero(c->msg, c->msg_len);
 		free(c->msg);
-		if (c->after != NULL)
-			evbuffer_free(c->after);
+		outqueue_clear(&c->after);
 		free(c);
 	}
 }
@@ -238,7 +239,7 @@ check_outbuf(struct conn *c)
 static size_t
 own_queue(const struct conn *c)
 {
-	return stream_queued(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
+	return stream_queued(c->stream) + c->after.len;
 }
 
 /* A client that asks (PING, MARK, a WebSocket's ping) and does not read the answers is not read either. */
@@ -255,21 +256,17 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 	if (c->state != CONN_OPEN)
 		return;
 	c->messages_out++;
-	if (!c->streaming) {
+	if (!c->streaming)
 		wire_send(c->stream, WS_SERVER, m, body);
-	} else {
-		if (c->after == NULL)
-			c->after = evbuffer_new();
-		if (c->after == NULL || !wire_message(c->after, WS_SERVER, m, body))
-			stream_fail(c->stream, "out of memory");
-	}
+	else if (!wire_message(&c->after, WS_SERVER, m, body))
+		stream_fail(c->stream, "out of memory");
 	own_queue_check(c);
 }
 
 uint64_t
 conn_held(const struct conn *c)
 {
-	uint64_t sum = c->msg_cap + stream_held(c->stream) + (c->after != NULL ? evbuffer_get_length(c->after) : 0);
+	uint64_t sum = c->msg_cap + stream_held(c->stream) + c->after.len;
 	const struct session *s;
 
 	TAILQ_FOREACH (s, &c->sessions, in_conn)
@@ -302,8 +299,8 @@ void
 conn_stream_end(struct conn *c)
 {
 	c->streaming = false;
-	if (c->after != NULL && evbuffer_get_length(c->after) > 0)
-		stream_write_buffer(c->stream, c->after);
+	if (c->after.len > 0)
+		stream_write_queue(c->stream, &c->after);
 }
 
 bool
@@ -434,45 +431,81 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
-/* Why the message cannot be gathered; NULL: it was. */
+/* Makes room for need bytes of the message.  Why that cannot be; NULL: it was. */
 static const char *
-gather(struct conn *c, struct view data)
+reserve(struct conn *c, size_t need)
 {
-	size_t need = c->msg_len + data.len, cap = c->msg_cap ? c->msg_cap : 4096;
+	size_t cap = c->msg_cap ? c->msg_cap : 4096;
 	uint8_t *p;
 
 	while (cap < need)
 		cap *= 2;
 	if (cap > c->whole_len)
 		cap = (size_t)c->whole_len;
-	if (cap != c->msg_cap && conn_held(c) + (cap - c->msg_cap) > c->front->opt->max_queued_connection)
+	if (cap == c->msg_cap)
+		return NULL;
+	if (conn_held(c) + (cap - c->msg_cap) > c->front->opt->max_queued_connection)
 		return "more than max_queued_connection is held for this client";
-	if (cap != c->msg_cap) {
-		p = realloc(c->msg, cap);
-		if (p == NULL)
-			return "out of memory";
-		c->msg = p;
-		c->msg_cap = cap;
-	}
-	memcpy(c->msg + c->msg_len, data.ptr, data.len);
+	p = realloc(c->msg, cap);
+	if (p == NULL)
+		return "out of memory";
+	c->msg = p;
+	c->msg_cap = cap;
+	return NULL;
+}
+
+/* Why the message cannot be gathered; NULL: it was. */
+static const char *
+gather(struct conn *c, struct view data)
+{
+	const char *why = reserve(c, c->msg_len + data.len);
+
+	if (why != NULL)
+		return why;
+	if (data.ptr != c->msg + c->msg_len) /* else it was received there */
+		memcpy(c->msg + c->msg_len, data.ptr, data.len);
 	c->msg_len += data.len;
 	return NULL;
+}
+
+/* The rest of a long message is received where it is gathered, as far as memory for it goes, which grows with what has arrived. */
+static void
+gather_in_place(struct conn *c)
+{
+	uint64_t left = c->whole_len - c->msg_len, room = c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN;
+
+	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
+		return;
+	if (room > left)
+		room = left;
+	if (reserve(c, c->msg_len + (size_t)room) == NULL)
+		stream_read_into(c->stream, c->msg + c->msg_len, (size_t)room);
 }
 
 /* The message is complete: in one piece where it was received, or gathered. */
 static void
 message_complete(struct conn *c)
 {
-	uint8_t *owned = c->msg;
-	struct view whole = owned != NULL ? (struct view){ owned, c->msg_len } : c->piece;
+	struct view whole = c->msg != NULL ? (struct view){ c->msg, c->msg_len } : c->piece;
 
+	c->whole = c->msg;
 	c->msg = NULL;
 	c->msg_len = c->msg_cap = 0;
 	c->piece = view_of("");
 	message_in(c, whole.ptr, whole.len);
-	if (owned != NULL)
-		explicit_bzero(owned, whole.len); /* I9: it may be a BIND */
-	free(owned);
+	if (c->whole != NULL && whole.len <= SECRET_MAX)
+		explicit_bzero(c->whole, whole.len);
+	free(c->whole);
+	c->whole = NULL;
+}
+
+uint8_t *
+conn_take_whole(struct conn *c)
+{
+	uint8_t *whole = c->whole;
+
+	c->whole = NULL;
+	return whole;
 }
 
 /* The client closes: answer with its own code (RFC 6455 5.5.1), then TCP. */
@@ -512,6 +545,8 @@ ws_event(struct conn *c, const struct ws_event *ev)
 			ws_violation(c, 1003, "a text message");
 		break;
 	case WS_EV_DATA:
+		if (c->whole_len <= SECRET_MAX || c->whole_len == UINT64_MAX)
+			c->secret_seen = true;
 		if (ev->data.len == c->whole_len)
 			c->piece = ev->data;
 		else if ((why = gather(c, ev->data)) != NULL)
@@ -541,6 +576,7 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 	enum proto_err err;
 	size_t done = 0, used;
 
+	c->secret_seen = false;
 	while (c->state == CONN_OPEN && c->opening == 0 && !spool_is_behind(c->relay)) {
 		err = ws_decode(&c->ws, buf + done, len - done, &used, &ev);
 		done += used;
@@ -556,6 +592,11 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 		c->spool_suspended = true;
 		c->relay->nsuspended++;
 	}
+	if (done == len && c->state == CONN_OPEN) {
+		if (!c->secret_seen)
+			stream_harmless(c->stream);
+		gather_in_place(c);
+	}
 	return done;
 }
 
@@ -567,6 +608,14 @@ retry_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn_retry(arg);
+}
+
+void
+conn_retry_after(struct conn *c, uint64_t ms)
+{
+	if (c->retry == NULL && (c->retry = event_new(c->relay->base, -1, 0, retry_cb, c)) == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	relay_after_ms(c->retry, ms);
 }
 
 static void
@@ -667,8 +716,7 @@ conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer
 		return;
 	}
 	c->timer = event_new(relay->base, -1, 0, timer_cb, c);
-	c->retry = event_new(relay->base, -1, 0, retry_cb, c);
-	if (c->timer == NULL || c->retry == NULL)
+	if (c->timer == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	relay_after_ms(c->timer, gate_patience_ms(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);

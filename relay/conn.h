@@ -41,6 +41,9 @@ void conn_link_changed(struct conn *c);
 /* Sends a message to the client (between streamed ones: it waits for the end of a message under way). */
 void conn_send(struct conn *c, const struct message *m, struct view body);
 
+/* The allocation that the message under way lies in, which is the caller's now; NULL: it lies where it was received. */
+uint8_t *conn_take_whole(struct conn *c);
+
 /* What was sent to the client and not yet taken is above the high water mark. */
 bool conn_is_full(const struct conn *c);
 

@@ -12,10 +12,10 @@
 #include "protocol/ws.h"
 
 #include "relay/conn.h"
+#include "relay/outqueue.h"
 #include "relay/relay.h"
 
 struct event;
-struct evbuffer;
 struct stream;
 struct admit;
 
@@ -29,7 +29,7 @@ struct conn {
 	struct upstream *upstream; /* NULL: none, see retry */
 	struct admit *admit;
 	struct event *timer; /* handshake deadline, then idle */
-	struct event *retry; /* next attempt to reach upstream */
+	struct event *retry; /* next attempt to reach upstream; NULL until there is one */
 	enum conn_state state;
 	uint64_t id;
 	/* the request, kept to repeat it: secrets */
@@ -43,10 +43,11 @@ struct conn {
 	struct ws_decoder ws;
 	uint8_t *msg; /* gathered so far; NULL when nothing is */
 	size_t msg_len, msg_cap;
+	uint8_t *whole;	    /* a gathered message while it is dealt with, unless it was taken */
 	uint64_t whole_len; /* of the message, when it is a single frame */
 	struct view piece;  /* the whole message where it was received; valid until WS_EV_END, which follows in the same call */
 	/* messages out */
-	struct evbuffer *after; /* what must wait for the end of the message being streamed */
+	struct outqueue after; /* what must wait for the end of the message being streamed */
 	bool streaming;
 	struct session_list sessions;
 	unsigned opening; /* sessions whose file is being read */
@@ -58,6 +59,7 @@ struct conn {
 	bool offline; /* admitted without upstream */
 	bool opaque;  /* conn_opaque.c: none of the versions offered is known here */
 	bool spool_suspended;
+	bool secret_seen; /* among the bytes just received, perhaps */
 };
 
 /* conn.c: ends c; drain as in conn_close. */
@@ -74,6 +76,8 @@ size_t conn_opaque_in(struct conn *c, uint8_t *buf, size_t len);
 
 /* conn_upgrade.c: bytes of the upgrade request; returns how many were consumed. */
 size_t conn_request(struct conn *c, uint8_t *buf, size_t len);
+/* conn.c: upstream is tried again in so many ms (conn_retry). */
+void conn_retry_after(struct conn *c, uint64_t ms);
 /* conn_upgrade.c: c->retry fired: upstream is tried again. */
 void conn_retry(struct conn *c);
 

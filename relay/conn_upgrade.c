@@ -141,7 +141,7 @@ admitted_cb(void *arg, unsigned version, const char *why)
 	spell(c, version, protocol);
 	become_open(c, version, view_of(protocol), (struct view){ NULL, 0 });
 	if (!link_down(c->front->link)) /* it came back meanwhile, or only this connection failed */
-		relay_after_ms(c->retry, jitter(c->front->opt->backoff_min_ms));
+		conn_retry_after(c, jitter(c->front->opt->backoff_min_ms));
 }
 
 static void
@@ -321,7 +321,7 @@ schedule_retry(struct conn *c)
 	c->backoff_ms = c->backoff_ms == 0 ? o->backoff_min_ms : c->backoff_ms * 2;
 	if (c->backoff_ms > o->backoff_max_ms)
 		c->backoff_ms = o->backoff_max_ms;
-	relay_after_ms(c->retry, link_held_ms(l) + jitter(c->backoff_ms) + spread_ms(l, missing));
+	conn_retry_after(c, link_held_ms(l) + jitter(c->backoff_ms) + spread_ms(l, missing));
 }
 
 static bool
@@ -377,7 +377,7 @@ upstream_refused_cb(void *arg, const struct http_head *head, struct view body)
 	c->upstream = NULL;
 	log_event(LOG_INFO, "upstream_refused", "conn=%llu status=%u", (unsigned long long)c->id, head->status);
 	if (!link_trusts_refusal(l, head->status)) {
-		relay_after_ms(c->retry, VERDICT_MS);
+		conn_retry_after(c, VERDICT_MS);
 		link_failed(l, LINK_UNTRUSTED, "an answer that may be a portal's");
 	} else if (c->state == CONN_UPSTREAM) {
 		refuse(c, head->status, head->reason, head->header, head->nheader, body, "upstream refused the upgrade");
@@ -447,7 +447,7 @@ link_came_back(struct conn *c)
 	if (c->state != CONN_OPEN || c->upstream != NULL)
 		return;
 	c->backoff_ms = 0;
-	relay_after_ms(c->retry, link_held_ms(l) + spread_ms(l, l->nconns));
+	conn_retry_after(c, link_held_ms(l) + spread_ms(l, l->nconns));
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */
@@ -464,7 +464,8 @@ link_went_down(struct conn *c)
 		return; /* its own PING decides */
 	upstream_close(c->upstream, false, "the link is down");
 	c->upstream = NULL;
-	event_del(c->retry);
+	if (c->retry != NULL)
+		event_del(c->retry);
 	if (c->state == CONN_UPSTREAM)
 		ask_admission(c);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {

@@ -281,6 +281,8 @@ tail_remove(struct file *f, struct upload *u)
 {
 	if (f->passed == u)
 		f->passed = TAILQ_PREV(u, upload_list, link);
+	if (f->unposted == u)
+		f->unposted = TAILQ_NEXT(u, link);
 	TAILQ_REMOVE(&f->tail, u, link);
 	f->tail_bytes -= u->len;
 	f->relay->tail_bytes -= u->len;
@@ -398,25 +400,16 @@ file_keep_queries(struct file *f)
 	spool_keep_queries(f->relay->spool, &rec, &queries, queries_kept, f);
 }
 
-/* Posting posts all there is, so what was not posted is the end of the tail. */
-static struct upload *
-first_unposted(const struct file *f)
-{
-	struct upload *u, *first = NULL;
-
-	for (u = TAILQ_LAST(&f->tail, upload_list); u != NULL && !u->posted; u = TAILQ_PREV(u, upload_list, link))
-		first = u;
-	return first;
-}
-
 void
 file_post(struct file *f)
 {
 	struct upload *u;
 
 	linger_stop(f);
-	for (u = first_unposted(f); u != NULL; u = TAILQ_NEXT(u, link))
+	while ((u = f->unposted) != NULL) {
+		f->unposted = TAILQ_NEXT(u, link);
 		post_one(f, u);
+	}
 }
 
 void
@@ -432,6 +425,8 @@ void
 file_take(struct file *f, struct upload *u, bool now)
 {
 	TAILQ_INSERT_TAIL(&f->tail, u, link);
+	if (f->unposted == NULL)
+		f->unposted = u;
 	u->after = f->held.client_version;
 	f->tail_bytes += u->len;
 	f->relay->tail_bytes += u->len;
@@ -480,18 +475,27 @@ trimmed(void *arg, struct spool_op *op)
 	op_ended(f);
 }
 
+static void
+trim(struct file *f, uint64_t upto)
+{
+	struct store_file rec;
+
+	f->trimming = true;
+	f->inflight++;
+	fill_record(f, &rec);
+	spool_trim(f->relay->spool, &rec, upto, trimmed, f);
+}
+
 void
 file_acked(struct file *f, struct pair p)
 {
-	struct upload *u, *next;
-	struct store_file rec;
+	struct upload *u;
 
 	if (p.client_version > f->upstream.client_version)
 		f->upstream = p;
 	if (p.client_version > f->held.client_version)
 		f->held = p;
-	for (u = first_unposted(f); u != NULL && u->last.client_version <= p.client_version; u = next) {
-		next = TAILQ_NEXT(u, link);
+	while ((u = f->unposted) != NULL && u->last.client_version <= p.client_version) {
 		STAT_ADD(f->relay, uploads_acked, u->nentry);
 		tail_remove(f, u);
 	}
@@ -499,12 +503,8 @@ file_acked(struct file *f, struct pair p)
 		linger_stop(f);
 	if (f->gap && f->gap_end.client_version <= p.client_version && f->appending == 0)
 		f->gap = false;
-	if (f->session != NULL && f->on_disk && !f->aside && !f->trimming && f->id != 0 && p.client_version > f->trimmed) {
-		f->trimming = true;
-		f->inflight++;
-		fill_record(f, &rec);
-		spool_trim(f->relay->spool, &rec, p.client_version, trimmed, f);
-	}
+	if (f->session != NULL && f->on_disk && !f->aside && !f->trimming && f->id != 0 && p.client_version > f->trimmed)
+		trim(f, p.client_version);
 	if (f->session != NULL && !file_waiting(f))
 		session_settled(f->session);
 }
@@ -525,20 +525,25 @@ offered(void *arg, struct spool_op *op)
 	op_ended(f);
 }
 
-bool
-file_offer(struct file *f, uint64_t client_version)
+static void
+offer(struct file *f, uint64_t client_version)
 {
 	struct store_file rec;
 
-	if (f->ack != STORE_ACK_RELAY || client_version <= f->offered)
-		return true;
-	if (f->offering)
-		return false;
 	f->offering = true;
 	f->inflight++;
 	fill_record(f, &rec);
-	rec.offered_client_version = client_version + FILE_OFFER_AHEAD;
+	rec.offered_client_version = client_version;
 	spool_update(f->relay->spool, &rec, offered, f);
+}
+
+bool
+file_offer(struct file *f, uint64_t client_version)
+{
+	if (f->ack != STORE_ACK_RELAY || client_version <= f->offered)
+		return true;
+	if (!f->offering)
+		offer(f, client_version + FILE_OFFER_AHEAD);
 	return false;
 }
 

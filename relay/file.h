@@ -61,6 +61,7 @@ struct file {
 	uint64_t trimmed;    /* client_version */
 	struct query_list queries; /* as read from the store, until query_opened takes them */
 	struct upload_list tail; /* not durable, oldest first */
+	struct upload *unposted; /* of tail: from it on nothing was given to the committer; NULL: all was */
 	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */

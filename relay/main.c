@@ -171,6 +171,22 @@ open_monitor(struct relay *r)
 	log_end(&l);
 }
 
+/* What is watched changes often (back-pressure): libevent tells the kernel once a pass. */
+static struct event_base *
+base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0)
+		log_fatal("out_of_memory", "bytes=0");
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (base == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	return base;
+}
+
 static void
 relay_open(struct relay *r)
 {
@@ -184,9 +200,7 @@ relay_open(struct relay *r)
 	TAILQ_INIT(&r->ended_sessions);
 	open_ways(r);
 	privilege_drop(r->opt, reload_path(r->reload));
-	r->base = event_base_new();
-	if (r->base == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	r->base = base_new();
 	stream_init(r->base);
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);

@@ -42,8 +42,8 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 	return !s->file->aside && !s->file->gap && room && u->last.client_version > s->file->upstream.client_version;
 }
 
-/* LIVE, but upstream takes bytes more slowly than the client sends them: from here on by way of the disk, so that the client
- * can be read (its PINGs share the stream) while memory stays bounded (I6). */
+/* LIVE, but upstream takes bytes more slowly than the client sends them: the client waits a little, and if that does not help, it goes by way
+ * of the disk from here on, so that the client can be read (its PINGs share the stream) while memory stays bounded (I6). */
 static bool
 still_live(struct session *s, const struct upload *u)
 {
@@ -52,8 +52,10 @@ still_live(struct session *s, const struct upload *u)
 	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->opt->out_high) {
 		if (s->file->aside)
 			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
-		else
+		else if (upstream_is_slow(s->upstream))
 			s->upside = UPSIDE_REPLAY;
+		else
+			upstream_hold_client(s->upstream);
 	}
 	return s->upside == UPSIDE_LIVE && !s->no_replay;
 }
@@ -74,7 +76,9 @@ void
 session_upload(struct session *s, const struct message *m, struct view body)
 {
 	struct upload *u;
-	enum proto_err err = upload_parse(m, body, s->opt->max_inflated, s->opt->max_ratio, clock_wall_ms(), &u);
+	const struct options *o = s->opt;
+	uint8_t *whole = m->upload.is_compressed ? NULL : conn_take_whole(s->conn); /* a compressed one is forwarded from there */
+	enum proto_err err = upload_parse(m, body, whole, o->max_inflated, o->max_ratio, clock_wall_ms(), &u);
 	bool live, store, refuse, again;
 
 	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */

@@ -159,7 +159,7 @@ stream_finish(struct stream *s)
 	s->state = ST_DEAD;
 	stream_arm(s);
 	rawio_close(&s->io);
-	stream_drop_output(s);
+	outqueue_clear(&s->out);
 	stream_drop_input(s);
 	if (s->linger != NULL)
 		event_free(s->linger);
@@ -177,7 +177,7 @@ fail_open(struct stream *s)
 {
 	s->state = ST_FAILED;
 	s->end = s->told = END_ERROR;
-	stream_drop_output(s);
+	outqueue_clear(&s->out);
 	stream_arm(s);
 	s->cb(s->arg, s, STREAM_ERROR, NULL, 0);
 }
@@ -186,7 +186,7 @@ static void
 opened(struct stream *s)
 {
 	s->state = ST_OPEN;
-	if (s->out != NULL)
+	if (s->out.len > 0)
 		stream_dirty(s);
 	if (rawio_pending(&s->io))
 		stream_ready(s);
@@ -483,7 +483,7 @@ stream_close(struct stream *s, bool flush_first, unsigned linger_ms)
 			start_linger(s, linger_ms);
 			return;
 		}
-		if (s->out == NULL)
+		if (s->out.len == 0)
 			(void)rawio_shutdown(&s->io); /* else the cut must be visible */
 	}
 	stream_finish(s);
@@ -559,7 +559,7 @@ void
 stream_drop_lingering(void)
 {
 	for (struct stream *s = g.all; s != NULL; s = s->next)
-		if (s->state == ST_CLOSING && s->out != NULL)
+		if (s->state == ST_CLOSING && s->out.len > 0)
 			stream_finish(s);
 }
 

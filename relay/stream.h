@@ -7,9 +7,9 @@
  * Events are given to one callback.  Nothing is freed inside it: stream_close() unhooks everything at once, no callback follows,
  * and the struct is freed by stream_reap() at the end of the loop pass (style 32).
  *
- * Reading: received bytes go from the kernel into one buffer shared by all streams and from there to STREAM_DATA; what the
+ * Reading: received bytes go from the kernel into one buffer shared by all streams (or where stream_read_into says) and from there to STREAM_DATA; what the
  * callback does not consume is kept by the stream and given again after stream_resume (or with the next bytes). Writing: bytes
- * are queued in one evbuffer and flushed at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
+ * are queued (outqueue.h) and flushed at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
  * TCP_NODELAY is on. */
 #ifndef RELAY_STREAM_H
 #define RELAY_STREAM_H
@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 
 struct event_base;
-struct evbuffer;
+struct outqueue;
 struct sockaddr;
 struct stream;
 struct tls_context; /* relay/tls.h */
@@ -63,9 +63,18 @@ void stream_write(struct stream *s, const void *buf, size_t len);
 /* The same with bytes that hold a secret: the copy is wiped when it has been sent or is dropped (I9). */
 void stream_write_secret(struct stream *s, const void *buf, size_t len);
 /* Queues and empties src (moved, not copied). */
-void stream_write_buffer(struct stream *s, struct evbuffer *src);
+void stream_write_queue(struct stream *s, struct outqueue *src);
+/* To write into the queue itself: NULL, it takes nothing any more; else all that was appended is told by stream_appended. */
+struct outqueue *stream_output(struct stream *s);
+void stream_appended(struct stream *s, size_t len);
 /* Something that had to be written could not be made: no more is, and STREAM_ERROR follows from the loop. */
 void stream_fail(struct stream *s, const char *why);
+
+/* Within STREAM_DATA, when all is consumed: the next bytes, up to len < 2^32, are read to buf, and given there.  Once; buf must live until
+ * then, or until another call. */
+void stream_read_into(struct stream *s, uint8_t *buf, size_t len);
+/* Within STREAM_DATA: the bytes at hand hold no secret, so they need not be wiped (I9). */
+void stream_harmless(struct stream *s);
 
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
 size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */

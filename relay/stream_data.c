@@ -9,16 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/buffer.h>
-
 #include "relay/log.h"
 #include "relay/stream_impl.h"
 
 #define SHARED_BUF 65536      /* also the most input one stream can keep */
 #define READ_MAX (256 * 1024) /* bytes of one stream an event: 4 fills of the buffer */
 #define WRITE_MAX (256 * 1024)
-#define COPY_MAX 512	      /* bytes of a buffer up to which it is copied */
-#define PIECES 64 /* pieces of the queue given to the kernel or gathered into a record at once */
+#define PIECES 16 /* of the queue given to the kernel or gathered into a record at once */
 
 static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
 
@@ -65,30 +62,33 @@ keep(struct stream *s, const uint8_t *rest, size_t len)
 	s->kept_len = (uint32_t)len;
 }
 
-/* Gives the first len bytes of the shared buffer and keeps what is not consumed.  False: s is closed. */
+/* Gives the first len bytes of buf and keeps what is not consumed.  False: s is closed. */
 static bool
-deliver(struct stream *s, size_t len)
+deliver(struct stream *s, uint8_t *buf, size_t len)
 {
 	size_t used;
 
 	s->offer = false;
-	used = s->cb(s->arg, s, STREAM_DATA, shared, len);
+	s->harmless = false;
+	s->into = NULL;
+	used = s->cb(s->arg, s, STREAM_DATA, buf, len);
 	if (s->state == ST_OPEN) {
 		if (used > len)
 			PANIC("stream callback consumed more than it was given");
-		keep(s, shared + used, len - used);
+		keep(s, buf + used, len - used);
 	}
-	explicit_bzero(shared, len); /* I9: requests and BINDs hold tokens, and this buffer is never freed */
+	if (buf == shared && !s->harmless)
+		explicit_bzero(shared, len); /* I9: requests and BINDs hold tokens, and this buffer is never freed */
 	return s->state == ST_OPEN;
 }
 
-/* Reads behind the kept bytes; returns how many came and sets the end. */
+/* Reads up to room bytes to buf; returns how many came and sets the end. */
 static size_t
-fill(struct stream *s, size_t have, enum rawio_result *result)
+fill(struct stream *s, uint8_t *buf, size_t room, enum rawio_result *result)
 {
 	size_t got = 0;
 
-	*result = rawio_read(&s->io, shared + have, SHARED_BUF - have, s->write_failed, &got);
+	*result = rawio_read(&s->io, buf, room, s->write_failed, &got);
 	s->received += got;
 	stream_count_moved(got);
 	s->read_wants_write = *result == RAWIO_WRITE;
@@ -112,6 +112,7 @@ stream_read_ready(struct stream *s)
 
 	while (s->suspended == 0 && result == RAWIO_OK) {
 		size_t have = s->kept_len, got = 0;
+		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
 		bool offer = s->offer && have > 0;
 
 		if (total >= READ_MAX) {
@@ -119,28 +120,20 @@ stream_read_ready(struct stream *s)
 			break;
 		}
 		if (have > 0)
-			memcpy(shared, s->kept, have);
+			memcpy(shared, s->kept, have); /* buf is shared */
 		if (s->end != END_NONE)
 			result = RAWIO_READ;
 		else if (have < SHARED_BUF)
-			got = fill(s, have, &result);
+			got = fill(s, buf + have, buf == shared ? SHARED_BUF - have : s->into_len, &result);
 		else if (!offer)
 			stream_fail_later(s, "input is not consumed");
 		total += got;
-		if ((got > 0 || offer) && !deliver(s, have + got))
+		if ((got > 0 || offer) && !deliver(s, buf, have + got))
 			return;
 	}
 	tell_end(s);
 	if (s->state == ST_OPEN)
 		stream_arm(s);
-}
-
-void
-stream_drop_output(struct stream *s)
-{
-	if (s->out != NULL)
-		evbuffer_free(s->out);
-	s->out = NULL;
 }
 
 /* ---- writing ---- */
@@ -152,7 +145,7 @@ write_failed(struct stream *s)
 	stream_explain(s, "write");
 	s->write_failed = true;
 	s->blocked = false;
-	stream_drop_output(s);
+	outqueue_clear(&s->out);
 	if (s->end == END_EOF)
 		s->end = END_ERROR;
 	stream_ready(s);
@@ -165,21 +158,18 @@ pump(struct stream *s)
 	size_t total = 0;
 
 	s->blocked = s->write_wants_read = false;
-	while (s->out != NULL && !s->blocked) {
-		struct evbuffer_iovec iov[PIECES];
-		int n = evbuffer_peek(s->out, SHARED_BUF, NULL, iov, PIECES);
+	while (s->out.len > 0 && !s->blocked) {
+		struct iovec iov[PIECES];
 		enum rawio_result result;
 		size_t put;
 
-		result = rawio_write(&s->io, iov, n < PIECES ? n : PIECES, &put);
+		result = rawio_write(&s->io, iov, outqueue_peek(&s->out, iov, PIECES), &put);
 		if (result == RAWIO_FAIL || result == RAWIO_EOF)
 			return false;
-		evbuffer_drain(s->out, put);
+		outqueue_drain(&s->out, put);
 		s->sent += put;
 		total += put;
-		if (evbuffer_get_length(s->out) == 0)
-			stream_drop_output(s);
-		else
+		if (s->out.len > 0)
 			s->blocked = result != RAWIO_OK || total >= WRITE_MAX;
 		s->write_wants_read = result == RAWIO_READ;
 	}
@@ -234,9 +224,9 @@ stream_closing_step(struct stream *s, short what)
 	if ((what & EV_WRITE) != 0 && !s->said_bye) {
 		if (!pump(s) || s->write_wants_read)
 			s->end = END_ERROR;
-		else if (s->out == NULL)
+		else if (s->out.len == 0)
 			result = rawio_shutdown(&s->io);
-		s->said_bye = s->end != END_ERROR && s->out == NULL && result == RAWIO_OK;
+		s->said_bye = s->end != END_ERROR && s->out.len == 0 && result == RAWIO_OK;
 		s->blocked = s->blocked || result == RAWIO_WRITE;
 	}
 	if (s->end == END_ERROR || result == RAWIO_FAIL || (s->end == END_EOF && s->said_bye))
@@ -247,92 +237,69 @@ stream_closing_step(struct stream *s, short what)
 
 /* ---- public ---- */
 
-static void
-queued(struct stream *s, size_t len)
+struct outqueue *
+stream_output(struct stream *s)
 {
-	stream_count_moved(len);
-	if (stream_queued(s) > s->low)
-		s->above = true;
-	stream_dirty(s);
+	return takes_output(s) ? &s->out : NULL;
 }
 
-/* ok: the len bytes are in out.  A message that is missing cannot be made up for: the stream ends. */
-static void
-queued_or_failed(struct stream *s, size_t len, bool ok)
+void
+stream_appended(struct stream *s, size_t len)
 {
-	if (ok) {
-		queued(s, len);
-		return;
-	}
-	if (stream_queued(s) == 0)
-		stream_drop_output(s);
-	stream_fail_later(s, "out of memory");
+	stream_count_moved(len);
+	if (s->out.len > s->low)
+		s->above = true;
+	if (len > 0)
+		stream_dirty(s);
+}
+
+/* ok: it is in out.  A message that is missing cannot be made up for: the stream ends. */
+static void
+appended_or_failed(struct stream *s, size_t len, bool ok)
+{
+	if (ok)
+		stream_appended(s, len);
+	else
+		stream_fail(s, "out of memory");
 }
 
 void
 stream_write(struct stream *s, const void *buf, size_t len)
 {
-	if (!takes_output(s) || len == 0)
-		return;
-	if (s->out == NULL)
-		s->out = evbuffer_new();
-	queued_or_failed(s, len, s->out != NULL && evbuffer_add(s->out, buf, len) == 0);
-}
-
-/* Queues src by moving it, or, when it is short, by copying: a piece that is moved keeps its own KiB of memory, and thousands of PONGs of 20
- * bytes would take fifty times what they count (I6). */
-static bool
-append(struct stream *s, struct evbuffer *src, size_t len)
-{
-	uint8_t buf[COPY_MAX];
-
-	if (len > sizeof buf)
-		return evbuffer_add_buffer(s->out, src) == 0;
-	return evbuffer_remove(src, buf, len) == (int)len && evbuffer_add(s->out, buf, len) == 0;
-}
-
-static void
-wipe(const void *copy, size_t len, void *arg)
-{
-	(void)copy;
-	explicit_bzero(arg, len);
-	free(arg);
+	if (takes_output(s))
+		appended_or_failed(s, len, outqueue_add(&s->out, buf, len));
 }
 
 void
 stream_write_secret(struct stream *s, const void *buf, size_t len)
 {
-	void *copy;
-
-	if (!takes_output(s) || len == 0)
-		return;
-	copy = malloc(len);
-	if (s->out == NULL)
-		s->out = evbuffer_new();
-	if (copy == NULL || s->out == NULL || evbuffer_add_reference(s->out, copy, len, wipe, copy) != 0) {
-		free(copy);
-		queued_or_failed(s, len, false);
-		return;
-	}
-	memcpy(copy, buf, len);
-	queued_or_failed(s, len, true);
+	if (takes_output(s))
+		appended_or_failed(s, len, outqueue_add_secret(&s->out, buf, len));
 }
 
 void
-stream_write_buffer(struct stream *s, struct evbuffer *src)
+stream_write_queue(struct stream *s, struct outqueue *src)
 {
-	size_t len = evbuffer_get_length(src);
+	size_t len = src->len;
 
 	if (!takes_output(s)) {
-		evbuffer_drain(src, len);
+		outqueue_clear(src);
 		return;
 	}
-	if (len == 0)
-		return;
-	if (s->out == NULL)
-		s->out = evbuffer_new();
-	queued_or_failed(s, len, s->out != NULL && append(s, src, len));
-	evbuffer_drain(src, evbuffer_get_length(src)); /* if it failed: it must not reach anybody else */
+	appended_or_failed(s, len, outqueue_move(&s->out, src));
+}
+
+void
+stream_read_into(struct stream *s, uint8_t *buf, size_t len)
+{
+	s->into = buf;
+	s->into_len = (uint32_t)len;
+}
+
+void
+stream_harmless(struct stream *s)
+{
+	s->harmless = true;
 }
 
 void
@@ -345,7 +312,7 @@ stream_fail(struct stream *s, const char *why)
 size_t
 stream_queued(const struct stream *s)
 {
-	return s->out != NULL ? evbuffer_get_length(s->out) : 0;
+	return s->out.len;
 }
 
 size_t

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
+#include "relay/outqueue.h"
 #include "relay/rawio.h"
 #include "relay/stream.h"
 
@@ -44,10 +45,12 @@ struct stream {
 	bool read_wants_write : 1, write_wants_read : 1; /* TLS key updates */
 	bool said_bye : 1;				 /* ST_CLOSING: our direction is shut */
 	bool cert_failed : 1;
+	bool harmless : 1; /* what is being given holds no secret */
 	bool is_dirty : 1, is_ready : 1;
-	uint32_t kept_len;
+	uint32_t kept_len, into_len;
 	uint8_t *kept;
-	struct evbuffer *out; /* NULL while empty */
+	uint8_t *into; /* the owner's: the next bytes are read there; NULL: to the shared buffer */
+	struct outqueue out;
 	size_t low;
 	uint64_t sent, received;
 	stream_cb *cb;
@@ -73,6 +76,5 @@ void stream_read_ready(struct stream *s);		 /* * reads and gives what there is, 
 void stream_flush(struct stream *s);			 /* * sends what the kernel takes */
 void stream_closing_step(struct stream *s, short what);	 /* * ST_CLOSING: EV_READ, EV_WRITE */
 void stream_drop_input(struct stream *s);
-void stream_drop_output(struct stream *s);
 
 #endif

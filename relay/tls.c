@@ -217,6 +217,7 @@ ctx_new(struct tls_context *t)
 	}
 	t->refs++;
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 1); /* else each record is two system calls */
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CLEANSE_PLAINTEXT |
 				 (t->server ? SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE : 0));
 	SSL_CTX_set_num_tickets(ctx, 0);
@@ -514,6 +515,22 @@ tls_random(void *out, size_t len)
 {
 	if (len > INT32_MAX || RAND_bytes(out, (int)len) != 1)
 		log_fatal("crypto_failed", "what=random"); /* masks and keys must not be guessable: there is no going on */
+}
+
+/* A call of RAND_bytes costs more than everything else about a short frame: masks are taken from a store of random bytes.  Each is used
+ * once. */
+void
+tls_mask(uint8_t mask[4])
+{
+	static uint8_t store[4096];
+	static size_t used = sizeof(store);
+
+	if (used == sizeof(store)) {
+		tls_random(store, sizeof(store));
+		used = 0;
+	}
+	memcpy(mask, store + used, 4);
+	used += 4;
 }
 
 void

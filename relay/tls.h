@@ -43,6 +43,7 @@ void tls_ws_accept(const char *key, size_t key_len, char out[29]);
 void tls_ws_key(char out[25]);
 /* Cryptographically random bytes (masks, keys). */
 void tls_random(void *out, size_t len);
+void tls_mask(uint8_t mask[4]); /* a fresh key for a frame (RFC 6455 section 5.3) */
 /* SHA-256. */
 void tls_sha256(const void *data, size_t len, unsigned char out[32]);
 

@@ -2,7 +2,7 @@
  *
  * An UPLOAD is checked here once, whole, before anything is forwarded, stored or counted: whoever walks its entries later
  * (committer, replay, session) may rely on them.  The entries are not copied out; the body is walked again where they are
- * needed, which keeps a 16 MiB message of tiny entries at 16 MiB. */
+ * needed, which keeps a 16 MiB message of tiny entries at 16 MiB; nor is a message that was gathered in memory of its own. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,27 +10,48 @@
 
 #include "relay/upload.h"
 
+/* May the body of m be what it claims? */
 static enum proto_err
-body_copy(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio, struct upload *u)
+claim_check(const struct msg_upload *up, size_t body_len, uint64_t max_inflated, uint64_t max_ratio)
 {
-	const struct msg_upload *up = &m->upload;
-
 	if (up->uncompressed_size > max_inflated)
 		return PROTO_MSG_LIMIT;
-	if (up->is_compressed && !zbody_plausible(body.len, up->uncompressed_size))
+	if (!up->is_compressed)
+		return body_len == up->uncompressed_size ? PROTO_OK : PROTO_MSG_LENGTH;
+	if (!zbody_plausible(body_len, up->uncompressed_size))
 		return PROTO_Z_SIZE;
-	if (up->is_compressed && up->uncompressed_size > body.len * max_ratio)
-		return PROTO_MSG_LIMIT;
-	u->len = (size_t)up->uncompressed_size;
-	u->body = malloc(u->len ? u->len : 1);
-	if (u->body == NULL)
-		return PROTO_Z_MEMORY;
-	if (up->is_compressed)
-		return zbody_inflate(body.ptr, body.len, u->body, u->len);
-	if (body.len != u->len)
-		return PROTO_MSG_LENGTH;
-	if (u->len > 0)
-		memcpy(u->body, body.ptr, u->len);
+	return up->uncompressed_size > body_len * max_ratio ? PROTO_MSG_LIMIT : PROTO_OK;
+}
+
+/* An upload whose body is still to be filled in: it lies in whole, else behind the struct.  NULL: out of memory. */
+static struct upload *
+upload_new(const struct msg_upload *up, uint8_t *whole, uint64_t now_wall_ms)
+{
+	size_t len = (size_t)up->uncompressed_size;
+	struct upload *u = malloc(sizeof(*u) + (whole == NULL ? len : 0));
+
+	if (u == NULL)
+		return NULL;
+	*u = (struct upload){ .refs = 1,
+		.whole = whole,
+		.len = len,
+		.progress_client_version = up->progress_client_version,
+		.progress_server_version = up->progress_server_version,
+		.locked_server_version = up->locked_server_version,
+		.received_ms = now_wall_ms };
+	return u;
+}
+
+static enum proto_err
+body_fill(struct upload *u, bool is_compressed, struct view body)
+{
+	uint8_t *own = (uint8_t *)(u + 1);
+
+	u->body = u->whole != NULL ? body.ptr : own;
+	if (is_compressed)
+		return zbody_inflate(body.ptr, body.len, own, u->len);
+	if (u->whole == NULL && u->len > 0)
+		memcpy(own, body.ptr, u->len);
 	return PROTO_OK;
 }
 
@@ -56,29 +77,28 @@ entries_check(struct upload *u)
 }
 
 enum proto_err
-upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio, uint64_t now_wall_ms,
+upload_parse(const struct message *m, struct view body, uint8_t *whole, uint64_t max_inflated, uint64_t max_ratio, uint64_t now_wall_ms,
 	     struct upload **out)
 {
-	struct upload *u = calloc(1, sizeof(*u));
-	enum proto_err err;
+	const struct msg_upload *up = &m->upload;
+	enum proto_err err = claim_check(up, body.len, max_inflated, max_ratio);
+	struct upload *u = err == PROTO_OK ? upload_new(up, whole, now_wall_ms) : NULL;
 
 	*out = NULL;
-	if (u == NULL)
-		return PROTO_Z_MEMORY;
-	u->refs = 1;
-	u->progress_client_version = m->upload.progress_client_version;
-	u->progress_server_version = m->upload.progress_server_version;
-	u->locked_server_version = m->upload.locked_server_version;
-	u->received_ms = now_wall_ms;
-	err = body_copy(m, body, max_inflated, max_ratio, u);
-	if (err == PROTO_OK)
-		err = entries_check(u);
-	if (err != PROTO_OK) {
-		upload_unref(u);
-		return err;
+	if (u != NULL) {
+		err = body_fill(u, up->is_compressed, body);
+		if (err == PROTO_OK)
+			err = entries_check(u);
+	} else if (err == PROTO_OK) {
+		err = PROTO_Z_MEMORY;
 	}
-	*out = u;
-	return PROTO_OK;
+	if (u == NULL)
+		free(whole);
+	if (err == PROTO_OK)
+		*out = u;
+	else
+		upload_unref(u);
+	return err;
 }
 
 struct upload *
@@ -93,7 +113,7 @@ upload_unref(struct upload *u)
 {
 	if (u == NULL || --u->refs > 0)
 		return;
-	free(u->body);
+	free(u->whole);
 	free(u);
 }
 

@@ -16,7 +16,8 @@
 struct upload {
 	TAILQ_ENTRY(upload) link;
 	unsigned refs;
-	uint8_t *body; /* entries as in the message, inflated; owned */
+	uint8_t *whole; /* owned, body lies in it; NULL: it lies behind this struct */
+	const uint8_t *body; /* entries as in the message, inflated */
 	size_t len;    /* bytes of body */
 	size_t nentry;
 	struct upload_entry first, last; /* views into body; all zero when nentry is 0 */
@@ -31,9 +32,11 @@ TAILQ_HEAD(upload_list, upload);
 
 /* Parses and checks the UPLOAD m with its body: inflates (at most max_inflated bytes, and max_ratio times its own size), walks the entries, checks that
  * client_version strictly rises, server_version never falls, and that the progress pair is not behind the last entry (S4).
- * On success *out has one reference.  body need not outlive the call.
+ * whole: the allocation that a body which is not compressed lies in, taken over (freed also on failure); NULL: body is copied, or inflated,
+ * and need not outlive the call.
+ * On success *out has one reference.
  * Errors: PROTO_MSG_ENTRY, PROTO_MSG_LIMIT, PROTO_Z_*. */
-MUSTCHECK enum proto_err upload_parse(const struct message *m, struct view body, uint64_t max_inflated, uint64_t max_ratio,
+MUSTCHECK enum proto_err upload_parse(const struct message *m, struct view body, uint8_t *whole, uint64_t max_inflated, uint64_t max_ratio,
 				      uint64_t now_wall_ms, struct upload **out);
 
 struct upload *upload_ref(struct upload *u); /* returns u */

@@ -24,6 +24,7 @@
 #include "relay/wire.h"
 
 #define CLOSE_LINGER_MS 5000  /* for what was forwarded and not yet sent when the client leaves */
+#define CLIENT_WAITS_MS 1000	      /* for which the client may not be read: its PING has two minutes */
 #define MAX_MESSAGE (1ULL << 40) /* messages are streamed, so their length costs nothing here */
 
 static struct upstream_list closed = TAILQ_HEAD_INITIALIZER(closed);
@@ -121,6 +122,16 @@ upstream_fail(struct upstream *u, const char *why)
 	upstream_lost(u, LINK_CUT, why);
 }
 
+static void
+forget_request(struct upstream *u)
+{
+	relay_wipe(u->target);
+	relay_wipe(u->authorization);
+	free(u->protocol);
+	free(u->user_agent);
+	u->target = u->authorization = u->protocol = u->user_agent = NULL;
+}
+
 void
 upstream_free_closed(void)
 {
@@ -128,10 +139,8 @@ upstream_free_closed(void)
 
 	while ((u = TAILQ_FIRST(&closed)) != NULL) {
 		TAILQ_REMOVE(&closed, u, link);
-		relay_wipe(u->target);
-		relay_wipe(u->authorization);
-		free(u->protocol);
-		free(u->user_agent);
+		forget_request(u);
+		free(u->in.head);
 		free(u->in.body);
 		free(u);
 	}
@@ -194,6 +203,39 @@ tick_ms(const struct upstream *u)
 	uint64_t ms = (o->upstream_ping_ms < o->pong_timeout_ms ? o->upstream_ping_ms : o->pong_timeout_ms) / 3;
 
 	return ms < 10 ? 10 : ms;
+}
+
+static void
+set_timer(struct upstream *u, uint64_t ms)
+{
+	u->due = clock_ms() + ms;
+	relay_after_ms(u->timer, ms);
+}
+
+void
+upstream_hold_client(struct upstream *u)
+{
+	if (u->conn == NULL || u->client_waits_at != 0)
+		return;
+	u->client_waits_at = clock_ms();
+	conn_await_upstream(u->conn);
+	if (u->due > u->client_waits_at + CLIENT_WAITS_MS)
+		set_timer(u, CLIENT_WAITS_MS);
+}
+
+bool
+upstream_is_slow(const struct upstream *u)
+{
+	return u->slow;
+}
+
+static void
+release_client(struct upstream *u, bool slow)
+{
+	u->client_waits_at = 0;
+	u->slow = slow;
+	if (u->conn != NULL)
+		conn_upstream_drained(u->conn);
 }
 
 void
@@ -267,9 +309,12 @@ tick(struct upstream *u)
 		upstream_lost(u, LINK_CUT, stuck);
 		return;
 	}
+	if (u->client_waits_at != 0 && now - u->client_waits_at >= CLIENT_WAITS_MS)
+		release_client(u, true);
 	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
 		upstream_ping(u);
-	relay_after_ms(u->timer, tick_ms(u));
+	since = u->client_waits_at != 0 && tick_ms(u) > CLIENT_WAITS_MS ? CLIENT_WAITS_MS : tick_ms(u);
+	set_timer(u, since);
 }
 
 static void
@@ -326,13 +371,14 @@ on_101(struct upstream *u, const struct http_head *head)
 		return;
 	}
 	u->state = UPSTREAM_OPEN;
+	forget_request(u);
 	link_reached(u->way, u->url);
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
 	stream_set_low_water(u->stream, (size_t)u->way->opt->out_low);
 	if (u->opaque)
 		event_del(u->timer); /* no PING of ours */
 	else
-		relay_after_ms(u->timer, tick_ms(u));
+		set_timer(u, tick_ms(u));
 	STAT_INC(u->relay, upstream_opened);
 	if (!http_header_next(head, "Server", &at, &server))
 		server = (struct view){ NULL, 0 };
@@ -415,8 +461,11 @@ on_data(struct upstream *u, uint8_t *buf, size_t len)
 		conn_opaque_out(u->conn, (struct view){ buf + n, len - n });
 		return len;
 	}
-	if (u->state == UPSTREAM_OPEN)
+	if (u->state == UPSTREAM_OPEN) {
+		if (n == 0)
+			stream_harmless(u->stream); /* a server says no token */
 		n += upstream_frames(u, buf + n, len - n);
+	}
 	return n;
 }
 
@@ -425,8 +474,7 @@ on_drained(struct upstream *u)
 {
 	struct session *s, *next;
 
-	if (u->conn != NULL)
-		conn_upstream_drained(u->conn);
+	release_client(u, false);
 	for (s = TAILQ_FIRST(&u->sessions); s != NULL && u->state == UPSTREAM_OPEN; s = next) {
 		next = TAILQ_NEXT(s, in_upstream);
 		replay_kick(s);

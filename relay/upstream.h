@@ -73,6 +73,9 @@ void upstream_send_raw(struct upstream *u, struct view data); /* opaque */
 /* Sends a PING now (the link's probe does, as soon as it is open). */
 void upstream_ping(struct upstream *u);
 size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
+/* Too much is queued: the client is not read until that has drained, or, if it takes long, until u counts as slow. */
+void upstream_hold_client(struct upstream *u);
+bool upstream_is_slow(const struct upstream *u);
 uint64_t upstream_rate(const struct upstream *u); /* bytes per second while it was busy; 0 = not measured yet */
 
 /* For passes over the upstreams of a link: memory held for u (bytes), and whether a client is behind it. */

@@ -23,7 +23,7 @@ struct stream;
 enum upstream_state { UPSTREAM_RESOLVING, UPSTREAM_CONNECTING, UPSTREAM_UPGRADING, UPSTREAM_OPEN, UPSTREAM_CLOSED };
 
 struct incoming { /* the message that is arriving */
-	uint8_t head[MSG_HEAD_MAX];
+	uint8_t *head; /* MSG_HEAD_MAX bytes; NULL unless it arrives in parts */
 	size_t head_len;
 	bool begun; /* the head is complete; m and what follows are valid */
 	struct message m;
@@ -50,7 +50,7 @@ struct upstream {
 	size_t next_address;
 	struct stream *stream;
 	struct event *timer; /* connect_timeout, then the tick */
-	char *target, *protocol, *authorization, *user_agent;
+	char *target, *protocol, *authorization, *user_agent; /* until it is OPEN */
 	enum msg_flavour flavour;
 	bool opaque;
 	char key[25], accept[29];
@@ -66,6 +66,9 @@ struct upstream {
 	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
 	bool was_busy, paused;
+	uint64_t due;		   /* clock_ms when timer fires */
+	uint64_t client_waits_at;  /* since when the client is not read because too much is queued here; 0: it is read */
+	bool slow;		   /* that took too long: until the queue has drained its uploads go by way of the disk */
 };
 
 /* upstream.c: it ended by itself or by our judgement: link and owner are told, then the sessions.  Before it is OPEN it may go on with the

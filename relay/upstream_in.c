@@ -95,26 +95,14 @@ message_begin(struct upstream *u)
 	return u->state == UPSTREAM_OPEN;
 }
 
-/* Takes bytes of the head off *data; false: u is closed. */
+/* head is whole, where it was received or gathered; false: u is closed. */
 static bool
-gather_head(struct upstream *u, struct view *data)
+head_complete(struct upstream *u, struct view head)
 {
 	struct incoming *in = &u->in;
-	const uint8_t *lf = memchr(data->ptr, '\n', data->len);
-	size_t n = lf != NULL ? (size_t)(lf - data->ptr) + 1 : data->len;
-	enum proto_err err;
+	enum proto_err err = msg_parse_head(MSG_S2C, u->flavour, head.ptr, head.len, &in->m);
+	bool open;
 
-	if (n > sizeof(in->head) - in->head_len) {
-		upstream_lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_HEAD_TOO_LONG));
-		return false;
-	}
-	memcpy(in->head + in->head_len, data->ptr, n);
-	in->head_len += n;
-	data->ptr += n;
-	data->len -= n;
-	if (lf == NULL)
-		return true;
-	err = msg_parse_head(MSG_S2C, u->flavour, in->head, in->head_len, &in->m);
 	if (err != PROTO_OK) {
 		char text[160];
 
@@ -122,7 +110,36 @@ gather_head(struct upstream *u, struct view *data)
 		upstream_lost(u, LINK_GARBLED, text);
 		return false;
 	}
-	return message_begin(u);
+	open = message_begin(u);
+	if (in->m.type == MSG_S_DOWNLOAD)
+		in->m.download.progress_estimate = (struct view){ NULL, 0 }; /* it was in the head */
+	free(in->head);
+	in->head = NULL;
+	in->head_len = 0;
+	return open;
+}
+
+/* Takes bytes of the head off *data; false: u is closed. */
+static bool
+gather_head(struct upstream *u, struct view *data)
+{
+	struct incoming *in = &u->in;
+	const uint8_t *lf = memchr(data->ptr, '\n', data->len);
+	struct view head = { data->ptr, lf != NULL ? (size_t)(lf - data->ptr) + 1 : data->len };
+
+	if (head.len > MSG_HEAD_MAX - in->head_len) {
+		upstream_lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_HEAD_TOO_LONG));
+		return false;
+	}
+	data->ptr += head.len;
+	data->len -= head.len;
+	if (lf != NULL && in->head_len == 0)
+		return head_complete(u, head);
+	if (in->head == NULL)
+		in->head = relay_alloc(MSG_HEAD_MAX);
+	memcpy(in->head + in->head_len, head.ptr, head.len);
+	in->head_len += head.len;
+	return lf == NULL || head_complete(u, (struct view){ in->head, in->head_len });
 }
 
 static bool
@@ -188,7 +205,6 @@ message_end(struct upstream *u)
 		conn_stream_end(u->conn);
 	in->to_client = false;
 	in->begun = false;
-	in->head_len = 0;
 	in->body = NULL;
 	in->body_len = 0;
 	if (in->session != NULL)

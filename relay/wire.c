@@ -1,40 +1,45 @@
-/* Frames out.  Masking (client role) needs a copy of the payload anyway, so head and body go into one contiguous piece,
- * which also makes one TLS record of a small message. */
+/* Frames out.  Head and payload are written once, into the queue where they wait to be sent, and masked (client role) where they lie. */
 #include <string.h>
 
-#include <event2/buffer.h>
-
-#include "relay/log.h"
+#include "relay/outqueue.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
 #include "relay/wire.h"
 
-/* False: out of memory. */
+/* Appends bytes of a payload, from its position offset on; mask NULL: unmasked.  False, here and below: out of memory. */
 static bool
-frame(struct evbuffer *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b)
+payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t offset)
 {
-	size_t need = WS_HEAD_MAX + a.len + b.len, n;
-	struct evbuffer_iovec v;
-	uint8_t mask[4] = { 0 };
-	uint8_t *p;
+	size_t room;
 
-	if (evbuffer_reserve_space(out, (ev_ssize_t)need, &v, 1) != 1)
-		return false;
-	if (role == WS_CLIENT)
-		tls_random(mask, sizeof(mask));
-	p = v.iov_base;
-	n = ws_format_head(p, role, true, opcode, a.len + b.len, mask);
-	memcpy(p + n, a.ptr, a.len);
-	if (b.len > 0)
-		memcpy(p + n + a.len, b.ptr, b.len);
-	if (role == WS_CLIENT)
-		ws_mask(p + n, a.len + b.len, mask, 0);
-	v.iov_len = n + a.len + b.len;
-	return evbuffer_commit_space(out, &v, 1) == 0;
+	for (; data.len > 0; data.ptr += room, data.len -= room, offset += room) {
+		uint8_t *to = outqueue_room(out, data.len, &room);
+
+		if (to == NULL)
+			return false;
+		memcpy(to, data.ptr, room);
+		if (mask != NULL)
+			ws_mask(to, room, mask, offset);
+		outqueue_commit(out, room);
+	}
+	return true;
+}
+
+static bool
+frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b)
+{
+	uint8_t head[WS_HEAD_MAX], mask[4];
+	const uint8_t *key = role == WS_CLIENT ? mask : NULL;
+	struct view h = { head, 0 };
+
+	if (key != NULL)
+		tls_mask(mask);
+	h.len = ws_format_head(head, role, true, opcode, a.len + b.len, mask);
+	return payload(out, h, NULL, 0) && payload(out, a, key, 0) && payload(out, b, key, a.len);
 }
 
 bool
-wire_message(struct evbuffer *out, enum ws_role role, const struct message *m, struct view body)
+wire_message(struct outqueue *out, enum ws_role role, const struct message *m, struct view body)
 {
 	char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
@@ -42,23 +47,12 @@ wire_message(struct evbuffer *out, enum ws_role role, const struct message *m, s
 	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body);
 }
 
-/* A scratch evbuffer for frames on their way to a stream; always empty between calls. */
-static struct evbuffer *
-scratch(void)
-{
-	static struct evbuffer *buf;
-
-	if (buf == NULL && (buf = evbuffer_new()) == NULL)
-		log_fatal("out_of_memory", "bytes=0");
-	return buf;
-}
-
-/* ok: scratch holds the frame. */
+/* The frame is in the stream's queue, behind the bytes that were there before; or not. */
 static void
-send_scratch(struct stream *s, bool ok)
+sent(struct stream *s, size_t before, bool ok)
 {
 	if (ok)
-		stream_write_buffer(s, scratch());
+		stream_appended(s, stream_queued(s) - before);
 	else
 		stream_fail(s, "out of memory");
 }
@@ -66,7 +60,11 @@ send_scratch(struct stream *s, bool ok)
 void
 wire_send(struct stream *s, enum ws_role role, const struct message *m, struct view body)
 {
-	send_scratch(s, wire_message(scratch(), role, m, body));
+	struct outqueue *out = stream_output(s);
+	size_t before = stream_queued(s);
+
+	if (out != NULL)
+		sent(s, before, wire_message(out, role, m, body));
 }
 
 void
@@ -82,7 +80,11 @@ wire_send_open(struct stream *s, const struct message *m, uint64_t body_len)
 }
 
 void
-wire_control(struct stream *s, enum ws_role role, enum ws_opcode opcode, const void *payload, size_t len)
+wire_control(struct stream *s, enum ws_role role, enum ws_opcode opcode, const void *bytes, size_t len)
 {
-	send_scratch(s, frame(scratch(), role, opcode, (struct view){ payload, len }, (struct view){ NULL, 0 }));
+	struct outqueue *out = stream_output(s);
+	size_t before = stream_queued(s);
+
+	if (out != NULL)
+		sent(s, before, frame(out, role, opcode, (struct view){ bytes, len }, (struct view){ NULL, 0 }));
 }

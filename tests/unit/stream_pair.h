@@ -15,13 +15,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <event2/buffer.h>
 #include <event2/event.h>
 
 #include "tests/harness.h"
 #include "tests/peer/cert.h"
 
 #include "relay/clock.h"
+#include "relay/outqueue.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
 
@@ -119,16 +119,16 @@ next_random(struct end *e)
 }
 
 static inline void
-feed_piece(struct stream *s, const void *piece, size_t n, bool as_buffer)
+feed_piece(struct stream *s, const void *piece, size_t n, bool as_queue)
 {
-	struct evbuffer *b = as_buffer ? evbuffer_new() : NULL;
+	struct outqueue q = { 0 };
 
-	if (b != NULL && evbuffer_add(b, piece, n) == 0)
-		stream_write_buffer(s, b);
-	else
+	if (as_queue) {
+		outqueue_add(&q, piece, n);
+		stream_write_queue(s, &q);
+	} else {
 		stream_write(s, piece, n);
-	if (b != NULL)
-		evbuffer_free(b);
+	}
 }
 
 /* Queues more of what is to be sent, in uneven pieces, up to 100 KB ahead. */

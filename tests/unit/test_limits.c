@@ -311,7 +311,7 @@ parse_zeros(size_t plain_len, uint64_t max_inflated, uint64_t max_ratio, size_t 
 	m.upload.uncompressed_size = plain_len;
 	m.upload.compressed_size = len;
 	*z_len = len;
-	err = upload_parse(&m, (struct view){ z, len }, max_inflated, max_ratio, 0, &u);
+	err = upload_parse(&m, (struct view){ z, len }, NULL, max_inflated, max_ratio, 0, &u);
 	upload_unref(u);
 	free(plain);
 	free(z);

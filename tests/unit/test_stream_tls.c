@@ -241,15 +241,14 @@ TEST(records_are_coalesced)
 	CHECK(raw_open(&r, connect_stream(&c, t, "localhost")));
 	RAW_UNTIL(c.opens == 1);
 	for (int i = 0; i < 200; i++) {
-		struct evbuffer *body = evbuffer_new();
+		struct outqueue body = { 0 };
 		uint8_t bytes[150];
 
 		for (size_t k = 0; k < sizeof bytes; k++)
 			bytes[k] = pattern(pos + k);
 		stream_write(c.s, bytes, 14);
-		evbuffer_add(body, bytes + 14, sizeof bytes - 14);
-		stream_write_buffer(c.s, body);
-		evbuffer_free(body);
+		outqueue_add(&body, bytes + 14, sizeof bytes - 14);
+		stream_write_queue(c.s, &body);
 		pos += sizeof bytes;
 	}
 	RAW_UNTIL(r.got == pos);

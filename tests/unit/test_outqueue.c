@@ -1,0 +1,124 @@
+/* Tests relay/outqueue: bytes come out as they went in, however they are appended, moved and drained. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/harness.h"
+
+#include "relay/outqueue.h"
+
+static uint8_t
+pattern(uint64_t pos)
+{
+	return (uint8_t)(pos * 2654435761U >> 13);
+}
+
+static void
+append(struct outqueue *q, uint64_t *pos, size_t len)
+{
+	uint8_t buf[40000];
+
+	for (size_t i = 0; i < len; i++)
+		buf[i] = pattern(*pos + i);
+	CHECK(outqueue_add(q, buf, len));
+	*pos += len;
+}
+
+/* The first len bytes are those from pos on; they are drained. */
+static void
+take(struct outqueue *q, uint64_t *pos, size_t len)
+{
+	size_t left = len;
+
+	while (left > 0) {
+		struct iovec iov[3];
+		int n = outqueue_peek(q, iov, 3);
+		size_t some = 0;
+
+		CHECK(n > 0);
+		for (int i = 0; i < n && some < left; i++) {
+			for (size_t k = 0; k < iov[i].iov_len && some < left; k++, some++)
+				CHECK_U64(((uint8_t *)iov[i].iov_base)[k], pattern(*pos + some));
+		}
+		outqueue_drain(q, some);
+		*pos += some;
+		left -= some;
+	}
+}
+
+TEST(keeps_bytes_in_order)
+{
+	struct outqueue q = { 0 };
+	uint64_t in = 0, out = 0;
+
+	srandom(7);
+	for (int i = 0; i < 3000 && !harness_failed(); i++) {
+		append(&q, &in, (size_t)random() % (i % 10 == 0 ? 40000 : 300));
+		take(&q, &out, (size_t)random() % (q.len + 1));
+		CHECK_U64(q.len, in - out);
+	}
+	take(&q, &out, q.len);
+	CHECK_U64(q.len, 0);
+	CHECK(q.first == NULL && q.last == NULL);
+}
+
+TEST(moves_short_and_long_ones)
+{
+	static const size_t lens[] = { 0, 1, 512, 513, 30000 };
+	struct outqueue q = { 0 }, src = { 0 };
+	uint64_t in = 0, out = 0;
+
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		append(&q, &in, 100);
+		append(&src, &in, lens[i]);
+		CHECK(outqueue_move(&q, &src));
+		CHECK_U64(src.len, 0);
+		CHECK(src.first == NULL && src.last == NULL);
+	}
+	append(&q, &in, 5);
+	take(&q, &out, q.len);
+	CHECK_U64(out, in);
+}
+
+TEST(room_is_never_more_than_asked_for)
+{
+	struct outqueue q = { 0 };
+	size_t room;
+
+	CHECK(outqueue_room(&q, 3, &room) != NULL);
+	CHECK_U64(room, 3);
+	outqueue_commit(&q, 3);
+	CHECK(outqueue_room(&q, 100000, &room) != NULL);
+	CHECK_U64(room, OUTQUEUE_MIN - 3);
+	outqueue_commit(&q, room);
+	CHECK(outqueue_room(&q, 100000, &room) != NULL);
+	CHECK_U64(room, OUTQUEUE_MAX);
+	outqueue_clear(&q);
+	CHECK_U64(q.len, 0);
+}
+
+/* A short message that waits costs little: a queue is not much larger than what is in it (I6). */
+TEST(many_short_ones_share_a_piece)
+{
+	struct outqueue q = { 0 };
+	struct iovec iov[4];
+	uint64_t in = 0;
+
+	for (int i = 0; i < 50; i++)
+		append(&q, &in, 20);
+	CHECK_U64(outqueue_peek(&q, iov, 4), 1);
+	outqueue_clear(&q);
+}
+
+TEST(secrets_are_wiped)
+{
+	struct outqueue q = { 0 };
+	uint8_t *where;
+	size_t room;
+
+	CHECK(outqueue_add_secret(&q, "token", 5));
+	CHECK(outqueue_room(&q, 1, &room) != NULL);
+	where = outqueue_room(&q, 1, &room) - 5;
+	CHECK_MEM(where, 5, "token", 5);
+	outqueue_clear(&q); /* its memory is stored for the next */
+	CHECK_MEM(where, 5, "\0\0\0\0\0", 5);
+}
