@@ -160,14 +160,15 @@ end_if_failed(const struct spool_op *op)
 		log_fatal("store_failed", "reason=\"%s\"", store_strerror(op->err));
 }
 
-/* The file's own record turned out to be damaged (I7).  Nothing is kept of it any more; its client is closed, and finds the file set aside
- * when it comes back (mend.h). */
+/* Something of the file's own turned out to be damaged (I7).  Nothing is kept of it any more; its client is closed, and finds the file set
+ * aside when it comes back: by this, or if it is the file's record, by mend.h. */
 static void
 file_damaged(struct file *f)
 {
 	if (f->aside)
 		return;
 	f->aside = true;
+	file_set_state(f, STORE_FILE_LOST, 0, "a record of it in the buffer is damaged");
 	log_event(LOG_ERROR, "file_record_damaged", "id=%llu file_ident=%llu", (unsigned long long)f->id, (unsigned long long)f->file_ident);
 	if (f->session != NULL)
 		session_settled(f->session); /* nobody would go on with a ghost */
