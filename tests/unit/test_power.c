@@ -172,13 +172,23 @@ try_rung(const struct store_options *opt, enum ladder_rung rung, bool *next)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+static bool
+promised(void)
+{
+	for (size_t i = 0; i < model->nop; i++)
+		if (model->op[i].said == WALK_APPEND && model->op[i].serial <= model->durable)
+			return true;
+	return false;
+}
+
 /* Opens what is in dir and compares. */
 static int
 compare(const char *dir, const char *when)
 {
 	struct store_options opt = walk_options(dir);
-	/* While nothing was promised there may be nothing to rebuild; then every rung will do, and whatever of an attempt it finds. */
-	const int last = model->durable > 0 ? LADDER_REBUILD : LADDER_EMPTY;
+	/* While no changes of a device were promised there may be nothing to rebuild (values alone are not taken for a sound log); then every
+	 * rung will do, and whatever of an attempt it finds. */
+	const int last = promised() ? LADDER_REBUILD : LADDER_EMPTY;
 	int rung = LADDER_NORMAL;
 	char why[512] = "";
 	struct store *s;
