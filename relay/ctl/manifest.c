@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/evp.h>
@@ -134,16 +135,24 @@ static char *
 read_all(int dir, size_t *len)
 {
 	int fd = openat(dir, MANIFEST_NAME, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	size_t size;
 	char *text;
 	ssize_t n;
 
 	if (fd < 0)
 		return NULL;
-	text = malloc(MANIFEST_MAX);
+	if (fstat(fd, &st) != 0 || st.st_size > MANIFEST_MAX) {
+		close(fd);
+		errno = EFBIG;
+		return NULL;
+	}
+	size = (size_t)st.st_size;
+	text = malloc(size + 1);
 	if (text == NULL)
 		ctl_die(CTL_FAILED, "out of memory");
 	*len = 0;
-	while ((n = read(fd, text + *len, MANIFEST_MAX - 1 - *len)) > 0)
+	while (*len < size && (n = read(fd, text + *len, size - *len)) > 0)
 		*len += (size_t)n;
 	close(fd);
 	text[*len] = '\0';
