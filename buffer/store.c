@@ -357,7 +357,7 @@ txn_keep(struct store *s)
 	uint64_t before = s->tally.bytes;
 
 	for (size_t i = 0; i < s->changed.n; i++) {
-		if (s->changed.rows[i].records > 0)
+		if (!s->changed.rows[i].gone && (s->changed.rows[i].records > 0 || s->changed.rows[i].aside))
 			tally_put(&s->tally, &s->changed.rows[i]);
 		else
 			tally_drop(&s->tally, s->changed.rows[i].id);
@@ -402,8 +402,8 @@ store_stat(struct store *s, struct store_stat *out)
 
 	if (err != STORE_OK)
 		return err;
-	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.n, .records = s->tally.records,
-		.bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally), .disk_free = env_disk_free(s->env),
+	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.with_backlog, .files_aside = s->tally.aside,
+		.records = s->tally.records, .bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally), .disk_free = env_disk_free(s->env),
 		.ballast = env_ballast(s->env), .damaged = s->damaged };
 	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);
 }
@@ -462,7 +462,7 @@ store_checkpoint(struct store *s, bool force)
 	if (s->held)
 		return STORE_OK;
 	s->settle = false;
-	err = env_checkpoint(s->env, force, s->tally.n == 0 && s->damaged == 0);
+	err = env_checkpoint(s->env, force, s->tally.with_backlog == 0 && s->damaged == 0);
 	if (err == STORE_OK && !force)
 		err = give_back(s);
 	if (err == STORE_NOSPACE)

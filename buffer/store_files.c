@@ -219,14 +219,14 @@ load_cb(void *arg, const struct store_file *f)
 	s->nfiles++;
 	if (f->id >= s->next_id)
 		s->next_id = f->id + 1;
-	if (f->backlog_records == 0)
+	if (f->backlog_records == 0 && f->state == STORE_FILE_OK)
 		return true;
 	if (!tally_reserve(&s->tally, 1)) {
 		a->nomem = true;
 		return false;
 	}
 	tally_put(&s->tally, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						  .oldest_ms = f->oldest_ms });
+						  .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
 	return true;
 }
 
@@ -360,6 +360,7 @@ store_file_put(struct store *s, struct store_file *f)
 	if ((err = file_save(s, f)) != STORE_OK)
 		return err;
 	row.dirty = false;
+	row.aside = f->state != STORE_FILE_OK;
 	return store_row_put(s, &row);
 }
 

@@ -53,21 +53,38 @@ tally_reserve(struct tally *t, size_t extra)
 	return true;
 }
 
+/* row comes into the sums, or goes out of them. */
+static void
+count_in(struct tally *t, const struct tally_row *row)
+{
+	t->records += row->records;
+	t->bytes += row->bytes;
+	t->with_backlog += row->records > 0;
+	t->aside += row->aside;
+}
+
+static void
+count_out(struct tally *t, const struct tally_row *row)
+{
+	t->records -= row->records;
+	t->bytes -= row->bytes;
+	t->with_backlog -= row->records > 0;
+	t->aside -= row->aside;
+}
+
 void
 tally_put(struct tally *t, const struct tally_row *row)
 {
 	size_t i = tally_place(t, row->id);
 
 	if (i < t->n && t->rows[i].id == row->id) {
-		t->records -= t->rows[i].records;
-		t->bytes -= t->rows[i].bytes;
+		count_out(t, &t->rows[i]);
 	} else {
 		memmove(t->rows + i + 1, t->rows + i, (t->n - i) * sizeof(*t->rows));
 		t->n++;
 	}
 	t->rows[i] = *row;
-	t->records += row->records;
-	t->bytes += row->bytes;
+	count_in(t, row);
 }
 
 void
@@ -77,8 +94,7 @@ tally_drop(struct tally *t, uint64_t id)
 
 	if (i == t->n || t->rows[i].id != id)
 		return;
-	t->records -= t->rows[i].records;
-	t->bytes -= t->rows[i].bytes;
+	count_out(t, &t->rows[i]);
 	t->n--;
 	memmove(t->rows + i, t->rows + i + 1, (t->n - i) * sizeof(*t->rows));
 }
@@ -102,6 +118,7 @@ tally_reset(struct tally *t)
 		tally_free(t);
 	t->n = 0;
 	t->records = t->bytes = 0;
+	t->with_backlog = t->aside = 0;
 }
 
 void

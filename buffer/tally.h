@@ -1,6 +1,6 @@
 /* Backlog counters of files, in memory: a sorted array of rows and the sums over them.
  *
- * The store keeps two: one of what is committed, with a row for every file that has a backlog (so its size follows the number of
+ * The store keeps two: one of what is committed, with a row for every file that has a backlog or was set aside (so its size follows the number of
  * such files, not the length of an outage: I6), and one of what the open transaction changed.  Opened and filled from the files
  * table only. */
 #ifndef BUFFER_TALLY_H
@@ -13,6 +13,7 @@
 struct tally_row {
 	uint64_t id; /* of the file */
 	uint64_t records, bytes, oldest_ms;
+	bool aside; /* its state is not OK */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
 	/* Only in the transaction's tally: */
 	bool dirty; /* the file's record does not say this yet */
@@ -23,6 +24,7 @@ struct tally {
 	struct tally_row *rows; /* by rising id */
 	size_t n, cap;
 	uint64_t records, bytes; /* sums */
+	size_t with_backlog, aside; /* rows with records, rows that are aside */
 };
 
 /* NULL if id has no row.  The pointer lives until the next tally_put, tally_drop or tally_reset; rows are changed by

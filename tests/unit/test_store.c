@@ -571,6 +571,53 @@ TEST(abort_undoes_all)
 	store_close(s);
 }
 
+static uint64_t
+aside(struct store *s)
+{
+	struct store_stat st;
+
+	return store_stat(s, &st) == STORE_OK ? st.files_aside : UINT64_MAX;
+}
+
+/* With a backlog and without, over an abort, a reopening, a removal. */
+TEST(files_set_aside_are_counted)
+{
+	const char *dir = harness_tmpdir();
+	struct store *s = kit_open(dir);
+	struct store_file f[2] = { 0 };
+
+	CHECK(s != NULL);
+	add(s, &f[0], 0, 11, 20);
+	f[1] = kit_file(1);
+	f[1].state = STORE_FILE_REJECTED;
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_put(s, &f[1]), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(aside(s), 1);
+	check_stat(s, 2, 1, 10, 1700000000011u);
+	CHECK_U64(store_begin(s), STORE_OK);
+	f[0].state = STORE_FILE_LOST;
+	CHECK_U64(store_file_put(s, &f[0]), STORE_OK);
+	store_abort(s);
+	CHECK_U64(aside(s), 1);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_put(s, &f[0]), STORE_OK);
+	CHECK_U64(store_trim(s, f[0].id, 20), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(aside(s), 2);
+	store_close(s);
+	CHECK((s = kit_open(dir)) != NULL);
+	CHECK_U64(aside(s), 2);
+	CHECK_U64(store_begin(s), STORE_OK);
+	f[0].state = STORE_FILE_OK;
+	CHECK_U64(store_file_put(s, &f[0]), STORE_OK);
+	CHECK_U64(store_file_remove(s, f[1].id), STORE_OK);
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(aside(s), 0);
+	check_stat(s, 1, 0, 0, 0);
+	store_close(s);
+}
+
 TEST(reopen)
 {
 	const char *dir = harness_tmpdir();
