@@ -3,7 +3,7 @@
 _holdfastctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} command='' i
 	local options='-c -d --json --yes --force --help --version'
-	local daemon='status watch devices sessions files link pause resume drain kill log-level reload config version'
+	local daemon='status watch devices sessions files link pause resume drain kill log-level reload rotate config version'
 	local buffer='stat list show verify export import discard retry backup compact'
 
 	COMPREPLY=()

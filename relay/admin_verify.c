@@ -20,7 +20,7 @@
 struct walk {
 	struct admin_op *op;
 	uint64_t phase, id, after, records, bytes, count0, bytes0;
-	uint64_t budget;
+	uint64_t budget, read;
 };
 
 static void
@@ -95,6 +95,7 @@ next_records(struct walk *w)
 	uint64_t bad = 0, was = w->after, bytes = w->bytes;
 	enum store_err err = store_read(w->op->s, w->id, w->after, w->budget, record_cb, w, &bad);
 
+	w->read += w->bytes - bytes;
 	w->budget -= w->bytes - bytes < w->budget ? w->bytes - bytes : w->budget;
 	if (err == STORE_CORRUPT && bad != 0) {
 		problem(w, w->id, bad, "the record is damaged");
@@ -166,6 +167,7 @@ admin_verify(struct admin_op *op)
 		err = step(&w);
 	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
 		json_u64(&op->a->last, names[i], *v[i]);
+	json_u64(&op->a->last, "read", w.read);
 	json_bool(&op->a->last, "done", w.phase == 4);
 	return err;
 }

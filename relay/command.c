@@ -33,18 +33,6 @@ typedef const char *command_fn(struct command *c);
 
 /* ---- how it is ---- */
 
-static void
-text_field(void *arg, const char *key, const char *value)
-{
-	json_str(arg, key, value);
-}
-
-static void
-number_field(void *arg, const char *key, uint64_t value)
-{
-	json_u64(arg, key, value);
-}
-
 static const char *
 do_version(struct command *c)
 {
@@ -57,10 +45,7 @@ do_version(struct command *c)
 static const char *
 do_status(struct command *c)
 {
-	static const struct status_sink sink = { text_field, number_field };
-
-	do_version(c);
-	status_each(c->relay, &sink, c->last);
+	status_json(c->relay, c->last);
 	return NULL;
 }
 
@@ -206,6 +191,18 @@ do_log_level(struct command *c)
 }
 
 static const char *
+do_rotate(struct command *c)
+{
+	if (!log_has_file())
+		return "the log goes to standard error, not to a file";
+	if (!log_reopen())
+		return "the log file cannot be opened; the old one stays in use";
+	log_event(LOG_INFO, "log_opened", "by=order");
+	json_str(c->last, "log_file", c->relay->opt->log_file);
+	return NULL;
+}
+
+static const char *
 do_reload(struct command *c)
 {
 	struct reload_sum sum;
@@ -224,7 +221,7 @@ static const struct {
 } commands[] = {
 	{ "version", 0, do_version }, { "status", 0, do_status }, { "sessions", 0, do_sessions }, { "config", 0, do_config },
 	{ "link", 1, do_link },	      { "replay", 1, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
-	{ "log-level", 1, do_log_level }, { "reload", 0, do_reload },
+	{ "log-level", 1, do_log_level }, { "reload", 0, do_reload }, { "rotate", 0, do_rotate },
 };
 
 bool

@@ -13,6 +13,7 @@
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
+#include "relay/flood.h"
 #include "relay/front.h"
 #include "relay/gate.h"
 #include "relay/log.h"
@@ -101,20 +102,14 @@ conn_next(const struct conn *c)
 /* ---- the end ---- */
 
 /* One that was never admitted says little, and whoever likes can make any number of them. */
-static enum log_level
-closed_level(const struct conn *c)
-{
-	static struct log_quota told;
-
-	return c->state == CONN_OPEN || log_quota(&told) ? LOG_INFO : LOG_DEBUG;
-}
-
 static void
 log_closed(const struct conn *c, const char *reason)
 {
+	static struct flood strangers;
+	bool told = c->state == CONN_OPEN || flood_ok(&strangers, FLOOD_STRANGERS, FLOOD_STRANGERS_MS);
 	struct log_line l;
 
-	log_begin(&l, closed_level(c), "conn_closed");
+	log_begin(&l, told ? LOG_INFO : LOG_DEBUG, "conn_closed");
 	log_u64(&l, "conn", c->id);
 	log_str(&l, "peer", stream_peer(c->stream));
 	log_str(&l, "reason", reason);
@@ -123,6 +118,8 @@ log_closed(const struct conn *c, const char *reason)
 	log_u64(&l, "messages_out", c->messages_out);
 	log_u64(&l, "bytes_in", stream_received(c->stream));
 	log_u64(&l, "bytes_out", stream_sent(c->stream));
+	if (told && c->state != CONN_OPEN && strangers.dropped > 0)
+		log_u64(&l, "suppressed", flood_dropped(&strangers));
 	log_end(&l);
 }
 

@@ -8,6 +8,7 @@
  * loop's.  A connection that ends meanwhile is freed by the operation's completion. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -450,14 +451,32 @@ listen_on(const char *path, char *why, size_t why_len)
 	return fd;
 }
 
+/* The socket is there and nobody's but ours: opens it to a group.  What does not work is said, and leaves it as it is. */
+static void
+open_to_group(const char *path, const char *name)
+{
+	const struct group *g = NULL;
+	struct log_line l;
+
+	errno = 0;
+	if (name[0] == '\0' || ((g = getgrnam(name)) != NULL && chown(path, (uid_t)-1, g->gr_gid) == 0 &&
+				chmod(path, S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP) == 0))
+		return;
+	log_begin(&l, LOG_WARN, "control_group");
+	log_str(&l, "group", name);
+	log_str(&l, "reason", g == NULL && errno == 0 ? "there is no such group" : errno == EPERM ? "the daemon's user is no member" : strerror(errno));
+	log_end(&l);
+}
+
 struct control *
-control_open(struct relay *relay, const char *path, char *why, size_t why_len)
+control_open(struct relay *relay, const char *path, const char *group, char *why, size_t why_len)
 {
 	struct control *ct;
 	int fd = listen_on(path, why, why_len);
 
 	if (fd < 0)
 		return NULL;
+	open_to_group(path, group);
 	ct = relay_alloc(sizeof(*ct));
 	ct->relay = relay;
 	ct->fd = fd;

@@ -18,8 +18,9 @@ struct relay;
 struct control;
 struct sockaddr_un;
 
-/* Binds and listens; a socket left by a process that died is replaced.  NULL with a sentence in why.  relay->spool must be there. */
-struct control *control_open(struct relay *relay, const char *path, char *why, size_t why_len);
+/* Binds and listens; a socket left by a process that died is replaced.  group: may use it as well, unless it is "" or that fails (logged).
+ * NULL with a sentence in why.  relay->spool must be there. */
+struct control *control_open(struct relay *relay, const char *path, const char *group, char *why, size_t why_len);
 
 /* Ends it and every connection, and removes the socket; what the committer has under way comes to nothing.  Before spool_free; NULL is
  * allowed. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/flood.h"
 #include "relay/gate.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -29,7 +30,7 @@ struct gate {
 	const struct options *opt;
 	uint64_t seed;
 	uint64_t handshakes;
-	struct log_quota told;
+	struct flood told;
 	struct gate_address *bucket[BUCKETS];
 };
 
@@ -89,9 +90,9 @@ gate_enter(struct gate *g, const struct sockaddr *peer)
 	for (a = *bucket; a != NULL && memcmp(a->key, key, KEY_LEN) != 0; a = a->next)
 		;
 	if (a != NULL && a->count >= g->opt->max_per_address) {
-		if (log_quota(&g->told))
-			log_event(LOG_WARN, "address_full", "max=%llu others_untold=%llu", (unsigned long long)g->opt->max_per_address,
-				  (unsigned long long)log_quota_dropped(&g->told));
+		if (flood_ok(&g->told, FLOOD_STRANGERS, FLOOD_STRANGERS_MS))
+			log_event(LOG_WARN, "address_full", "max=%llu suppressed=%llu", (unsigned long long)g->opt->max_per_address,
+				  (unsigned long long)flood_dropped(&g->told));
 		return NULL;
 	}
 	if (a == NULL) {

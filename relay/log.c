@@ -1,22 +1,26 @@
-/* Log lines in logfmt on stderr.
+/* Log lines: built, bounded in number, written.
  *
- * A line is built on the caller's stack and written with one write(2), so lines of several threads never mix and nothing is
- * allocated on the way to telling that memory is out.  Whatever came from outside goes through put_value(): printable ASCII and
+ * A line is built in logfmt on the caller's stack and written with one writev(2), so lines of several threads never mix and nothing is
+ * allocated on the way to telling that memory is out; the other formats are made of it at the very end (logform).  Whatever came from outside goes through put_value(): printable ASCII and
  * valid UTF-8 from U+00A0 on pass, everything else is written as \xNN.  Under systemd (stderr is the journal) a line starts with
- * its level as "<N>".
+ * its level as "<N>".  The file is always the same descriptor, which reopening moves (dup2): no thread ever holds a closed one.
  *
  * Never logs payload or secrets: that is the callers' duty, no function here can tell. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "relay/clock.h"
+#include "relay/flood.h"
 #include "relay/log.h"
+#include "relay/logform.h"
 
 #define CUT_MARK " cut=1\n"
 #define ROOM (LOG_LINE_MAX - sizeof CUT_MARK) /* bytes for fields: the mark always fits behind */
@@ -24,6 +28,11 @@
 static _Atomic int level_max = LOG_INFO;
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 static const char level_journal[] = { '3', '4', '6', '7' }; /* syslog's numbers */
+static _Atomic int format;				    /* enum log_format */
+static _Atomic uint64_t burst;				    /* 0: no bound */
+static _Atomic int file_fd = -1;
+static char *file_path;
+static _Atomic uint64_t lost; /* lines that could not be written */
 
 void
 log_set_level(enum log_level level)
@@ -61,6 +70,56 @@ log_enabled(enum log_level level)
 	return (int)level <= level_max;
 }
 
+void
+log_set_format(enum log_format f)
+{
+	format = f;
+}
+
+void
+log_set_burst(uint64_t lines)
+{
+	burst = lines;
+}
+
+/* ---- where it goes ---- */
+
+bool
+log_reopen(void)
+{
+	int fd, to = file_fd;
+
+	if (file_path == NULL)
+		return true;
+	fd = open(file_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR | S_IRGRP);
+	if (fd < 0)
+		return false;
+	if (to < 0) {
+		file_fd = fd;
+		return true;
+	}
+	dup3(fd, to, O_CLOEXEC);
+	close(fd);
+	return true;
+}
+
+bool
+log_to_file(const char *path)
+{
+	file_path = strdup(path);
+	if (file_path != NULL && log_reopen())
+		return true;
+	free(file_path);
+	file_path = NULL;
+	return false;
+}
+
+bool
+log_has_file(void)
+{
+	return file_fd >= 0;
+}
+
 /* systemd sets JOURNAL_STREAM to device:inode of the socket it made our stderr; a redirected stderr is another inode. */
 static bool
 stderr_is_journal(void)
@@ -79,6 +138,40 @@ stderr_is_journal(void)
 	known = yes ? 2 : 1;
 	return yes;
 }
+
+static bool
+write_to(int fd, const char *prefix, const char *text, size_t len)
+{
+	struct iovec v[2] = { { (void *)(uintptr_t)prefix, strlen(prefix) }, { (void *)(uintptr_t)text, len } };
+	ssize_t n;
+
+	do
+		n = writev(fd, v, 2);
+	while (n < 0 && errno == EINTR);
+	return n >= 0;
+}
+
+static void
+write_line(enum log_level level, const char *text, size_t len)
+{
+	char shown[LOGFORM_MAX], prefix[4] = "";
+	int fd = file_fd;
+
+	if (format != LOG_LOGFMT) {
+		size_t n = logform(format == LOG_JSON, text, len, shown);
+
+		text = n > 0 ? shown : text;
+		len = n > 0 ? n : len;
+	}
+	if ((fd < 0 || level == LOG_ERROR) && stderr_is_journal())
+		snprintf(prefix, sizeof(prefix), "<%c>", level_journal[level]);
+	if (fd < 0 || level == LOG_ERROR)
+		lost += !write_to(STDERR_FILENO, prefix, text, len) && fd < 0;
+	if (fd >= 0)
+		lost += !write_to(fd, "", text, len);
+}
+
+/* ---- a line ---- */
 
 static void
 put(struct log_line *l, const char *bytes, size_t len)
@@ -145,13 +238,18 @@ put_char(struct log_line *l, const uint8_t *p, size_t len)
 	return 1;
 }
 
+/* A text of digits gets them as well: what is bare is a number, also for whoever reads the line as JSON. */
 static bool
 needs_quotes(const uint8_t *p, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
+	bool digits = true;
+
+	for (size_t i = 0; i < len; i++) {
 		if (p[i] <= ' ' || p[i] >= 0x7f || p[i] == '"' || p[i] == '=' || p[i] == '\\')
 			return true;
-	return len == 0;
+		digits = digits && p[i] >= '0' && p[i] <= '9';
+	}
+	return digits;
 }
 
 static void
@@ -182,7 +280,8 @@ log_begin(struct log_line *l, enum log_level level, const char *event)
 	char ts[64];
 	int n;
 
-	l->on = log_enabled(level);
+	l->on = log_enabled(level) && (burst == 0 || level == LOG_ERROR || level == LOG_DEBUG || flood_event(event, burst, LOG_WINDOW_MS));
+	l->level = level;
 	l->cut = false;
 	l->len = 0;
 	if (!l->on)
@@ -190,11 +289,7 @@ log_begin(struct log_line *l, enum log_level level, const char *event)
 	ms = clock_wall_now_ms();
 	sec = (time_t)(ms / 1000);
 	gmtime_r(&sec, &tm);
-	if (stderr_is_journal())
-		n = snprintf(ts, sizeof ts, "<%c>", level_journal[level]);
-	else
-		n = 0;
-	n += (int)strftime(ts + n, sizeof ts - (size_t)n, "ts=%Y-%m-%dT%H:%M:%S", &tm);
+	n = (int)strftime(ts, sizeof ts, "ts=%Y-%m-%dT%H:%M:%S", &tm);
 	put(l, ts, (size_t)n);
 	n = snprintf(ts, sizeof ts, ".%03uZ level=%s", (unsigned)(ms % 1000), level_names[level]);
 	put(l, ts, (size_t)n);
@@ -217,10 +312,16 @@ log_view(struct log_line *l, const char *key, struct view value)
 void
 log_u64(struct log_line *l, const char *key, uint64_t value)
 {
+	size_t start = l->len;
 	char text[24];
 	int n = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
 
-	put_value(l, key, (const uint8_t *)text, (size_t)n);
+	if (!l->on || l->cut)
+		return;
+	put_key(l, key);
+	put(l, text, (size_t)n);
+	if (l->cut)
+		l->len = start;
 }
 
 void
@@ -250,8 +351,7 @@ log_end(struct log_line *l)
 		return;
 	memcpy(l->text + l->len, tail, strlen(tail));
 	l->len += strlen(tail);
-	while (write(STDERR_FILENO, l->text, l->len) < 0 && errno == EINTR)
-		;
+	write_line(l->level, l->text, l->len);
 	l->on = false;
 	errno = saved;
 }
@@ -295,30 +395,26 @@ log_event(enum log_level level, const char *event, const char *fmt, ...)
 	log_end(&l);
 }
 
-bool
-log_quota(struct log_quota *q)
+static void
+tell_suppressed(void *arg, const char *event, uint64_t lines)
 {
-	uint64_t now = clock_ms();
+	struct log_line l;
 
-	if (q->since_ms == 0 || now - q->since_ms >= LOG_QUOTA_MS) {
-		q->since_ms = now;
-		q->written = 0;
-	}
-	if (q->written < LOG_QUOTA) {
-		q->written++;
-		return true;
-	}
-	q->dropped++;
-	return false;
+	(void)arg;
+	log_begin(&l, LOG_WARN, "suppressed");
+	log_str(&l, "of", event);
+	log_u64(&l, "lines", lines);
+	log_end(&l);
 }
 
-uint64_t
-log_quota_dropped(struct log_quota *q)
+void
+log_tick(void)
 {
-	uint64_t n = q->dropped;
+	uint64_t n = atomic_exchange(&lost, 0);
 
-	q->dropped = 0;
-	return n;
+	flood_ended(LOG_WINDOW_MS, tell_suppressed, NULL);
+	if (n > 0)
+		log_event(LOG_WARN, "log_lost", "lines=%llu", (unsigned long long)n);
 }
 
 void

@@ -38,6 +38,7 @@
 #include "relay/spool.h"
 #include "relay/statecache.h"
 #include "relay/status.h"
+#include "relay/stop.h"
 #include "relay/stream.h"
 #include "relay/upstream.h"
 #include "relay/walltime.h"
@@ -54,6 +55,14 @@ usage(FILE *out)
 }
 
 /* ---- the parts, in order ---- */
+
+/* As the user that will open it again, at rotation. */
+static void
+open_log(const struct options *o)
+{
+	if (o->log_file[0] != '\0' && !log_to_file(o->log_file))
+		log_fatal("log_file", "path=\"%s\" reason=\"%s\"", o->log_file, strerror(errno));
+}
 
 static struct journal *
 open_journal(const struct options *o)
@@ -146,7 +155,7 @@ open_control(struct relay *r)
 	struct log_line l;
 
 	control_path(r->opt->state_dir, r->opt->control, path, sizeof(path));
-	r->control = control_open(r, path, why, sizeof(why));
+	r->control = control_open(r, path, r->opt->control_group, why, sizeof(why));
 	if (r->control != NULL)
 		return;
 	log_begin(&l, LOG_WARN, "no_control_socket");
@@ -200,6 +209,7 @@ relay_open(struct relay *r)
 	TAILQ_INIT(&r->ended_sessions);
 	open_ways(r);
 	privilege_drop(r->opt, reload_path(r->reload));
+	open_log(r->opt);
 	r->base = base_new();
 	stream_init(r->base);
 	r->gate = gate_new(r->opt);
@@ -233,6 +243,7 @@ relay_close(struct relay *r)
 	struct conn *c;
 
 	r->stopping = true;
+	stop_within(r->opt->stop_timeout_ms);
 	control_close(r->control);
 	monitor_close(r->monitor);
 	drain_free(r->drain);
@@ -289,6 +300,18 @@ stop_cb(evutil_socket_t sig, short what, void *arg)
 }
 
 static void
+rotate_cb(evutil_socket_t sig, short what, void *arg)
+{
+	(void)sig;
+	(void)what;
+	(void)arg;
+	if (log_reopen())
+		log_event(LOG_INFO, "log_opened", "by=signal");
+	else
+		log_event(LOG_WARN, "log_not_opened", "reason=\"%s\"", strerror(errno));
+}
+
+static void
 wake_cb(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -330,12 +353,13 @@ loop(struct relay *r)
 	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
 	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
 	struct event *hup = evsignal_new(r->base, SIGHUP, reload_cb, r);
+	struct event *usr1 = evsignal_new(r->base, SIGUSR1, rotate_cb, r);
 	struct event *wake = event_new(r->base, -1, 0, wake_cb, r);
 	struct event *watchdog = event_new(r->base, -1, EV_PERSIST, watchdog_cb, r);
 	struct timeval tv;
 
 	r->status = status_new(r);
-	if (hup == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
+	if (hup == NULL || usr1 == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	if (notify_watchdog_ms() > 0) {
 		tv = from_ms(notify_watchdog_ms() / 3);
@@ -345,6 +369,7 @@ loop(struct relay *r)
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	event_add(hup, NULL);
+	event_add(usr1, NULL);
 	budget_log(r->opt);
 	while (!r->stopping) {
 		int64_t wait;
@@ -361,6 +386,7 @@ loop(struct relay *r)
 	event_free(watchdog);
 	event_free(wake);
 	event_free(intr);
+	event_free(usr1);
 	event_free(hup);
 	event_free(term);
 	status_free(r->status);
@@ -461,8 +487,11 @@ main(int argc, char **argv)
 	privilege_begin();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
+	signal(SIGUSR1, SIG_IGN);
 	o = read_options(order.path, &origins);
 	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)o.log_level);
+	log_set_format((enum log_format)o.log_format);
+	log_set_burst(o.log_burst);
 	if (order.print) {
 		options_dump(&o, conf_origins_note, &origins, stdout);
 		status = fflush(stdout) == 0 ? 0 : 1;

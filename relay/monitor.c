@@ -22,8 +22,6 @@
 #include "relay/spool.h"
 #include "relay/status.h"
 
-#define COMMITTER_STUCK_MS 60000 /* no disk that still works takes so long for one group */
-
 struct visit {
 	TAILQ_ENTRY(visit) link;
 	struct monitor *monitor;
@@ -125,7 +123,7 @@ metrics(struct relay *r, struct answer *a)
 static void
 healthz(struct relay *r, struct answer *a)
 {
-	bool ok = spool_busy_ms(r->spool) < COMMITTER_STUCK_MS;
+	bool ok = spool_busy_ms(r->spool) < SPOOL_STUCK_MS;
 
 	a->code = ok ? 200 : 503;
 	evbuffer_add_printf(a->body, "%s\n", ok ? "ok" : "the committer is stuck");
@@ -141,28 +139,13 @@ readyz(struct relay *r, struct answer *a)
 }
 
 static void
-field_text(void *arg, const char *key, const char *value)
+figures(struct relay *r, struct answer *a)
 {
-	json_str(arg, key, value);
-}
-
-static void
-field_number(void *arg, const char *key, uint64_t value)
-{
-	json_u64(arg, key, value);
-}
-
-static void
-status_json(struct relay *r, struct answer *a)
-{
-	static const struct status_sink sink = { field_text, field_number };
 	struct json j = { 0 };
 
 	a->type = "application/json";
 	json_begin(&j);
-	json_str(&j, "name", "holdfast");
-	json_str(&j, "version", HOLDFAST_VERSION);
-	status_each(r, &sink, &j);
+	status_json(r, &j);
 	json_end(&j);
 	if (!j.failed)
 		evbuffer_add(a->body, j.text, j.len);
@@ -195,7 +178,7 @@ static const struct {
 	void (*make)(struct relay *r, struct answer *a);
 } paths[] = {
 	{ "/", page },	       { "/metrics", metrics },	      { "/healthz", healthz },
-	{ "/readyz", readyz }, { "/status.json", status_json }, { "/history.json", history_json },
+	{ "/readyz", readyz }, { "/status.json", figures }, { "/history.json", history_json },
 };
 
 static const char *

@@ -389,6 +389,8 @@ check_pairs(const struct options *o, options_complain *complain, void *arg)
 		complain(arg, OPTION_offline_admit, OPTION_client_ca, "offline_admit = certificate needs client_ca as well");
 	if (o->offline_admit == ADMIT_SIGNED && o->jwt_key_file[0] == '\0')
 		complain(arg, OPTION_offline_admit, OPTION_jwt_key_file, "offline_admit = signed needs jwt_key as well");
+	if (o->control_group[0] != '\0' && o->control[0] == '\0')
+		complain(arg, OPTION_control_group, OPTION_control, "control_group needs control, in a folder that the group can enter: state_dir is none");
 	if (o->out_low >= o->out_high)
 		complain(arg, OPTION_out_low, OPTION_out_high, "out_low must be less than out_high");
 	if (o->backoff_min_ms > o->backoff_max_ms)

@@ -204,6 +204,7 @@ allow_all(const struct lock *k, const struct options *o, const char *path)
 		"/dev/urandom" }; /* resolver, time zone, authorities, libraries that glibc loads late; what malloc and sanitizers look at */
 	const char *const files[] = { path, o->tls_certificate, o->tls_key, o->client_ca, o->jwt_key_file, o->upstream_ca_file,
 		o->upstream_certificate, o->upstream_key, o->buffer_key_file, o->service_token_file };
+	const char *const written[] = { o->control, o->log_file, o->status_file };
 
 	for (size_t i = 0; i < sizeof(system_paths) / sizeof(system_paths[0]); i++)
 		allow(k, system_paths[i], READ);
@@ -211,8 +212,9 @@ allow_all(const struct lock *k, const struct options *o, const char *path)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		allow_file(k, files[i]);
 	allow(k, o->state_dir, READ | WRITE);
-	if (o->control[0] != '\0')
-		allow_folder_of(k, o->control, READ | WRITE);
+	for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++)
+		if (written[i][0] != '\0')
+			allow_folder_of(k, written[i], READ | WRITE);
 }
 
 /* Returns the version of Landlock that is in force, 0 for none. */

@@ -235,6 +235,8 @@ apply(struct reload *rl)
 
 	if (!rl->level_fixed)
 		log_set_level((enum log_level)o->log_level);
+	log_set_format((enum log_format)o->log_format);
+	log_set_burst(o->log_burst);
 	status_reloaded(r->status);
 	TAILQ_FOREACH (l, &r->links, entry)
 		link_reloaded(l);

@@ -1,14 +1,20 @@
-/* The figures, the status line, and how fast the backlog shrinks.  See status.h.
+/* The figures, the status line and file, and how fast the backlog shrinks.  See status.h.
  *
  * The rate is the net loss of backlog over the last SAMPLES * SAMPLE_MS at most, for what people want to know is when it will be over,
  * not how fast the link is.  It begins anew whenever the link comes or goes: what was lost before says nothing about now. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
 #include "relay/clock.h"
+#include "relay/json.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/notify.h"
@@ -33,6 +39,7 @@ struct status {
 	unsigned nhistory, step;
 	uint64_t step_ends_ms;
 	uint64_t started_ms, samples;
+	bool file_failed; /* said once */
 };
 
 /* ---- the rate ---- */
@@ -124,12 +131,15 @@ backlog_figures(const struct relay *relay, const struct status_sink *sink, void 
 	sink->number(arg, "backlog_bytes", st->bytes);
 	sink->number(arg, "backlog_files", st->files_with_backlog);
 	sink->number(arg, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
-	if (rate > 0)
+	if (rate > 0) {
+		sink->number(arg, "drain_rate", rate);
 		sink->number(arg, "drained_in_s", st->bytes / rate);
+	}
 	sink->number(arg, "unwritten_bytes", relay->tail_bytes);
-	sink->text(arg, "buffer", relay_full_by(relay) == NULL ? "ok" : "full");
+	sink->text(arg, "buffer", spool_busy_ms(relay->spool) >= SPOOL_STUCK_MS ? "stuck" : relay_full_by(relay) != NULL ? "full" : "ok");
 	if (relay_full_by(relay) != NULL)
 		sink->text(arg, "full_by", relay_full_by(relay));
+	sink->number(arg, "attention", st->files_aside);
 	sink->number(arg, "disk_bytes", st->disk_bytes);
 	if (st->disk_free != UINT64_MAX)
 		sink->number(arg, "disk_free", st->disk_free);
@@ -165,6 +175,79 @@ line_number(void *arg, const char *key, uint64_t value)
 	log_u64(arg, key, value);
 }
 
+/* ---- as JSON ---- */
+
+static void
+json_text(void *arg, const char *key, const char *value)
+{
+	json_str(arg, key, value);
+}
+
+static void
+json_number(void *arg, const char *key, uint64_t value)
+{
+	json_u64(arg, key, value);
+}
+
+void
+status_json(const struct relay *relay, struct json *j)
+{
+	static const struct status_sink sink = { json_text, json_number };
+
+	json_str(j, "name", "holdfast");
+	json_str(j, "version", HOLDFAST_VERSION);
+	json_u64(j, "pid", (uint64_t)getpid());
+	status_each(relay, &sink, j);
+}
+
+/* In place of path, as a whole; 0 or an errno.  Not synced: it says how it is now. */
+static int
+replace_file(const char *path, const struct json *j)
+{
+	char temp[PATH_MAX];
+	int fd, err = 0;
+
+	snprintf(temp, sizeof(temp), "%s.new", path);
+	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		return errno;
+	errno = ENOSPC; /* of a short write */
+	if (write(fd, j->text, j->len) != (ssize_t)j->len || fchmod(fd, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH) != 0)
+		err = errno;
+	if (close(fd) != 0 && err == 0)
+		err = errno;
+	if (err == 0 && rename(temp, path) != 0)
+		err = errno;
+	if (err != 0)
+		unlink(temp);
+	return err;
+}
+
+static void
+write_file(struct status *st)
+{
+	const char *path = st->relay->opt->status_file;
+	struct json j = { 0 };
+	struct log_line l;
+	int err;
+
+	if (path[0] == '\0')
+		return;
+	json_begin(&j);
+	json_u64(&j, "time_ms", clock_wall_ms());
+	status_json(st->relay, &j);
+	json_end(&j);
+	err = j.failed ? ENOMEM : replace_file(path, &j);
+	json_free(&j);
+	if (err != 0 && !st->file_failed) {
+		log_begin(&l, LOG_WARN, "status_file");
+		log_str(&l, "path", path);
+		log_str(&l, "reason", strerror(err));
+		log_end(&l);
+	}
+	st->file_failed = err != 0;
+}
+
 void
 status_log(struct relay *relay)
 {
@@ -174,6 +257,8 @@ status_log(struct relay *relay)
 	log_begin(&l, LOG_INFO, "status");
 	status_each(relay, &sink, &l);
 	log_end(&l);
+	if (relay->status != NULL)
+		write_file(relay->status);
 }
 
 static void
@@ -210,6 +295,7 @@ sample_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	take_sample(st);
 	keep_history(st);
+	log_tick();
 	if (st->samples++ % TELL_SAMPLES == 0)
 		tell_manager(st->relay);
 	relay_after_ms(st->sample, SAMPLE_MS);
@@ -242,6 +328,8 @@ status_free(struct status *st)
 {
 	if (st == NULL)
 		return;
+	if (st->relay->opt->status_file[0] != '\0')
+		unlink(st->relay->opt->status_file);
 	event_free(st->line);
 	event_free(st->sample);
 	free(st);

@@ -9,9 +9,9 @@
 struct relay;
 struct status;
 
-/* Samples the backlog from now on, and writes the status line every status_interval.  relay: as far as main has opened it. */
+/* Samples the backlog from now on, and writes the status line and status_file every status_interval.  relay: as far as main has opened it. */
 struct status *status_new(struct relay *relay);
-void status_free(struct status *st); /* NULL allowed */
+void status_free(struct status *st); /* removes status_file; NULL allowed */
 
 /* One status line, now.  While starting and stopping too. */
 void status_log(struct relay *relay);
@@ -19,6 +19,10 @@ void status_log(struct relay *relay);
 void status_reloaded(struct status *st);
 
 /* Calls text or number for each figure, in order; the values live for the call. */
+struct json;
+/* The figures as one object: name, version, pid, then status_each. */
+void status_json(const struct relay *relay, struct json *j);
+
 struct status_sink {
 	void (*text)(void *arg, const char *key, const char *value);
 	void (*number)(void *arg, const char *key, uint64_t value);

@@ -17,7 +17,7 @@
 #include "relay/word.h"
 
 static uint64_t
-copy_file(struct ctl *c, int dir, const char *name)
+copy_file(struct ctl *c, struct progress *progress, int dir, const char *name)
 {
 	char word[256 * 3 + 2];
 	struct reply r = { 0 };
@@ -32,6 +32,7 @@ copy_file(struct ctl *c, int dir, const char *name)
 		if (!file_write(fd, r.data, r.len))
 			ctl_die(CTL_FAILED, "%s: %s", name, strerror(errno));
 		offset += r.len;
+		progress_add(progress, r.len);
 	} while (r.len > 0);
 	reply_free(&r);
 	if (!file_done(fd))
@@ -40,7 +41,7 @@ copy_file(struct ctl *c, int dir, const char *name)
 }
 
 static uint64_t
-copy_kind(struct ctl *c, int dir, const char *kind, unsigned *files)
+copy_kind(struct ctl *c, struct progress *progress, int dir, const char *kind, unsigned *files)
 {
 	char name[256] = "-", word[256 * 3 + 2];
 	struct reply r = { 0 };
@@ -54,7 +55,7 @@ copy_kind(struct ctl *c, int dir, const char *kind, unsigned *files)
 		if (next == NULL || *next == '\0' || strchr(next, '/') != NULL || strlen(next) >= sizeof(name))
 			break;
 		snprintf(name, sizeof(name), "%s", next);
-		bytes += copy_file(c, dir, name);
+		bytes += copy_file(c, progress, dir, name);
 		++*files;
 	}
 	reply_free(&r);
@@ -87,13 +88,17 @@ void
 ctl_backup(struct ctl *c)
 {
 	struct reply r = { 0 };
+	struct progress progress;
 	unsigned files = 0;
 	uint64_t bytes;
 	int dir = dir_make(c->argv[0]);
 
+	ctl_must(c, &r, NULL, 0, "stat");
+	progress_begin(&progress, c, "backup", true, json_get_u64(&r.end, "disk_bytes"));
 	ctl_must(c, &r, NULL, 0, "backup-begin");
-	bytes = copy_kind(c, dir, "tables", &files);
-	bytes += copy_kind(c, dir, "logs", &files);
+	bytes = copy_kind(c, &progress, dir, "tables", &files);
+	bytes += copy_kind(c, &progress, dir, "logs", &files);
+	progress_end(&progress);
 	ctl_must(c, &r, NULL, 0, "backup-end");
 	reply_free(&r);
 	if (fsync(dir) != 0)

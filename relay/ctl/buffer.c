@@ -302,12 +302,16 @@ ctl_verify(struct ctl *c)
 	static const char *const names[] = { "phase", "id", "after", "records", "bytes", "count0", "bytes0" };
 	struct reply r = { 0 };
 	struct json_object row;
+	struct progress progress;
 
+	ctl_must(c, &r, NULL, 0, "stat");
+	progress_begin(&progress, c, "verify", true, json_get_u64(&r.end, "bytes"));
 	do {
 		ctl_must(c, &r, NULL, 0, "verify %llu %llu %llu %llu %llu %llu %llu", (ull)v[0], (ull)v[1], (ull)v[2], (ull)v[3],
 			 (ull)v[4], (ull)v[5], (ull)v[6]);
 		for (size_t i = 0; i < 7; i++)
 			v[i] = json_get_u64(&r.end, names[i]);
+		progress_add(&progress, json_get_u64(&r.end, "read"));
 		while (reply_row(&r, &row)) {
 			problems++;
 			if (c->json) {
@@ -320,6 +324,7 @@ ctl_verify(struct ctl *c)
 			printf(": %s\n", json_get(&row, "problem") != NULL ? json_get(&row, "problem") : "?");
 		}
 	} while (!json_get_bool(&r.end, "done"));
+	progress_end(&progress);
 	ctl_must(c, &r, NULL, 0, "stat");
 	json_u64(&c->end, "files", json_get_u64(&r.end, "files"));
 	json_u64(&c->end, "records", json_get_u64(&r.end, "records"));
@@ -336,17 +341,21 @@ ctl_compact(struct ctl *c)
 {
 	uint64_t table = 0, id = 0, version = 0, freed = 0, before;
 	struct reply r = { 0 };
+	struct progress progress;
 	char a[TEXT_MAX], b[TEXT_MAX];
 
 	ctl_must(c, &r, NULL, 0, "stat");
 	before = json_get_u64(&r.end, "disk_bytes");
+	progress_begin(&progress, c, "compact, pages freed", false, 0);
 	do {
 		ctl_must(c, &r, NULL, 0, "compact %llu %llu %llu", (ull)table, (ull)id, (ull)version);
 		table = json_get_u64(&r.end, "table");
 		id = json_get_u64(&r.end, "id");
 		version = json_get_u64(&r.end, "version");
 		freed += json_get_u64(&r.end, "pages_freed");
+		progress_add(&progress, json_get_u64(&r.end, "pages_freed"));
 	} while (!json_get_bool(&r.end, "done"));
+	progress_end(&progress);
 	ctl_must(c, &r, NULL, 0, "stat");
 	json_u64(&c->end, "pages_freed", freed);
 	json_u64(&c->end, "disk_bytes_before", before);

@@ -25,7 +25,7 @@ struct ctl {
 typedef void ctl_command(struct ctl *c);
 
 ctl_command ctl_status, ctl_watch, ctl_sessions, ctl_config, ctl_version; /* daemon.c */
-ctl_command ctl_link, ctl_pause, ctl_resume, ctl_kill, ctl_log_level, ctl_reload; /* order.c */
+ctl_command ctl_link, ctl_pause, ctl_resume, ctl_kill, ctl_log_level, ctl_reload, ctl_rotate; /* order.c */
 ctl_command ctl_drain;	 /* drain.c */
 ctl_command ctl_devices; /* devices.c */
 
@@ -64,6 +64,19 @@ const char *text_age(char out[TEXT_MAX], uint64_t since_ms); /* "3h12m"; "-" for
 const char *text_time(char out[TEXT_MAX], uint64_t ms);	    /* "2026-11-23 09:55:01Z"; "-" for 0 */
 /* A string that came from outside, on a terminal: control characters become "?". */
 void text_print(const char *s);
+
+/* ---- progress.c: how far a long command is, on standard error, for people ---- */
+
+struct progress {
+	const char *what; /* static */
+	uint64_t done, total; /* total 0: not known */
+	uint64_t began_ms, shown_ms;
+	bool bytes, silent, terminal, shown;
+};
+/* bytes: what is counted are bytes. */
+void progress_begin(struct progress *p, const struct ctl *c, const char *what, bool bytes, uint64_t total);
+void progress_add(struct progress *p, uint64_t n);
+void progress_end(struct progress *p);
 
 /* ---- the directory of an export or a backup ---- */
 

@@ -27,19 +27,11 @@ is(const struct json_object *o, const char *key, const char *value)
 
 /* ---- status ---- */
 
-static void
-count_attention(void *arg, const struct json_object *row)
-{
-	uint64_t *n = arg;
-
-	*n += !is(row, "state", "ok");
-}
-
 /* 2: nothing is taken, or something waits for a person.  1: something waits. */
 static int
-judge(const struct json_object *o, uint64_t attention)
+judge(const struct json_object *o)
 {
-	if (attention > 0 || !is(o, "buffer", "ok"))
+	if (json_get_u64(o, "attention") > 0 || !is(o, "buffer", "ok"))
 		return CTL_FAILED;
 	return !is(o, "link", "up") || json_get_u64(o, "backlog_records") > 0 || !is(o, "replay", "on") || !is(o, "draining", "no")
 		       ? CTL_LOOK
@@ -62,8 +54,9 @@ print_link(const struct json_object *o)
 }
 
 static void
-print_status(const struct json_object *o, uint64_t attention)
+print_status(const struct json_object *o)
 {
+	uint64_t attention = json_get_u64(o, "attention");
 	char a[TEXT_MAX], b[TEXT_MAX];
 
 	print_link(o);
@@ -72,7 +65,7 @@ print_status(const struct json_object *o, uint64_t attention)
 	if (json_get_u64(o, "backlog_records") > 0)
 		printf("; the oldest is %s old", text_span(a, json_get_u64(o, "oldest_s")));
 	if (json_get(o, "drained_in_s") != NULL)
-		printf("; done in about %s", text_span(a, json_get_u64(o, "drained_in_s")));
+		printf("; %s/s, done in about %s", text_bytes(a, json_get_u64(o, "drain_rate")), text_span(b, json_get_u64(o, "drained_in_s")));
 	printf("\nbuffer     %s", field(o, "buffer"));
 	if (json_get(o, "full_by") != NULL)
 		printf(" (%s)", field(o, "full_by"));
@@ -89,15 +82,12 @@ static void
 show_status(struct ctl *c, struct json *end)
 {
 	struct reply r = { 0 };
-	uint64_t attention = 0;
 
-	ctl_each_file(c, count_attention, &attention);
 	ctl_daemon(c, &r, "status");
-	c->status = judge(&r.end, attention);
+	c->status = judge(&r.end);
 	json_copy(end, &r.end, "status");
-	json_u64(end, "attention", attention);
 	if (!c->json)
-		print_status(&r.end, attention);
+		print_status(&r.end);
 	reply_free(&r);
 }
 

@@ -54,7 +54,7 @@ static void
 show_progress(const struct ctl *c, const struct reply *r)
 {
 	const char *link = json_get(&r->end, "link");
-	char bytes[TEXT_MAX], span[TEXT_MAX];
+	char bytes[TEXT_MAX], rate[TEXT_MAX], span[TEXT_MAX];
 
 	if (c->json) {
 		ctl_print_row(&r->end);
@@ -63,7 +63,8 @@ show_progress(const struct ctl *c, const struct reply *r)
 	printf("%llu changesets, %s left; link %s", (ull)json_get_u64(&r->end, "backlog_records"),
 	       text_bytes(bytes, json_get_u64(&r->end, "backlog_bytes")), link != NULL ? link : "?");
 	if (json_get(&r->end, "drained_in_s") != NULL)
-		printf("; done in about %s", text_span(span, json_get_u64(&r->end, "drained_in_s")));
+		printf("; %s/s, done in about %s", text_bytes(rate, json_get_u64(&r->end, "drain_rate")),
+		       text_span(span, json_get_u64(&r->end, "drained_in_s")));
 	putchar('\n');
 	fflush(stdout);
 }

@@ -33,11 +33,12 @@ struct exporting {
 	size_t nwant;
 	struct marked *marked; /* owned, as many as want */
 	size_t nmarked;
-	uint64_t damaged;
+	uint64_t damaged, bytes; /* of the files that are wanted */
+	struct progress progress;
 };
 
 static void
-want(struct exporting *x, uint64_t id)
+want(struct exporting *x, uint64_t id, uint64_t bytes)
 {
 	uint64_t *p = realloc(x->want, (x->nwant + 1) * sizeof(*p));
 
@@ -45,6 +46,7 @@ want(struct exporting *x, uint64_t id)
 		ctl_die(CTL_FAILED, "out of memory");
 	x->want = p;
 	p[x->nwant++] = id;
+	x->bytes += bytes;
 }
 
 /* Without arguments: every file with a backlog that is here. */
@@ -54,13 +56,15 @@ want_row(void *arg, const struct json_object *row)
 	const char *state = json_get(row, "state");
 
 	if (json_get_u64(row, "records") > 0 && state != NULL && strcmp(state, "exported") != 0 && strcmp(state, "importing") != 0)
-		want(arg, json_get_u64(row, "id"));
+		want(arg, json_get_u64(row, "id"), json_get_u64(row, "bytes"));
 }
 
 static void
 choose(struct exporting *x)
 {
 	struct ctl *c = x->c;
+	struct reply r = { 0 };
+	struct json_object row;
 	uint64_t id;
 
 	if (c->argc == 1)
@@ -68,8 +72,9 @@ choose(struct exporting *x)
 	for (int i = 1; i < c->argc; i++) {
 		if (!word_number(c->argv[i], &id))
 			ctl_die(CTL_FAILED, "name the files to export by their ids");
-		want(x, id);
+		want(x, id, source_ask(c->src, &r, NULL, 0, "file %llu", (ull)id) && reply_row(&r, &row) ? json_get_u64(&row, "bytes") : 0);
 	}
+	reply_free(&r);
 	x->marked = calloc(x->nwant + 1, sizeof(*x->marked));
 	if (x->marked == NULL)
 		ctl_die(CTL_FAILED, "out of memory");
@@ -124,6 +129,7 @@ count(struct exporting *x, struct manifest_file *f, const struct reply *r)
 			give_up(x, "file %llu: a record is malformed", (ull)f->id);
 		f->records++;
 		f->bytes += p.record.len;
+		progress_add(&x->progress, p.record.len);
 	}
 }
 
@@ -235,8 +241,10 @@ ctl_export(struct ctl *c)
 		x.dir = dir_make(c->argv[0]);
 		manifest_lease(x.m.lease);
 		x.m.created_ms = clock_wall_now_ms();
+		progress_begin(&x.progress, c, "export", true, x.bytes);
 		for (size_t i = 0; i < x.nwant; i++)
 			export_file(&x, x.want[i]);
+		progress_end(&x.progress);
 		if (!manifest_write(&x.m, x.dir))
 			give_up(&x, "%s: %s", c->argv[0], strerror(errno));
 		close(x.dir);

@@ -36,6 +36,7 @@ struct importing {
 	struct manifest m;
 	int dir;
 	uint64_t files, records, conflicts, passed;
+	struct progress progress;
 };
 
 static void
@@ -131,7 +132,7 @@ peek_slice(struct reader *rd)
 /* ---- checking ---- */
 
 static void
-check_file(const struct importing *x, const struct manifest_file *f)
+check_file(struct importing *x, const struct manifest_file *f)
 {
 	char hex[MANIFEST_HASH + 1];
 	struct reader rd;
@@ -156,11 +157,22 @@ check_file(const struct importing *x, const struct manifest_file *f)
 		last_query = p.query.query_version;
 		records += !p.is_originals && !p.is_query;
 		take(&rd, n);
+		progress_add(&x->progress, n);
 	}
 	hash_end(rd.hash, hex);
 	if (rd.size != f->size || records != f->records || strcmp(hex, f->hash) != 0)
 		ctl_die(CTL_FAILED, "%s is not what the manifest says", f->name);
 	reader_close(&rd);
+}
+
+static uint64_t
+whole(const struct importing *x)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < x->m.n; i++)
+		bytes += x->m.file[i].size;
+	return bytes;
 }
 
 static void
@@ -175,8 +187,10 @@ check(struct importing *x)
 		ctl_die(CTL_FAILED, "this export was imported already: see %s/" MANIFEST_IMPORTED, x->c->argv[0]);
 	if (!manifest_read(&x->m, x->dir, why, sizeof(why)))
 		ctl_die(CTL_FAILED, "%s: %s", x->c->argv[0], why);
+	progress_begin(&x->progress, x->c, "check", true, whole(x));
 	for (size_t i = 0; i < x->m.n; i++)
 		check_file(x, &x->m.file[i]);
+	progress_end(&x->progress);
 }
 
 /* ---- bringing in ---- */
@@ -193,6 +207,7 @@ import_records(struct importing *x, struct reader *rd, uint64_t id, bool *confli
 		x->records += json_get_u64(&r.end, "added");
 		*conflict = *conflict || json_get_bool(&r.end, "conflict");
 		take(rd, n);
+		progress_add(&x->progress, n);
 	}
 	reply_free(&r);
 }
@@ -256,8 +271,10 @@ ctl_import(struct ctl *c)
 
 	check(&x);
 	ctl_must(c, &r, NULL, 0, "import-begin %s", x.m.lease);
+	progress_begin(&x.progress, c, "import", true, whole(&x));
 	for (size_t i = 0; i < x.m.n; i++)
 		import_file(&x, &x.m.file[i]);
+	progress_end(&x.progress);
 	ctl_must(c, &r, NULL, 0, "import-done %s", x.m.lease);
 	leave_mark(&x);
 	json_str(&c->end, "lease", x.m.lease);

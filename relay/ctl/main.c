@@ -34,6 +34,7 @@ usage(FILE *out)
 	      "  kill CONN                   disconnects a client, which loses nothing\n"
 	      "  log-level [LEVEL]           shows or sets it, until the next reload\n"
 	      "  reload                      reads the configuration again\n"
+	      "  rotate                      opens the log file anew\n"
 	      "  config                      every option, its value and where it comes from\n"
 	      "  version\n"
 	      "  buffer stat                 totals, and how many files need attention\n"
@@ -179,6 +180,7 @@ static const struct command commands[] = {
 	{ NULL, "kill", 1, 1, ctl_kill, false },
 	{ NULL, "log-level", 0, 1, ctl_log_level, false },
 	{ NULL, "reload", 0, 0, ctl_reload, false },
+	{ NULL, "rotate", 0, 0, ctl_rotate, false },
 	{ NULL, "config", 0, 0, ctl_config, false },
 	{ NULL, "version", 0, 0, ctl_version, false },
 	{ "buffer", "stat", 0, 0, ctl_stat, true },

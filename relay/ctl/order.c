@@ -93,6 +93,17 @@ ctl_log_level(struct ctl *c)
 	reply_free(&r);
 }
 
+void
+ctl_rotate(struct ctl *c)
+{
+	struct reply r = { 0 };
+
+	order(c, &r, "rotate");
+	if (!c->json)
+		printf("the log goes to %s\n", field(&r, "log_file"));
+	reply_free(&r);
+}
+
 static void
 show_reload_row(const struct json_object *row)
 {

@@ -164,7 +164,7 @@ rig_open(struct rig *g)
 	g->relay.base = event_base_new();
 	g->relay.spool = spool_new(g->relay.base, s, journal_open(file, why, sizeof(why)), changed, NULL);
 	CHECK(g->relay.spool != NULL);
-	g->relay.control = control_open(&g->relay, g->path, why, sizeof(why));
+	g->relay.control = control_open(&g->relay, g->path, "", why, sizeof(why));
 	CHECK(g->relay.control != NULL);
 }
 
@@ -466,22 +466,22 @@ TEST(left_behind)
 	rig_open(&g);
 	CHECK(!harness_failed());
 	other = g;
-	CHECK(control_open(&other.relay, g.path, why, sizeof(why)) == NULL);
+	CHECK(control_open(&other.relay, g.path, "", why, sizeof(why)) == NULL);
 	CHECK(strstr(why, "another process listens") != NULL);
 	snprintf(stale, sizeof(stale), "%s.stale", g.path);
 	CHECK(control_address(stale, &sun));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK_U64(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
 	close(fd);
-	ct = control_open(&g.relay, stale, why, sizeof(why));
+	ct = control_open(&g.relay, stale, "", why, sizeof(why));
 	CHECK(ct != NULL);
 	control_close(ct);
 	fd = open(stale, O_WRONLY | O_CREAT, 0600);
 	close(fd);
-	CHECK(control_open(&g.relay, stale, why, sizeof(why)) == NULL);
+	CHECK(control_open(&g.relay, stale, "", why, sizeof(why)) == NULL);
 	CHECK(strstr(why, "no socket") != NULL);
 	memset(stale, 'x', sizeof(stale) - 1);
 	stale[sizeof(stale) - 1] = '\0';
-	CHECK(control_open(&g.relay, stale, why, sizeof(why)) == NULL);
+	CHECK(control_open(&g.relay, stale, "", why, sizeof(why)) == NULL);
 	rig_close(&g);
 }

@@ -58,8 +58,75 @@ TEST(fields)
 	log_fmt(&l, "c", "%d of %d", 1, 2);
 	log_view(&l, "d", view_of("x=y"));
 	log_str(&l, "e", "");
+	log_str(&l, "f", "007");
 	log_end(&l);
-	CHECK_STR(capture_end(), HEAD " a=127.0.0.1:7800 b=18446744073709551615 c=\"1 of 2\" d=\"x=y\" e=\"\"\n");
+	CHECK_STR(capture_end(), HEAD " a=127.0.0.1:7800 b=18446744073709551615 c=\"1 of 2\" d=\"x=y\" e=\"\" f=\"007\"\n");
+}
+
+/* The same line in the other formats: every escape, a quote within ready logfmt, a number, a text of digits, a line that was cut. */
+static void
+write_lines(void)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_WARN, "test");
+	log_str(&l, "a", "say \"hi\"\\ a=b\n\x01\x7f \xc3\xa4 \xff");
+	log_str(&l, "b", "12");
+	log_u64(&l, "c", UINT64_MAX);
+	log_str(&l, "d", "");
+	log_end(&l);
+	log_event(LOG_INFO, "ready", "n=-5 reason=\"he said \"no\" twice\" m=007");
+	log_begin(&l, LOG_INFO, "none");
+	log_end(&l);
+}
+
+TEST(as_json)
+{
+	capture_begin();
+	log_set_format(LOG_JSON);
+	write_lines();
+	log_set_format(LOG_LOGFMT);
+	CHECK_STR(capture_end(),
+		  "{\"ts\":\"2026-11-23T08:36:00.123Z\",\"level\":\"warn\",\"event\":\"test\","
+		  "\"a\":\"say \\\"hi\\\"\\\\ a=b\\u000a\\u0001\\u007f \xc3\xa4 \\\\xff\",\"b\":\"12\",\"c\":18446744073709551615,\"d\":\"\"}\n"
+		  "{\"ts\":\"2026-11-23T08:36:00.123Z\",\"level\":\"info\",\"event\":\"ready\",\"n\":\"-5\","
+		  "\"reason\":\"he said \\\"no\\\" twice\",\"m\":\"007\"}\n"
+		  "{\"ts\":\"2026-11-23T08:36:00.123Z\",\"level\":\"info\",\"event\":\"none\"}\n");
+}
+
+TEST(as_text)
+{
+	capture_begin();
+	log_set_format(LOG_TEXT);
+	write_lines();
+	log_set_format(LOG_LOGFMT);
+	CHECK_STR(capture_end(),
+		  "2026-11-23 08:36:00.123Z warn  test a=\"say \\\"hi\\\"\\\\ a=b\\x0a\\x01\\x7f \xc3\xa4 \\xff\" b=\"12\" c=18446744073709551615 d=\"\"\n"
+		  "2026-11-23 08:36:00.123Z info  ready n=-5 reason=\"he said \"no\" twice\" m=007\n"
+		  "2026-11-23 08:36:00.123Z info  none\n");
+}
+
+/* The longest line that there can be, of the bytes that grow most. */
+TEST(long_lines_in_other_formats)
+{
+	static char value[LOG_LINE_MAX];
+
+	for (int json = 0; json < 2; json++) {
+		struct log_line l;
+		const char *line;
+
+		memset(value, json ? 1 : 'v', sizeof(value) - 1);
+		capture_begin();
+		log_set_format(json ? LOG_JSON : LOG_TEXT);
+		log_begin(&l, LOG_INFO, "test");
+		log_view(&l, "long", (struct view){ (const uint8_t *)value, json ? 480 : LOG_LINE_MAX - 100 });
+		while (!l.cut)
+			log_u64(&l, "n", 1);
+		log_end(&l);
+		log_set_format(LOG_LOGFMT);
+		line = capture_end();
+		CHECK(strstr(line, json ? ",\"cut\":1}\n" : " cut=1\n") != NULL);
+	}
 }
 
 static const struct escape_case {
@@ -135,7 +202,7 @@ TEST(long_lines_are_cut_at_a_field)
 		n = strlen(line);
 		cut = strstr(line, " cut=1\n") != NULL;
 		CHECK(n <= LOG_LINE_MAX && line[n - 1] == '\n');
-		CHECK(cut || strstr(line, "v last=1\n") != NULL);
+		CHECK(cut || strstr(line, "v last=\"1\"\n") != NULL);
 		CHECK(strstr(line, " long=v") == NULL || strstr(line, "v cut=1\n") != NULL || !cut);
 		if (len >= LOG_LINE_MAX)
 			CHECK_STR(line, HEAD " cut=1\n");
@@ -225,6 +292,36 @@ TEST(journal_prefix)
 				 "<3>ts=2026-11-23T08:36:00.123Z level=error event=test a=2\n");
 }
 
+/* Three of an event in a window, the rest are counted and told; errors, debug lines and other events are not touched. */
+TEST(flood)
+{
+	capture_begin();
+	log_tick(); /* what errno_is_kept lost */
+	capture_end();
+	capture_begin();
+	log_set_burst(3);
+	log_set_level(LOG_DEBUG);
+	for (int i = 0; i < 5; i++) {
+		log_event(LOG_INFO, "often", "i=%d", i);
+		log_event(LOG_DEBUG, "often", "d=%d", i);
+	}
+	log_event(LOG_ERROR, "often", "a=1");
+	log_event(LOG_INFO, "other", "a=1");
+	log_tick();
+	clock_advance(LOG_WINDOW_MS);
+	log_tick();
+	log_event(LOG_INFO, "often", "i=9");
+	log_tick();
+	log_set_burst(0);
+	log_set_level(LOG_INFO);
+#define AT(s) "ts=2026-11-23T08:36:" s "Z level="
+	CHECK_STR(capture_end(),
+		  AT("00.123") "info event=often i=0\n" AT("00.123") "debug event=often d=0\n" AT("00.123") "info event=often i=1\n"
+		  AT("00.123") "debug event=often d=1\n" AT("00.123") "info event=often i=2\n" AT("00.123") "debug event=often d=2\n"
+		  AT("00.123") "debug event=often d=3\n" AT("00.123") "debug event=often d=4\n" AT("00.123") "error event=often a=1\n"
+		  AT("00.123") "info event=other a=1\n" AT("10.123") "warn event=suppressed of=often lines=2\n" AT("10.123") "info event=often i=9\n");
+}
+
 TEST(clock_stands_still_when_set)
 {
 	clock_set(1000, 5000);
@@ -236,4 +333,35 @@ TEST(clock_stands_still_when_set)
 	CHECK_U64(clock_wall_now_ms(), 5250);
 	clock_real();
 	CHECK(clock_wall_ms() > 1600000000000ULL);
+}
+
+/* The last test, for there is no way back.  Rotation: moved away, opened anew; errors go to both; what cannot be opened changes nothing. */
+TEST(file)
+{
+	char path[600], old[610], text2[600];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/a.log", harness_tmpdir());
+	snprintf(old, sizeof(old), "%s.1", path);
+	CHECK(log_reopen() && !log_has_file());
+	CHECK(!log_to_file("/nonexistent/a.log") && !log_has_file());
+	CHECK(log_to_file(path) && log_has_file());
+	capture_begin();
+	log_event(LOG_INFO, "one", "a=1");
+	CHECK(rename(path, old) == 0);
+	log_event(LOG_INFO, "two", "a=2");
+	CHECK(log_reopen());
+	log_event(LOG_ERROR, "three", "a=3");
+	CHECK_STR(capture_end(), "ts=2026-11-23T08:36:00.123Z level=error event=three a=3\n");
+	fd = open(old, O_RDONLY | O_CLOEXEC);
+	n = read(fd, text2, sizeof(text2) - 1);
+	close(fd);
+	text2[n > 0 ? n : 0] = '\0';
+	CHECK_STR(text2, "ts=2026-11-23T08:36:00.123Z level=info event=one a=1\nts=2026-11-23T08:36:00.123Z level=info event=two a=2\n");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = read(fd, text2, sizeof(text2) - 1);
+	close(fd);
+	text2[n > 0 ? n : 0] = '\0';
+	CHECK_STR(text2, "ts=2026-11-23T08:36:00.123Z level=error event=three a=3\n");
 }
