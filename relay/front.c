@@ -10,6 +10,7 @@
 
 #include "relay/certs.h"
 #include "relay/conn.h"
+#include "relay/flood.h"
 #include "relay/front.h"
 #include "relay/gate.h"
 #include "relay/jwt.h"
@@ -119,11 +120,11 @@ front_free(struct front *f)
 void
 front_admission(struct relay *relay)
 {
-	static struct log_quota told;
+	static struct flood told;
 	bool full = relay->nconns >= relay->opt->max_connections;
 	struct front *f;
 
-	if (full && !relay->full && log_quota(&told))
+	if (full && !relay->full && flood_ok(&told, FLOOD_STRANGERS, FLOOD_STRANGERS_MS))
 		log_event(LOG_WARN, "connections_full", "max=%llu", (unsigned long long)relay->opt->max_connections);
 	relay->full = full;
 	TAILQ_FOREACH (f, &relay->fronts, entry)
