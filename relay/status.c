@@ -139,7 +139,7 @@ backlog_figures(const struct relay *relay, const struct status_sink *sink, void 
 	sink->text(arg, "buffer", spool_busy_ms(relay->spool) >= SPOOL_STUCK_MS ? "stuck" : relay_full_by(relay) != NULL ? "full" : "ok");
 	if (relay_full_by(relay) != NULL)
 		sink->text(arg, "full_by", relay_full_by(relay));
-	sink->number(arg, "attention", st->files_aside);
+	sink->number(arg, "attention", st->files_aside + st->damaged);
 	sink->number(arg, "disk_bytes", st->disk_bytes);
 	if (st->disk_free != UINT64_MAX)
 		sink->number(arg, "disk_free", st->disk_free);
