@@ -33,6 +33,7 @@ struct exporting {
 	size_t nwant;
 	struct marked *marked; /* owned, as many as want */
 	size_t nmarked;
+	struct manifest_hash *hash; /* of the file under way */
 	uint64_t damaged, bytes; /* of the files that are wanted */
 	struct progress progress;
 };
@@ -110,11 +111,11 @@ give_up(struct exporting *x, const char *what, ...)
 }
 
 static void
-put(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd, const struct reply *r)
+put(struct exporting *x, struct manifest_file *f, int fd, const struct reply *r)
 {
 	if (!file_write(fd, r->data, r->len))
 		give_up(x, "%s: %s", f->name, strerror(errno));
-	hash_add(h, r->data, r->len);
+	hash_add(x->hash, r->data, r->len);
 	f->size += r->len;
 }
 
@@ -134,7 +135,7 @@ count(struct exporting *x, struct manifest_file *f, const struct reply *r)
 }
 
 static void
-export_records(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd)
+export_records(struct exporting *x, struct manifest_file *f, int fd)
 {
 	struct reply r = { 0 };
 	uint64_t after = 0, bad;
@@ -142,7 +143,7 @@ export_records(struct exporting *x, struct manifest_file *f, struct manifest_has
 	do {
 		if (!source_ask(x->c->src, &r, NULL, 0, "read %llu %llu", (ull)f->id, (ull)after))
 			give_up(x, "file %llu: %s", (ull)f->id, reply_error(&r));
-		put(x, f, h, fd, &r);
+		put(x, f, fd, &r);
 		count(x, f, &r);
 		if (r.len > 0)
 			after = json_get_u64(&r.end, "last");
@@ -158,7 +159,7 @@ export_records(struct exporting *x, struct manifest_file *f, struct manifest_has
 
 /* All that "verb ID FROM" gives, from 0 on. */
 static void
-export_all(struct exporting *x, struct manifest_file *f, struct manifest_hash *h, int fd, const char *verb)
+export_all(struct exporting *x, struct manifest_file *f, int fd, const char *verb)
 {
 	struct reply r = { 0 };
 	uint64_t next = 0;
@@ -166,7 +167,7 @@ export_all(struct exporting *x, struct manifest_file *f, struct manifest_hash *h
 	do {
 		if (!source_ask(x->c->src, &r, NULL, 0, "%s %llu %llu", verb, (ull)f->id, (ull)next))
 			give_up(x, "file %llu: %s", (ull)f->id, reply_error(&r));
-		put(x, f, h, fd, &r);
+		put(x, f, fd, &r);
 		next = json_get_u64(&r.end, "next");
 	} while (next != 0);
 	reply_free(&r);
@@ -178,7 +179,6 @@ export_file(struct exporting *x, uint64_t id)
 	struct reply r = { 0 };
 	struct marked *m = &x->marked[x->nmarked];
 	struct manifest_file *f;
-	struct manifest_hash *h = hash_new();
 	uint64_t size;
 	int fd;
 
@@ -194,15 +194,16 @@ export_file(struct exporting *x, uint64_t id)
 	snprintf(f->name, sizeof(f->name), "file-%llu", (ull)id);
 	if ((fd = dir_file(x->dir, f->name)) < 0)
 		give_up(x, "%s: %s", f->name, strerror(errno));
-	put(x, f, h, fd, &r);
+	x->hash = hash_new();
+	put(x, f, fd, &r);
 	size = f->size;
-	export_all(x, f, h, fd, "queries");
+	export_all(x, f, fd, "queries");
 	x->m.queries = x->m.queries || f->size > size;
-	export_records(x, f, h, fd);
-	export_all(x, f, h, fd, "originals"); /* what pre-merge changed: the other gateway too knows a device that sends it again */
+	export_records(x, f, fd);
+	export_all(x, f, fd, "originals"); /* what pre-merge changed: the other gateway too knows a device that sends it again */
 	if (!file_done(fd))
 		give_up(x, "%s: %s", f->name, strerror(errno));
-	hash_end(h, f->hash);
+	hash_end(x->hash, f->hash);
 	reply_free(&r);
 }
 
