@@ -26,7 +26,7 @@
  *	fault NAME pieces N		its reads and writes of TCP take N bytes at most; 0: any number
  *	fault NAME clock real|mono MS	its clock goes MS ahead of the true one; -MS: behind
  *	fault NAME off			calls go through again. $calls is how many there were under the order before, $failed how many of them failed
- *	mortal NAME			from now on this daemon may end with exit 1 and "out_of_memory" as its last word: it is started again
+ *	mortal NAME			from now on this daemon may end with exit 1 and "out_of_memory" or "crypto_failed" as its last word: it is started again
  *					within any step that waits. $deaths is how often that was, as of the last fault
  *
  *	NAME COMMAND [-> COND...]	says COMMAND to a program; the answer must be "ok", and the conditions hold (text.h)
