@@ -23,8 +23,8 @@ struct bench {
 	struct ssl_ctx_st *tls; /* for fleets */
 };
 
-/* n devices through a proxy of this kind, live; holdfast as in proxy_setup. */
-void bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, const char *holdfast);
+/* n devices through a proxy of this kind, live; ack_relay: holdfast acknowledges, too. */
+void bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, bool ack_relay);
 void bench_stand_end(struct stand *s);
 
 /* The argument `ways`; what is not installed is left out, with a message. */

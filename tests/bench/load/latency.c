@@ -44,7 +44,7 @@ do_leg(struct bench *b, const bool way[PROXY_KINDS], bool tls, unsigned conns, s
 
 	for (int w = 0; w < PROXY_KINDS; w++)
 		if (way[w])
-			bench_stand(b, &stands[w], (enum proxy_kind)w, conns, tls, NULL);
+			bench_stand(b, &stands[w], (enum proxy_kind)w, conns, tls, false);
 	for (size_t i = 0; i < nrates; i++) {
 		load->rate = rates[i];
 		for (size_t round = 0; round < rounds; round++)

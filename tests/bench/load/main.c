@@ -31,9 +31,9 @@ static const struct {
 /* ---- shared ---- */
 
 void
-bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, const char *holdfast)
+bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, bool ack_relay)
 {
-	struct proxy_setup setup = { .dir = b->dir, .cert = tls ? &b->cert : NULL, .holdfast = holdfast };
+	struct proxy_setup setup = { .dir = b->dir, .cert = tls ? &b->cert : NULL, .ack_relay = ack_relay };
 
 	s->sink = sink_new(n);
 	setup.upstream_port = sink_port(s->sink);

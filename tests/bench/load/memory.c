@@ -16,7 +16,7 @@ resident(struct bench *b, enum proxy_kind way, unsigned n, bool tls)
 	struct stand s;
 	double bytes;
 
-	bench_stand(b, &s, way, n, tls, NULL);
+	bench_stand(b, &s, way, n, tls, false);
 	fleet_run(s.fleet, &load, NULL, NULL, &r);
 	bytes = (double)proxy_resident(&s.proxy);
 	bench_stand_end(&s);

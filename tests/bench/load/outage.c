@@ -79,7 +79,7 @@ do_turn(struct outage *o, const struct fleet_load *load, struct turn *t)
 	struct fleet_result r;
 	uint64_t start;
 
-	bench_stand(o->bench, &o->stand, PROXY_HOLDFAST, o->clients, false, "[listener]\nack = relay\n[buffer]\nmax_bytes = 64GiB\n");
+	bench_stand(o->bench, &o->stand, PROXY_HOLDFAST, o->clients, false, true);
 	sink_cut(o->stand.sink);
 	fleet_wait(o->stand.fleet, NOTICE_S, is_down, o);
 	t->raw = raw(o);

@@ -135,7 +135,7 @@ do_connections(struct pass *p, unsigned conns, bool tls)
 
 	for (int w = 0; w < PROXY_KINDS; w++)
 		if (p->way[w])
-			bench_stand(p->bench, &stands[w], (enum proxy_kind)w, conns, tls, NULL);
+			bench_stand(p->bench, &stands[w], (enum proxy_kind)w, conns, tls, false);
 	for (size_t i = 0; i < p->nsizes; i++) {
 		memset(&row, 0, sizeof(row));
 		for (size_t round = 0; round < p->rounds; round++)

@@ -93,9 +93,9 @@ config_holdfast(const struct proxy *p, const struct proxy_setup *s)
 	fprintf(f, "[holdfast]\nuser = root\nstate_dir = %s/state\nlog_level = warn\n[listener]\naddress = 127.0.0.1:%u\n", p->dir, p->port);
 	if (s->cert != NULL)
 		fprintf(f, "tls_certificate = %s\ntls_key = %s\n", s->cert->cert, s->cert->key);
+	fprintf(f, "ack = %s\n", s->ack_relay ? "relay" : "upstream");
 	fprintf(f, "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:%u\nreconnect_rate = 10000\nbackoff_min = 100ms\n", s->upstream_port);
-	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n%s",
-		s->holdfast != NULL ? s->holdfast : "");
+	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n");
 	fclose(f);
 }
 

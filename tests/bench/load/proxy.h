@@ -24,7 +24,7 @@ struct proxy_setup {
 	const char *dir;		/* for configurations and state */
 	const struct cert_files *cert; /* NULL: plain */
 	unsigned upstream_port;
-	const char *holdfast;		/* more lines of its configuration, with their sections; or NULL */
+	bool ack_relay;			/* holdfast acknowledges, too */
 };
 
 const char *proxy_name(enum proxy_kind kind);
