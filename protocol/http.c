@@ -1,18 +1,18 @@
-/* The HTTP/1.1 heads around a WebSocket upgrade: a strict parser and formatters for both roles.
+/* HTTP/1.1 heads: a strict parser for both roles.  What is written: http_format.c; bodies: http_body.c.
  *
  * The parser is all that stands between the port and the relay before anything is authenticated, and between a device and
  * another reading of the same bytes upstream.  So it accepts one spelling of everything and repairs nothing: no bare LF, no
- * folded lines, no space before a colon, no header twice that means something here, no body.  It never copies (all results are
- * views into the caller's buffer) and never looks past the empty line.  Nothing of an input is passed on as it came: the
- * formatters build a new head from single values and check each of them again.
+ * folded lines, no space before a colon, no header twice that means something here, one way to tell how long the body is, and
+ * none around an upgrade.  It never copies (all results are views into the caller's buffer) and never looks past the empty line.
+ * Nothing of an input is passed on as it came: the formatters build a new head from single values and check each of them again.
  *
  * The idea needed to read it: there is no state between calls.  Each call reads the head from its start, line by line, and
  * stops at the first wrong byte or where the input ends.  Bytes are judged in the order in which they came, so what is refused
  * is refused alike however it was cut; and 8 KiB arriving byte by byte cost 32 million byte steps at the worst. */
-#include <stdio.h>
 #include <string.h>
 
 #include "protocol/http.h"
+#include "protocol/http_impl.h"
 
 #define METHOD_MAX 20 /* bytes: the longest registered method has 17; tells a TLS or other hello from a request early */
 #define KEY_LEN 24    /* Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455 4.1) */
@@ -50,7 +50,6 @@ struct parser {
 	const uint8_t *buf;
 	size_t len, pos; /* buf[0..pos) is parsed */
 	bool request;
-	bool is_get;
 	bool seen[K_COUNT];
 	struct view value[K_COUNT];
 	struct http_head *head;
@@ -69,8 +68,8 @@ is_alnum(uint8_t c)
 }
 
 /* Whether v is text in any case (ASCII only, whatever the locale). */
-static bool
-view_is(struct view v, const char *text)
+bool
+http_name_is(struct view v, const char *text)
 {
 	size_t i;
 
@@ -86,8 +85,8 @@ is_token_char(uint8_t c)
 	return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
-static bool
-is_token(struct view v)
+bool
+http_is_token(struct view v)
 {
 	size_t i;
 
@@ -98,14 +97,14 @@ is_token(struct view v)
 }
 
 /* A byte that may stand inside a line: all but the control characters, of which only the tab is allowed (RFC 9110 5.5). */
-static bool
-is_line_char(uint8_t c)
+bool
+http_is_line_char(uint8_t c)
 {
 	return c == '\t' || (c >= 0x20 && c != 0x7F);
 }
 
-static bool
-is_target(struct view v)
+bool
+http_is_target(struct view v)
 {
 	size_t i;
 
@@ -186,7 +185,7 @@ http_header_next(const struct http_head *head, const char *name, size_t *at, str
 	while (*at < head->nheader) {
 		const struct http_header *h = &head->header[(*at)++];
 
-		if (view_is(h->name, name)) {
+		if (http_name_is(h->name, name)) {
 			*value = h->value;
 			return true;
 		}
@@ -206,13 +205,13 @@ http_query_param(struct view query, const char *name)
 	return (struct view){ NULL, 0 };
 }
 
-static bool
-list_has(struct view list, const char *token)
+bool
+http_list_has(struct view list, const char *token)
 {
 	struct view item;
 
 	while (http_list_next(&list, &item))
-		if (view_is(item, token))
+		if (http_name_is(item, token))
 			return true;
 	return false;
 }
@@ -223,7 +222,7 @@ next_line(struct parser *p, struct view *line)
 {
 	size_t i = p->pos;
 
-	while (i < p->len && is_line_char(p->buf[i]))
+	while (i < p->len && http_is_line_char(p->buf[i]))
 		i++;
 	*line = (struct view){ p->buf + p->pos, i - p->pos };
 	if (i < p->len && p->buf[i] != '\r')
@@ -267,9 +266,9 @@ request_line(struct parser *p, struct view line)
 	struct http_head *head = p->head;
 	struct view query;
 
-	p->is_get = view_eq(cut(&line, ' '), view_of("GET"));
+	head->method = cut(&line, ' ');
 	head->target = cut(&line, ' ');
-	if (!is_target(head->target) || !view_eq(line, view_of(version)))
+	if (!http_is_target(head->target) || !view_eq(line, view_of(version)))
 		return PROTO_HTTP_SYNTAX;
 	query = head->target;
 	head->path = cut(&query, '?');
@@ -319,11 +318,11 @@ header_line(struct parser *p, struct view line)
 		return PROTO_HTTP_SYNTAX;
 	h.name = cut(&line, ':');
 	h.value = trim(line);
-	if (!is_token(h.name)) /* also a folded line, and a space before the colon */
+	if (!http_is_token(h.name)) /* also a folded line, and a space before the colon */
 		return PROTO_HTTP_SYNTAX;
 	p->head->header[p->head->nheader++] = h;
 
-	for (k = 0; k < K_COUNT && !view_is(h.name, known[k].name); k++)
+	for (k = 0; k < K_COUNT && !http_name_is(h.name, known[k].name); k++)
 		;
 	if (k == K_COUNT)
 		return PROTO_OK;
@@ -379,21 +378,21 @@ check_body(struct parser *p)
 		err = parse_length(p->value[K_CONTENT_LENGTH], &head->content_length);
 	if (err != PROTO_OK)
 		return err;
-	if (head->chunked && (head->has_content_length || !view_is(p->value[K_TRANSFER_ENCODING], "chunked")))
+	if (head->chunked && (head->has_content_length || !http_name_is(p->value[K_TRANSFER_ENCODING], "chunked")))
 		return PROTO_HTTP_BODY;
-	if ((p->request || head->status == 101) && (head->chunked || head->content_length > 0))
+	if (head->status == 101 && (head->chunked || head->content_length > 0))
 		return PROTO_HTTP_BODY;
 	return PROTO_OK;
 }
 
-static bool
-connection_upgrade(const struct http_head *head)
+bool
+http_connection_has(const struct http_head *head, const char *option)
 {
 	struct view value;
 	size_t at = 0;
 
 	while (http_header_next(head, known[K_CONNECTION].name, &at, &value))
-		if (list_has(value, "upgrade"))
+		if (http_list_has(value, option))
 			return true;
 	return false;
 }
@@ -401,18 +400,20 @@ connection_upgrade(const struct http_head *head)
 static enum proto_err
 check_request(struct parser *p)
 {
+	struct http_head *head = p->head;
+
 	if (!is_host(p->value[K_HOST]) || (p->seen[K_KEY] && !is_key(p->value[K_KEY])))
 		return PROTO_HTTP_SYNTAX;
-	if (!p->is_get || !p->seen[K_KEY] || !view_is(p->value[K_VERSION], "13") || !list_has(p->value[K_UPGRADE], "websocket") ||
-	    !connection_upgrade(p->head))
-		return PROTO_HTTP_NOT_UPGRADE;
-	return PROTO_OK;
+	head->offers_upgrade = http_list_has(p->value[K_UPGRADE], "websocket");
+	head->is_upgrade = head->offers_upgrade && view_eq(head->method, view_of("GET")) && p->seen[K_KEY] &&
+			   http_name_is(p->value[K_VERSION], "13") && http_connection_has(head, "upgrade");
+	return head->offers_upgrade && (head->chunked || head->content_length > 0) ? PROTO_HTTP_BODY : PROTO_OK;
 }
 
 static enum proto_err
 check_answer(struct parser *p)
 {
-	if (p->head->status == 101 && (!view_is(p->value[K_UPGRADE], "websocket") || !connection_upgrade(p->head)))
+	if (p->head->status == 101 && (!http_name_is(p->value[K_UPGRADE], "websocket") || !http_connection_has(p->head, "upgrade")))
 		return PROTO_HTTP_SYNTAX;
 	return PROTO_OK;
 }
@@ -459,203 +460,23 @@ parse_head(bool request, const uint8_t *buf, size_t len, struct http_head *head,
 }
 
 enum proto_err
-http_parse_request(const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
+http_parse_any(const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
 {
 	return parse_head(true, buf, len, head, used);
+}
+
+enum proto_err
+http_parse_request(const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
+{
+	enum proto_err err = parse_head(true, buf, len, head, used);
+
+	if (err == PROTO_OK && (head->chunked || head->content_length > 0))
+		return PROTO_HTTP_BODY;
+	return err == PROTO_OK && !head->is_upgrade ? PROTO_HTTP_NOT_UPGRADE : err;
 }
 
 enum proto_err
 http_parse_response(const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
 {
 	return parse_head(false, buf, len, head, used);
-}
-
-/* A writer that latches: after the first failure it writes no more, and the head comes out as 0. */
-struct writer {
-	char *out;
-	size_t cap, len;
-	bool failed;
-};
-
-static void
-put_view(struct writer *w, struct view v)
-{
-	size_t i;
-
-	for (i = 0; i < v.len; i++)
-		w->failed |= !is_line_char(v.ptr[i]);
-	w->failed |= v.len > w->cap - w->len;
-	if (w->failed || v.len == 0)
-		return;
-	memcpy(w->out + w->len, v.ptr, v.len);
-	w->len += v.len;
-}
-
-static void
-put_text(struct writer *w, const char *text)
-{
-	put_view(w, view_of(text));
-}
-
-static void
-put_crlf(struct writer *w)
-{
-	w->failed |= w->cap - w->len < 2;
-	if (w->failed)
-		return;
-	w->out[w->len++] = '\r';
-	w->out[w->len++] = '\n';
-}
-
-static void
-put_number(struct writer *w, size_t number)
-{
-	char text[24];
-
-	(void)snprintf(text, sizeof(text), "%zu", number);
-	put_text(w, text);
-}
-
-static void
-put_header(struct writer *w, struct view name, struct view value)
-{
-	put_view(w, name);
-	put_text(w, ": ");
-	put_view(w, value);
-	put_crlf(w);
-}
-
-/* A header known here; left out when it has no value. */
-static void
-put_known(struct writer *w, enum known k, struct view value)
-{
-	if (value.len > 0)
-		put_header(w, view_of(known[k].name), value);
-}
-
-static size_t
-finish_head(struct writer *w)
-{
-	put_crlf(w);
-	return w->failed ? 0 : w->len;
-}
-
-size_t
-http_format_request(char *out, size_t cap, const struct http_upgrade *up)
-{
-	struct writer w = { .out = out, .cap = cap, .failed = !is_target(up->target) };
-
-	put_text(&w, "GET ");
-	put_view(&w, up->target);
-	put_text(&w, " ");
-	put_text(&w, version);
-	put_crlf(&w);
-	put_known(&w, K_HOST, up->host);
-	put_known(&w, K_AUTHORIZATION, up->authorization);
-	put_known(&w, K_CONNECTION, view_of("Upgrade"));
-	put_known(&w, K_KEY, up->key);
-	put_known(&w, K_PROTOCOL, up->protocol);
-	put_known(&w, K_VERSION, view_of("13"));
-	put_known(&w, K_UPGRADE, view_of("websocket"));
-	put_known(&w, K_USER_AGENT, up->user_agent);
-	return finish_head(&w);
-}
-
-static void
-put_status_line(struct writer *w, unsigned status, struct view reason)
-{
-	put_text(w, version);
-	put_text(w, " ");
-	put_number(w, status);
-	put_text(w, " ");
-	put_view(w, reason);
-	put_crlf(w);
-}
-
-size_t
-http_format_101(char *out, size_t cap, struct view accept, struct view protocol, struct view server)
-{
-	struct writer w = { .out = out, .cap = cap };
-
-	put_status_line(&w, 101, view_of(http_reason(101)));
-	put_known(&w, K_CONNECTION, view_of("Upgrade"));
-	put_known(&w, K_ACCEPT, accept);
-	put_known(&w, K_PROTOCOL, protocol);
-	if (server.len > 0)
-		put_header(&w, view_of("Server"), server);
-	put_known(&w, K_UPGRADE, view_of("websocket"));
-	return finish_head(&w);
-}
-
-/* Headers that are about a connection or the framing on it, not about the answer (RFC 9110 7.6.1, RFC 6455 11.3). */
-static bool
-of_one_connection(struct view name)
-{
-	static const char *const names[] = { "Connection", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Proxy-Connection", "TE",
-		"Trailer", "Upgrade" };
-	static const char websocket[] = "Sec-WebSocket-";
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (view_is(name, names[i]))
-			return true;
-	return name.len >= sizeof(websocket) - 1 && view_is((struct view){ name.ptr, sizeof(websocket) - 1 }, websocket);
-}
-
-size_t
-http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
-		    size_t body_len)
-{
-	struct writer w = { .out = out, .cap = cap, .failed = status < 200 || status > 599 };
-	size_t i;
-
-	put_status_line(&w, status, reason);
-	for (i = 0; i < nheader; i++) {
-		if (of_one_connection(header[i].name))
-			continue;
-		w.failed |= !is_token(header[i].name);
-		put_header(&w, header[i].name, header[i].value);
-	}
-	put_known(&w, K_CONNECTION, view_of("close"));
-	put_text(&w, "Content-Length: ");
-	put_number(&w, body_len);
-	put_crlf(&w);
-	return finish_head(&w);
-}
-
-const char *
-http_reason(unsigned status)
-{
-	static const struct {
-		unsigned status;
-		const char *phrase;
-	} phrases[] = {
-		{ 101, "Switching Protocols" },
-		{ 200, "OK" },
-		{ 301, "Moved Permanently" },
-		{ 302, "Found" },
-		{ 303, "See Other" },
-		{ 307, "Temporary Redirect" },
-		{ 308, "Permanent Redirect" },
-		{ 400, "Bad Request" },
-		{ 401, "Unauthorized" },
-		{ 403, "Forbidden" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" },
-		{ 413, "Content Too Large" },
-		{ 426, "Upgrade Required" },
-		{ 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 501, "Not Implemented" },
-		{ 502, "Bad Gateway" },
-		{ 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" },
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
-		if (phrases[i].status == status)
-			return phrases[i].phrase;
-	return "";
 }

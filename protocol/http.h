@@ -1,6 +1,6 @@
-/* The HTTP/1.1 upgrade to WebSocket, both roles: a strict parser for one request or answer head and
- * formatters that build a new head from an allow-list (nothing raw is ever forwarded).
- * RFC 9112 for the syntax, RFC 6455 section 4 for the meaning. */
+/* HTTP/1.1 heads, both roles: a strict parser for one request or answer head, and formatters that build a new one (nothing raw is
+ * ever forwarded).  RFC 9112 for the syntax, RFC 9110 for what belongs to one connection only, RFC 6455 section 4 for the upgrade to
+ * WebSocket.  Bodies: protocol/http_body. */
 #ifndef PROTOCOL_HTTP_H
 #define PROTOCOL_HTTP_H
 
@@ -21,6 +21,9 @@ struct http_header {
 /* All views point into the buffer that was parsed. */
 struct http_head {
 	/* request */
+	struct view method;
+	bool is_upgrade;     /* to WebSocket, as http_parse_request wants it */
+	bool offers_upgrade; /* names WebSocket in Upgrade, well or not */
 	struct view target; /* as sent: path, optionally '?' query; visible ASCII only, starts with '/', holds no '#' */
 	struct view path;   /* target up to '?' */
 	struct view query;  /* target after '?', without it; empty when there is none */
@@ -38,8 +41,8 @@ struct http_head {
 	struct view location;
 	struct view retry_after;
 	bool has_content_length;
-	uint64_t content_length;   /* < 2^63; answers only, a request with a body is refused */
-	bool chunked;		   /* answer with Transfer-Encoding: chunked (any other coding is refused) */
+	uint64_t content_length;   /* < 2^63 */
+	bool chunked;		   /* Transfer-Encoding: chunked (any other coding is refused, and so are both together) */
 	/* every header line in order; header[nheader] and up are not set */
 	size_t nheader;
 	struct http_header header[HTTP_HEADERS_MAX];
@@ -55,6 +58,10 @@ struct http_head {
  * Well-formed but not an upgrade (another method or version 8, say): PROTO_HTTP_NOT_UPGRADE; *head and *used are set.
  * After any other error *head is not to be used. */
 MUSTCHECK enum proto_err http_parse_request(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
+
+/* The same for any request: another method, with a body, not an upgrade (head->is_upgrade).  What only offers an upgrade may have no body
+ * either. */
+MUSTCHECK enum proto_err http_parse_any(const uint8_t *buf, size_t len, struct http_head *head, size_t *used);
 
 /* Likewise for an answer head.  Any status from 100 to 599 is accepted; for 101 Upgrade and Connection must be right
  * (else PROTO_HTTP_SYNTAX) and there may be no body.  The caller compares accept, protocol and extensions, and parses again
@@ -73,11 +80,26 @@ bool http_list_next(struct view *rest, struct view *item);
  * value of the first; ptr NULL when absent, not NULL when it is there and empty. */
 struct view http_query_param(struct view query, const char *name);
 
+/* Whether name is text, in any case (ASCII). */
+bool http_name_is(struct view name, const char *text);
+
 struct http_upgrade { /* what a new upgrade request is built from; empty views are left out */
 	struct view target, host, key, protocol, authorization, user_agent;
 };
 
-/* The three formatters return the length of the head written to out, which is not NUL-terminated; or 0 when cap (bytes) does
+enum http_framing { HTTP_NO_BODY, HTTP_LENGTH, HTTP_CHUNKED, HTTP_UNTIL_CLOSE }; /* the last: answers only, RFC 9112 section 6.3 */
+
+/* How a head that is passed on differs from the one that came. */
+struct http_change {
+	struct view host;	/* request: Host */
+	struct view location;	/* answer: in place of its Location; empty: as it is */
+	bool plain;		/* request: without Accept-Encoding, so that the answer can be read here */
+	enum http_framing framing; /* of the body that follows; an answer HTTP_UNTIL_CLOSE has to say close */
+	uint64_t length;	/* HTTP_LENGTH */
+	bool close;		/* answer: Connection: close */
+};
+
+/* The formatters return the length of the head written to out, which is not NUL-terminated; or 0 when cap (bytes) does
  * not suffice or a view holds what would not stand in one header line: CR, LF, NUL or another control character but tab. */
 
 /* Writes a request head.  0 also when up->target is not one that http_parse_request takes. */
@@ -86,11 +108,19 @@ size_t http_format_request(char *out, size_t cap, const struct http_upgrade *up)
 /* Writes a 101 answer.  protocol and server may be empty. */
 size_t http_format_101(char *out, size_t cap, struct view accept, struct view protocol, struct view server);
 
-/* Writes a refusal head with the given headers, "Connection: close" and Content-Length: body_len; the caller sends the body
- * after it.  Headers that would contradict those two, or are about one connection only (Transfer-Encoding, Upgrade, Keep-Alive, Sec-WebSocket-*
+/* Writes a head for a body of body_len bytes, which the caller sends after it, with the given headers; close: the connection ends behind
+ * it.  Headers that would contradict these, or are about one connection only (Transfer-Encoding, Upgrade, Keep-Alive, Sec-WebSocket-*
  * and the like), are left out, so headers of another answer may be passed.  0 also when status is not 200-599 or a header's name is not a token. */
-size_t http_format_refusal(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
-			   size_t body_len);
+size_t http_format_answer(char *out, size_t cap, unsigned status, struct view reason, const struct http_header *header, size_t nheader,
+			  uint64_t body_len, bool close);
+
+/* Write the head of a request, or an answer, that came from one side, for the other: all its headers but those about one connection only
+ * (RFC 9110 section 7.6.1, those that Connection names included), Expect, and what change replaces. */
+size_t http_pass_request(char *out, size_t cap, const struct http_head *from, const struct http_change *change);
+size_t http_pass_answer(char *out, size_t cap, const struct http_head *from, const struct http_change *change);
+
+/* Whether one of the lines of "Connection" has option ("close"). */
+bool http_connection_has(const struct http_head *head, const char *option);
 
 /* Returns the standard phrase of status ("Service Unavailable"), "" when unknown. */
 const char *http_reason(unsigned status);

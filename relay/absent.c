@@ -14,16 +14,21 @@
 
 #include <event2/event.h>
 
+#include "protocol/http.h"
+
 #include "relay/absent_impl.h"
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/credential.h"
+#include "relay/exchange.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/pace.h"
 #include "relay/options.h"
+#include "relay/refresh.h"
 #include "relay/replay.h"
 #include "relay/service.h"
+#include "relay/services.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/tls.h"
@@ -195,6 +200,37 @@ absents_here(const struct session *s)
 
 	if (a != NULL && a->session == NULL)
 		absent_forget(a);
+}
+
+bool
+absent_own_token(const struct absent *a, uint8_t id[REFRESH_ID])
+{
+	const struct services *sv = a->all->link->services;
+	struct view token = view_of(""), query;
+	const char *q;
+
+	if (sv == NULL || !credential_known(&a->own))
+		return false;
+	q = strchr(a->own.target, '?');
+	query = view_of(q != NULL ? q + 1 : "");
+	token = http_query_param(query, "baas_at");
+	if (token.ptr == NULL)
+		token = view_of(a->own.authorization);
+	return refresh_check(sv->refresh, token, id) != REFRESH_NOT_OURS;
+}
+
+bool
+absents_use_token(const struct absents *as, const uint8_t id[REFRESH_ID])
+{
+	uint8_t own[REFRESH_ID];
+	const struct absent *a;
+
+	if (as == NULL)
+		return false;
+	TAILQ_FOREACH (a, &as->list, link)
+		if (absent_own_token(a, own) && memcmp(own, id, REFRESH_ID) == 0)
+			return true;
+	return false;
 }
 
 void

@@ -35,6 +35,8 @@ void absents_left(const struct session *s);
 void absents_stored(struct session *s);
 /* The client of s identified itself: it replays by itself, and whatever was wrong with its file is to be found out anew. */
 void absents_here(const struct session *s);
+/* Whether what is kept of a client that left holds an access token of the relay's own, of the entry id (refresh.h).  NULL: no. */
+bool absents_use_token(const struct absents *as, const uint8_t id[16]);
 /* A client was thrown off by upstream: so it is not the relay's own session that upstream has something against. */
 void absents_client_cut(struct absents *as);
 

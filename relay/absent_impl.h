@@ -15,6 +15,7 @@
 #include "relay/verdict.h"
 
 struct event;
+struct exchange_wait;
 
 struct absent {
 	TAILQ_ENTRY(absent) link; /* oldest first */
@@ -35,6 +36,8 @@ struct absent {
 	/* the session under way */
 	struct session *session;
 	struct upstream *upstream; /* while connecting; then the session has it */
+	struct exchange_wait *exchange; /* before that: its token is one of the relay's own */
+	char *real;		   /* the token it was exchanged for, a secret; NULL: none */
 	uint64_t ident_at;	   /* 0 = not identified */
 	uint64_t error;		   /* what upstream said, as a code or HTTP status; 0 = nothing */
 	enum verdict verdict;
@@ -72,6 +75,9 @@ enum msg_flavour absent_flavour(const struct absent *a);
 void absent_forget(struct absent *a);
 /* Its next turn is due later, and each time later. */
 void absent_try_again(struct absent *a);
+
+/* The entry of refresh.h, if the token of a's own request is one of the relay's. */
+bool absent_own_token(const struct absent *a, uint8_t id[16]);
 
 /* absent_session.c: begins a session for a, if nobody has its file. */
 void absent_start(struct absent *a);

@@ -8,9 +8,12 @@
 
 #include "relay/absent_impl.h"
 #include "relay/clock.h"
+#include "relay/exchange.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/refresh.h"
 #include "relay/service.h"
+#include "relay/services.h"
 #include "relay/session.h"
 #include "relay/upstream.h"
 
@@ -96,6 +99,10 @@ absent_ended(struct session *s)
 	a->all->running--;
 	upstream_close(a->upstream, false, "the absent client's session ended");
 	a->upstream = NULL;
+	exchange_cancel(a->exchange);
+	a->exchange = NULL;
+	relay_wipe(a->real);
+	a->real = NULL;
 	a->ident_at = 0;
 	a->due_at = clock_ms() + absent_quiet_ms(a->all);
 	if (s->successor != NULL) {
@@ -125,11 +132,47 @@ absent_ended(struct session *s)
 static struct upstream *
 connect_as_client(struct absent *a)
 {
+	char *target = NULL, *authorization = NULL;
 	struct upstream_request req;
+	struct upstream *u;
 
 	credential_request(&a->own, &req);
 	req.flavour = absent_flavour(a);
-	return upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
+	if (a->real != NULL) { /* for this session only: it ends soon, and can be had again */
+		target = exchange_target(a->own.target, a->real);
+		authorization = exchange_authorization(a->real);
+		req.target = view_of(target);
+		req.authorization = view_of(a->own.authorization[0] != '\0' ? authorization : "");
+	}
+	u = upstream_open(a->all->link, &req, &upstream_ops, a, NULL);
+	relay_wipe(target);
+	relay_wipe(authorization);
+	return u;
+}
+
+static void
+exchanged_cb(void *arg, enum exchange_result result, const char *token)
+{
+	struct absent *a = arg;
+	struct session *s = a->session;
+
+	a->exchange = NULL;
+	switch (result) {
+	case EXCHANGE_OK:
+		a->real = relay_strndup(token, strlen(token));
+		a->upstream = connect_as_client(a);
+		return;
+	case EXCHANGE_UNREACHED:
+		break;
+	case EXCHANGE_IMPOSSIBLE:
+		a->error = 401;
+		a->verdict = VERDICT_TOKEN;
+		break;
+	case EXCHANGE_REVOKED:
+		session_user_revoked(s);
+		break;
+	}
+	session_end(s);
 }
 
 bool
@@ -151,9 +194,12 @@ void
 absent_file_read(struct session *s)
 {
 	struct absent *a = s->absent;
+	uint8_t id[REFRESH_ID];
 
 	a->by_service = !credential_known(&a->own);
-	if (!a->by_service)
+	if (!a->by_service && absent_own_token(a, id))
+		a->exchange = exchange_ask(a->all->link->services->exchanges, id, exchanged_cb, a);
+	else if (!a->by_service)
 		a->upstream = connect_as_client(a);
 	else if (absent_service_usable(a))
 		a->upstream = service_connect(a->all->link->service, a->endpoint, absent_flavour(a), &upstream_ops, a);
@@ -165,7 +211,8 @@ static void
 opened_cb(void *arg, struct view subprotocol, struct view server)
 {
 	struct absent *a = arg;
-	const char *token = a->by_service ? service_token(a->all->link->service) : a->own.token;
+	const char *own = a->real != NULL && a->own.token[0] != '\0' ? a->real : a->own.token;
+	const char *token = a->by_service ? service_token(a->all->link->service) : own;
 	struct upstream *u = a->upstream;
 
 	(void)subprotocol;

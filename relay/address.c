@@ -141,8 +141,9 @@ parse_authority(const char *authority, struct address_url *out, char *why, size_
 	return true;
 }
 
-bool
-address_url(const char *text, struct address_url *out, char *why, size_t why_len)
+/* plain, tls: the two schemes, "://" included. */
+static bool
+parse_url(const char *text, const char *plain, const char *tls, struct address_url *out, char *why, size_t why_len)
 {
 	const char *rest;
 	char authority[ADDRESS_HOST_MAX + 16];
@@ -150,12 +151,12 @@ address_url(const char *text, struct address_url *out, char *why, size_t why_len
 	bool own_port;
 
 	memset(out, 0, sizeof *out);
-	out->tls = strncasecmp(text, "wss://", 6) == 0;
-	if (!out->tls && strncasecmp(text, "ws://", 5) != 0) {
-		snprintf(why, why_len, "must start with ws:// or wss://");
+	out->tls = strncasecmp(text, tls, strlen(tls)) == 0;
+	if (!out->tls && strncasecmp(text, plain, strlen(plain)) != 0) {
+		snprintf(why, why_len, "must start with %s or %s", plain, tls);
 		return false;
 	}
-	rest = text + (out->tls ? 6 : 5);
+	rest = text + strlen(out->tls ? tls : plain);
 	n = strlen(rest);
 	if (n > 0 && rest[n - 1] == '/')
 		n--;
@@ -173,6 +174,18 @@ address_url(const char *text, struct address_url *out, char *why, size_t why_len
 	if (!own_port)
 		snprintf(out->authority + n, sizeof out->authority - n, ":%u", out->port);
 	return true;
+}
+
+bool
+address_url(const char *text, struct address_url *out, char *why, size_t why_len)
+{
+	return parse_url(text, "ws://", "wss://", out, why, why_len);
+}
+
+bool
+address_http_url(const char *text, struct address_url *out, char *why, size_t why_len)
+{
+	return parse_url(text, "http://", "https://", out, why, why_len);
 }
 
 bool

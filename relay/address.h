@@ -16,7 +16,7 @@ bool address_parse(const char *text, struct sockaddr_storage *out, socklen_t *ou
 void address_format(const struct sockaddr *sa, socklen_t len, char *text);
 
 struct address_url {
-	bool tls;		     /* wss */
+	bool tls;		     /* wss, https */
 	bool ipv6;		     /* host is an IPv6 literal (without its brackets) */
 	uint16_t port;		     /* 80 or 443 if the URL has none */
 	char host[ADDRESS_HOST_MAX]; /* for resolver, SNI and verification */
@@ -25,6 +25,8 @@ struct address_url {
 
 /* ws://host[:port] or wss://host[:port], at most "/" behind.  False with a sentence in why. */
 bool address_url(const char *text, struct address_url *out, char *why, size_t why_len);
+/* The same with http:// or https://. */
+bool address_http_url(const char *text, struct address_url *out, char *why, size_t why_len);
 
 #define ADDRESS_URLS_MAX 8 /* more alternatives than any service names; each gets its share of connect_timeout */
 

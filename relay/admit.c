@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "relay/admit.h"
 #include "relay/front.h"
 #include "relay/jwt.h"
 #include "relay/options.h"
+#include "relay/refresh.h"
 #include "relay/spool.h"
 #include "relay/tls.h"
 #include "relay/walltime.h"
@@ -88,6 +88,27 @@ admit_accepted(const struct link *l, const char *endpoint, struct view token, en
 	note_token(relay, hash, walltime_ms(relay->walltime, &exact));
 	note_agreed(relay, key, version);
 	free(key);
+}
+
+/* As a query has it, and as a header has it. */
+void
+admit_issued(struct relay *relay, struct view access)
+{
+	static const char scheme[] = "Bearer ";
+	size_t n = sizeof(scheme) - 1, len = n + access.len;
+	uint8_t *text = relay_alloc(len);
+	unsigned char hash[HASH_LEN];
+	bool exact;
+	uint64_t now = walltime_ms(relay->walltime, &exact);
+
+	memcpy(text, scheme, n);
+	memcpy(text + n, access.ptr, access.len);
+	tls_sha256(access.ptr, access.len, hash);
+	note_token(relay, hash, now);
+	tls_sha256(text, len, hash);
+	note_token(relay, hash, now);
+	explicit_bzero(text, len);
+	free(text);
 }
 
 static uint64_t
@@ -182,18 +203,6 @@ token_cb(void *arg, struct spool_op *op)
 	ask_agreed(a);
 }
 
-/* The token without the scheme that a header puts in front. */
-static struct view
-bare(struct view token)
-{
-	static const char scheme[] = "Bearer ";
-	size_t n = sizeof(scheme) - 1;
-
-	if (token.len >= n && strncasecmp((const char *)token.ptr, scheme, n) == 0)
-		return (struct view){ token.ptr + n, token.len - n };
-	return token;
-}
-
 /* NULL: it is signed. */
 static const char *
 check_signed(const struct front *f, struct view token)
@@ -203,7 +212,7 @@ check_signed(const struct front *f, struct view token)
 	enum jwt_verdict v;
 
 	rules.now_ms = walltime_ms(f->relay->walltime, &rules.now_exact);
-	v = jwt_check(f->jwt_key, bare(token), &rules);
+	v = jwt_check(f->jwt_key, refresh_bare(token), &rules);
 	return v == JWT_OK ? NULL : jwt_phrase(v);
 }
 
@@ -235,7 +244,7 @@ uncertified_cb(void *arg, struct spool_op *op)
 }
 
 struct admit *
-admit_ask(const struct front *f, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour, uint64_t offers,
+admit_ask(const struct front *f, const char *endpoint, struct view token, bool own, bool certified, enum msg_flavour flavour, uint64_t offers,
 	  admit_answer *answer, void *arg)
 {
 	struct relay *relay = f->relay;
@@ -251,6 +260,10 @@ admit_ask(const struct front *f, const char *endpoint, struct view token, bool c
 	a->offers = offers;
 	a->answer = answer;
 	a->arg = arg;
+	if (own && (f->opt->offline_admit == ADMIT_KNOWN || f->opt->offline_admit == ADMIT_SIGNED)) {
+		ask_agreed(a);
+		return a;
+	}
 	switch (f->opt->offline_admit) {
 	case ADMIT_ANY:
 		ask_agreed(a);

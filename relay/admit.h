@@ -15,6 +15,9 @@
 /* Upstream answered 101 for this token (empty view: none presented). */
 void admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version);
 
+/* Upstream gave access, which a client may present at an upgrade that upstream will not see any more. */
+void admit_issued(struct relay *relay, struct view access);
+
 /* version: the one to answer with; 0 = refused (why in words, for the log). */
 typedef void admit_answer(void *arg, unsigned version, const char *why);
 
@@ -25,9 +28,9 @@ uint64_t admit_agreed_time(const void *val, size_t len);
 
 struct admit;
 
-/* Asks the policy.  certified: the client has shown a certificate, and it was verified.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
+/* Asks the policy.  own: the token is one of the relay's own and good (refresh.h).  certified: the client has shown a certificate, and it was verified.  offers: the client's Sec-WebSocket-Protocol values of flavour, as a bit set of versions (bit N).  The answer
  * comes from the loop, later; token must live until then, or until cancelled. */
-struct admit *admit_ask(const struct front *f, const char *endpoint, struct view token, bool certified, enum msg_flavour flavour,
+struct admit *admit_ask(const struct front *f, const char *endpoint, struct view token, bool own, bool certified, enum msg_flavour flavour,
 			uint64_t offers, admit_answer *answer, void *arg);
 void admit_cancel(struct admit *a); /* NULL allowed; no answer follows */
 

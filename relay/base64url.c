@@ -1,4 +1,4 @@
-/* Base64url to bytes.  See base64url.h.  Pure. */
+/* Base64url to bytes and back.  See base64url.h.  Pure. */
 #include "relay/base64url.h"
 
 static int
@@ -38,4 +38,23 @@ base64url_decode(struct view in, uint8_t *out, size_t cap, size_t *out_len)
 		bits &= (1u << n) - 1;
 	}
 	return bits == 0;
+}
+
+void
+base64url_encode(struct view in, char *out)
+{
+	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	uint32_t bits = 0;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < in.len; i++) {
+		bits = bits << 8 | in.ptr[i];
+		for (n += 8; n >= 6; bits &= (1u << n) - 1) {
+			n -= 6;
+			*out++ = digit[bits >> n];
+		}
+	}
+	if (n > 0)
+		*out++ = digit[bits << (6 - n)];
+	*out = '\0';
 }

@@ -11,4 +11,8 @@
 /* Decodes in into out, cap bytes; in.len bytes are always enough.  False: it is empty, not of that form, or does not fit. */
 bool base64url_decode(struct view in, uint8_t *out, size_t cap, size_t *out_len);
 
+/* BASE64URL_LEN(in.len) characters and NUL into out. */
+#define BASE64URL_LEN(n) (((n) * 4 + 2) / 3)
+void base64url_encode(struct view in, char *out);
+
 #endif

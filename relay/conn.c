@@ -13,6 +13,8 @@
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
+#include "relay/door.h"
+#include "relay/exchange.h"
 #include "relay/flood.h"
 #include "relay/front.h"
 #include "relay/gate.h"
@@ -167,6 +169,9 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	else
 		upstream_close(u, !superseded, "client gone");
 	admit_cancel(c->admit);
+	exchange_cancel(c->exchange);
+	c->exchange = NULL;
+	door_close(c->door);
 	event_free(c->timer);
 	if (c->retry != NULL)
 		event_free(c->retry);
@@ -209,6 +214,7 @@ conn_free_closed(void)
 
 	while ((c = TAILQ_FIRST(&closed)) != NULL) {
 		TAILQ_REMOVE(&closed, c, link);
+		door_free(c->door);
 		relay_wipe(c->target);
 		relay_wipe(c->authorization);
 		free(c->user_agent);
@@ -263,7 +269,7 @@ conn_send(struct conn *c, const struct message *m, struct view body)
 uint64_t
 conn_held(const struct conn *c)
 {
-	uint64_t sum = c->msg_cap + stream_held(c->stream) + c->after.len;
+	uint64_t sum = c->msg_cap + door_held(c->door) + stream_held(c->stream) + c->after.len;
 	const struct session *s;
 
 	TAILQ_FOREACH (s, &c->sessions, in_conn)
@@ -624,7 +630,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (c->state != CONN_OPEN) {
-		conn_leave(c, "the upgrade took too long", true);
+		conn_leave(c, c->door != NULL ? "no further request came" : "the upgrade took too long", true);
 	} else if (received == c->received_at_check) {
 		conn_leave(c, "idle", true);
 	} else { /* S8: bytes came; look again */
@@ -639,6 +645,8 @@ on_drained(struct conn *c)
 	struct session *s, *next;
 
 	stream_resume(c->stream, SUSPEND_OWN);
+	if (c->door != NULL)
+		door_drained(c->door);
 	if (c->upstream != NULL)
 		upstream_pause(c->upstream, false);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL && c->state == CONN_OPEN; s = next) {
@@ -668,6 +676,8 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 	case STREAM_DATA:
 		if (c->state == CONN_REQUEST)
 			return conn_request(c, buf, len);
+		if (c->state == CONN_HTTP)
+			return door_data(c->door, buf, len);
 		if (c->state == CONN_OPEN && c->opaque)
 			return conn_opaque_in(c, buf, len);
 		return c->state == CONN_OPEN ? on_frames(c, buf, len) : 0;

@@ -1,5 +1,7 @@
 /* A client's WebSocket: the upgrade, messages in and out, its sessions, and the upstream connection made for it.
  *
+ *   HTTP <--a request that is no upgrade (door.h)--> REQUEST
+ *
  *   REQUEST --upgrade read--> UPSTREAM --upstream's 101--> OPEN
  *                   |            | unreachable                ^
  *                   | link DOWN  v                            |
@@ -67,6 +69,19 @@ void conn_suspend_open(struct conn *c);
 void conn_resume_open(struct conn *c);
 /* Every client is read again when the committer has caught up. */
 void conn_spool_changed(struct conn *c);
+
+/* An HTTP exchange is over (door.h), its answer queued.  keep: another request may follow; else the connection ends. */
+void conn_http_over(struct conn *c, bool keep, const char *reason);
+
+/* What came already and was not consumed is given again. */
+void conn_http_offer(struct conn *c);
+
+/* What to present upstream for token, which the client presented: itself, or, if it is one of the relay's own that was exchanged, the real one,
+ * which lives as long as c. */
+struct view conn_real_token(const struct conn *c, struct view token);
+
+/* The user of the entry id (refresh.h) was revoked: if c runs on a token of its, its files are REJECTED and c ends. */
+void conn_user_revoked(struct conn *c, const uint8_t id[16]);
 
 const char *conn_endpoint(const struct conn *c); /* see link_endpoint; lives as long as c */
 struct view conn_token(const struct conn *c); /* of the upgrade, empty if it had none; a secret; lives as long as c */

@@ -13,13 +13,16 @@
 
 #include "relay/conn.h"
 #include "relay/outqueue.h"
+#include "relay/refresh.h"
 #include "relay/relay.h"
 
 struct event;
 struct stream;
 struct admit;
+struct door;
+struct exchange_wait;
 
-enum conn_state { CONN_REQUEST, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSED };
+enum conn_state { CONN_REQUEST, CONN_HTTP, CONN_UPSTREAM, CONN_ADMIT, CONN_OPEN, CONN_CLOSED };
 
 struct conn {
 	TAILQ_ENTRY(conn) link; /* relay->conns, or the closed list */
@@ -28,6 +31,11 @@ struct conn {
 	struct stream *stream;
 	struct upstream *upstream; /* NULL: none, see retry */
 	struct admit *admit;
+	struct door *door; /* NULL: no HTTP request came yet */
+	bool of_user;	   /* it came with a token of the relay's own (refresh.h), of the entry own_id */
+	bool own_token;	   /* and that is still what target and authorization hold */
+	uint8_t own_id[REFRESH_ID];
+	struct exchange_wait *exchange; /* for a real one; NULL: none under way */
 	struct event *timer; /* handshake deadline, then idle */
 	struct event *retry; /* next attempt to reach upstream; NULL until there is one */
 	enum conn_state state;

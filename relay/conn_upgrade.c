@@ -10,11 +10,14 @@
 
 #include "relay/admit.h"
 #include "relay/conn_impl.h"
+#include "relay/door.h"
+#include "relay/exchange.h"
 #include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/query.h"
+#include "relay/services.h"
 #include "relay/session.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
@@ -27,6 +30,13 @@
 #define RETRY_AFTER_S "5" /* seconds, in a 503: the SDK's own back-off is longer */
 
 static const struct upstream_ops upstream_ops;
+
+/* NULL: the door is closed. */
+static struct services *
+services_of(const struct conn *c)
+{
+	return c->front->link->services;
+}
 
 /* Up to ms minus a quarter of it. */
 static uint64_t
@@ -43,11 +53,11 @@ refuse(struct conn *c, unsigned status, struct view reason, const struct http_he
        const char *why)
 {
 	char out[HTTP_HEAD_MAX + 128]; /* upstream's head, and our two headers */
-	size_t n = http_format_refusal(out, sizeof(out), status, reason, header, nheader, body.len);
+	size_t n = http_format_answer(out, sizeof(out), status, reason, header, nheader, body.len, true);
 
 	STAT_INC(c->relay, conns_refused);
 	if (n == 0)
-		n = http_format_refusal(out, sizeof(out), status, view_of(http_reason(status)), NULL, 0, body.len);
+		n = http_format_answer(out, sizeof(out), status, view_of(http_reason(status)), NULL, 0, body.len, true);
 	stream_write(c->stream, out, n);
 	if (body.len > 0)
 		stream_write(c->stream, body.ptr, body.len);
@@ -152,7 +162,7 @@ ask_admission(struct conn *c)
 		return;
 	}
 	c->state = CONN_ADMIT;
-	c->admit = admit_ask(c->front, c->endpoint, conn_token(c), c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
+	c->admit = admit_ask(c->front, c->endpoint, conn_token(c), c->own_token, c->subject != NULL, c->flavour, c->offered, admitted_cb, c);
 }
 
 void
@@ -170,11 +180,110 @@ conn_upstream_request(const struct conn *c, struct upstream_request *req, char p
 	}
 }
 
+static void schedule_retry(struct conn *c);
+
+/* A client that runs on a token of the relay's own cannot go on upstream: it is closed, and gets 401 when it comes back with that token, upon
+ * which an SDK asks for a new one by itself. */
+static void
+need_real_token(struct conn *c)
+{
+	if (c->state == CONN_UPSTREAM)
+		refuse_status(c, 401, "a token of the relay's own is nothing to upstream");
+	else
+		conn_close(c, "it needs a token of upstream's");
+}
+
+static void
+exchanged_cb(void *arg, enum exchange_result result, const char *token)
+{
+	struct conn *c = arg;
+	struct session *s;
+	char *target;
+
+	c->exchange = NULL;
+	switch (result) {
+	case EXCHANGE_OK:
+		STAT_INC(c->relay, tokens_exchanged);
+		target = exchange_target(c->target, token);
+		relay_wipe(c->target);
+		c->target = target;
+		if (c->authorization[0] != '\0') {
+			relay_wipe(c->authorization);
+			c->authorization = exchange_authorization(token);
+		}
+		c->own_token = false;
+		TAILQ_FOREACH (s, &c->sessions, in_conn)
+			session_token_changed(s);
+		conn_retry(c);
+		break;
+	case EXCHANGE_UNREACHED:
+		if (c->state == CONN_UPSTREAM)
+			refuse_status(c, 503, "upstream does not answer the exchange of its token");
+		else
+			schedule_retry(c);
+		break;
+	case EXCHANGE_IMPOSSIBLE:
+		need_real_token(c);
+		break;
+	case EXCHANGE_REVOKED:
+		conn_user_revoked(c, c->own_id);
+		if (c->state == CONN_UPSTREAM)
+			need_real_token(c);
+		break;
+	}
+}
+
+struct view
+conn_real_token(const struct conn *c, struct view token)
+{
+	uint8_t id[REFRESH_ID];
+
+	if (!c->of_user || c->own_token || refresh_check(services_of(c)->refresh, token, id) == REFRESH_NOT_OURS)
+		return token;
+	return refresh_bare(conn_token(c));
+}
+
+void
+conn_user_revoked(struct conn *c, const uint8_t id[REFRESH_ID])
+{
+	struct session *s;
+
+	if (!c->of_user || memcmp(c->own_id, id, REFRESH_ID) != 0 || c->state == CONN_UPSTREAM)
+		return;
+	TAILQ_FOREACH (s, &c->sessions, in_conn)
+		session_user_revoked(s);
+	conn_close(c, SERVICES_REVOKED);
+}
+
+/* Is the token of this upgrade one of the relay's own?  Then it has to be good. */
+static bool
+own_token_good(struct conn *c)
+{
+	if (services_of(c) == NULL)
+		return true;
+	switch (refresh_check(services_of(c)->refresh, conn_token(c), c->own_id)) {
+	case REFRESH_NOT_OURS:
+		return true;
+	case REFRESH_GOOD:
+		c->own_token = c->of_user = true;
+		return true;
+	case REFRESH_STALE:
+		break;
+	}
+	return false;
+}
+
 static void
 open_upstream(struct conn *c)
 {
 	char protocol[MSG_SUBPROTOCOL_MAX];
 	struct upstream_request req;
+
+	if (c->own_token) {
+		if (c->exchange == NULL)
+			c->exchange = exchange_ask(services_of(c)->exchanges, c->own_id, exchanged_cb, c);
+		return;
+	}
 
 	conn_upstream_request(c, &req, protocol);
 	c->upstream = upstream_open(c->front->link, &req, &upstream_ops, c, c);
@@ -256,12 +365,56 @@ keep_request(struct conn *c, const struct http_head *head)
 	tls_ws_accept((const char *)head->key.ptr, head->key.len, c->key_accept);
 }
 
+void
+conn_http_offer(struct conn *c)
+{
+	stream_suspend(c->stream, SUSPEND_OPEN); /* so that the next has something to end */
+	stream_resume(c->stream, SUSPEND_OPEN);
+}
+
+void
+conn_http_over(struct conn *c, bool keep, const char *reason)
+{
+	if (c->state != CONN_HTTP)
+		return;
+	if (!keep || c->relay->stopping) {
+		conn_leave(c, reason, true);
+		return;
+	}
+	c->state = CONN_REQUEST;
+	relay_after_ms(c->timer, c->front->opt->keep_alive_ms);
+	conn_http_offer(c);
+}
+
+/* A request that is no upgrade. */
+static void
+begin_http(struct conn *c, const struct http_head *head)
+{
+	event_del(c->timer);
+	if (c->door == NULL)
+		c->door = door_new(services_of(c), c->front->opt, c, c->stream, c->front->tls != NULL);
+	c->state = CONN_HTTP;
+	door_begin(c->door, head);
+}
+
+/* Parses what may be asked here: an upgrade only, or anything when the door is open. */
+static enum proto_err
+parse_head(const struct conn *c, const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
+{
+	enum proto_err err;
+
+	if (services_of(c) == NULL)
+		return http_parse_request(buf, len, head, used);
+	err = http_parse_any(buf, len, head, used);
+	return err == PROTO_OK && head->offers_upgrade && !head->is_upgrade ? PROTO_HTTP_NOT_UPGRADE : err;
+}
+
 size_t
 conn_request(struct conn *c, uint8_t *buf, size_t len)
 {
 	struct http_head head;
 	size_t used = 0;
-	enum proto_err err = http_parse_request(buf, len, &head, &used);
+	enum proto_err err = parse_head(c, buf, len, &head, &used);
 
 	if ((err == PROTO_MORE && len >= c->front->opt->max_head) || (err == PROTO_OK && used > c->front->opt->max_head))
 		err = PROTO_HTTP_TOO_BIG;
@@ -276,6 +429,10 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		refuse_status(c, 414, "the request path is too long");
 		return len;
 	}
+	if (!head.is_upgrade) {
+		begin_http(c, &head);
+		return used;
+	}
 	keep_request(c, &head);
 	if (conn_token(c).len > c->front->opt->max_token) {
 		refuse_status(c, 431, "the token is too long");
@@ -287,7 +444,9 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 	}
 	event_del(c->timer);
 	stream_suspend(c->stream, SUSPEND_OPEN); /* nothing may follow before our 101 */
-	if (link_down(c->front->link)) {
+	if (!own_token_good(c)) {
+		refuse_status(c, 401, "a token of the relay's own that is no longer good");
+	} else if (link_down(c->front->link)) {
 		ask_admission(c);
 	} else {
 		c->state = CONN_UPSTREAM;
@@ -308,13 +467,20 @@ spread_ms(const struct link *l, uint64_t n)
 	return n * 1000 / l->opt->reconnect_rate * r / UINT32_MAX;
 }
 
+/* Connections that are, or may become, WebSockets. */
+static uint64_t
+sync_clients(const struct link *l)
+{
+	return l->nconns - (l->services != NULL ? l->services->nconns : 0);
+}
+
 /* A server that restarts loses all connections at once, and need not be DOWN for it: so those who miss theirs come back spread, too. */
 static void
 schedule_retry(struct conn *c)
 {
 	const struct options *o = c->front->opt;
 	const struct link *l = c->front->link;
-	uint64_t missing = l->nconns > l->nupstreams ? l->nconns - l->nupstreams : 0;
+	uint64_t clients = sync_clients(l), missing = clients > l->nupstreams ? clients - l->nupstreams : 0;
 
 	if (link_down(l))
 		return; /* conn_link_changed will */
@@ -447,7 +613,7 @@ link_came_back(struct conn *c)
 	if (c->state != CONN_OPEN || c->upstream != NULL)
 		return;
 	c->backoff_ms = 0;
-	conn_retry_after(c, link_held_ms(l) + spread_ms(l, l->nconns));
+	conn_retry_after(c, link_held_ms(l) + spread_ms(l, sync_clients(l)));
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */
@@ -464,6 +630,8 @@ link_went_down(struct conn *c)
 		return; /* its own PING decides */
 	upstream_close(c->upstream, false, "the link is down");
 	c->upstream = NULL;
+	exchange_cancel(c->exchange);
+	c->exchange = NULL;
 	if (c->retry != NULL)
 		event_del(c->retry);
 	if (c->state == CONN_UPSTREAM)

@@ -115,15 +115,11 @@ public_key(enum jwt_algorithm alg, struct view data, char *why, size_t why_len)
 	return pkey;
 }
 
-struct jwt_key *
-jwt_key_new(enum jwt_algorithm alg, struct view data, char *why, size_t why_len)
+static struct jwt_key *
+key_of(enum jwt_algorithm alg, EVP_PKEY *pkey)
 {
-	struct jwt_key *k;
-	EVP_PKEY *pkey;
+	struct jwt_key *k = pkey != NULL ? calloc(1, sizeof(*k)) : NULL;
 
-	snprintf(why, why_len, "out of memory");
-	pkey = alg == JWT_HS256 ? secret_key(data, why, why_len) : public_key(alg, data, why, why_len);
-	k = pkey != NULL ? calloc(1, sizeof(*k)) : NULL;
 	if (k == NULL) {
 		EVP_PKEY_free(pkey);
 		return NULL;
@@ -131,6 +127,20 @@ jwt_key_new(enum jwt_algorithm alg, struct view data, char *why, size_t why_len)
 	k->alg = alg;
 	k->pkey = pkey;
 	return k;
+}
+
+struct jwt_key *
+jwt_key_new_raw(struct view secret, char *why, size_t why_len)
+{
+	snprintf(why, why_len, "out of memory");
+	return key_of(JWT_HS256, EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, NULL, secret.ptr, secret.len));
+}
+
+struct jwt_key *
+jwt_key_new(enum jwt_algorithm alg, struct view data, char *why, size_t why_len)
+{
+	snprintf(why, why_len, "out of memory");
+	return key_of(alg, alg == JWT_HS256 ? secret_key(data, why, why_len) : public_key(alg, data, why, why_len));
 }
 
 /* As jwt_key_new, of a file; its stat in *seen, zeros if there is none. */
@@ -377,4 +387,54 @@ jwt_check(const struct jwt_key *k, struct view token, const struct jwt_rules *ru
 	if (!signature_matches(k, p.signed_text, p.signature))
 		return JWT_BAD_SIGNATURE;
 	return check_claims(p.claims, rules);
+}
+
+/* ---- our own ---- */
+
+static bool
+decode_part(struct view token, bool header, uint8_t *out, size_t cap, size_t *len)
+{
+	struct parts p;
+
+	return token.len <= JWT_MAX && token.len > 0 && split(token, &p) && base64url_decode(header ? p.header : p.claims, out, cap, len);
+}
+
+bool
+jwt_claims(struct view token, uint8_t *out, size_t cap, size_t *len)
+{
+	return decode_part(token, false, out, cap, len);
+}
+
+bool
+jwt_header(struct view token, uint8_t *out, size_t cap, size_t *len)
+{
+	return decode_part(token, true, out, cap, len);
+}
+
+char *
+jwt_sign(const struct jwt_key *k, struct view header, struct view claims)
+{
+	size_t room = BASE64URL_LEN(header.len) + BASE64URL_LEN(claims.len) + BASE64URL_LEN(EVP_MAX_MD_SIZE) + 3, n, at;
+	uint8_t sig[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	char *out = room <= JWT_MAX ? calloc(1, room) : NULL;
+
+	n = sizeof(sig);
+	if (out != NULL) {
+		base64url_encode(header, out);
+		at = strlen(out);
+		out[at] = '.';
+		base64url_encode(claims, out + at + 1);
+		at = strlen(out);
+	}
+	if (out == NULL || md == NULL || k->alg != JWT_HS256 || EVP_DigestSignInit(md, NULL, EVP_sha256(), NULL, k->pkey) != 1 ||
+	    EVP_DigestSign(md, sig, &n, (const uint8_t *)out, at) != 1) {
+		free(out);
+		out = NULL;
+	} else {
+		out[at] = '.';
+		base64url_encode((struct view){ sig, n }, out + at + 1);
+	}
+	EVP_MD_CTX_free(md);
+	return out;
 }

@@ -18,6 +18,7 @@
 #include "relay/pool.h"
 #include "relay/service.h"
 #include "relay/schedule.h"
+#include "relay/services.h"
 #include "relay/spool.h"
 #include "relay/status.h"
 #include "relay/tls.h"
@@ -73,6 +74,8 @@ set_state(struct link *l, enum link_state to, const char *cause)
 		if (conn_link(c) == l)
 			conn_link_changed(c);
 	}
+	if (l->services != NULL)
+		services_link_changed(l->services);
 	if (l->absents != NULL)
 		absents_link_changed(l->absents);
 	if (l->pool != NULL)
@@ -339,10 +342,11 @@ read_keys(struct link *l)
 		.tls12 = o->upstream_tls_min == TLS_MIN_12 };
 	struct log_line line;
 
-	if (!l->urls.url[0].tls)
-		return true;
-	l->tls = tls_client_new(&up, why, sizeof(why));
-	if (l->tls != NULL)
+	if (l->urls.url[0].tls)
+		l->tls = tls_client_new(&up, why, sizeof(why));
+	if (l->tls != NULL || !l->urls.url[0].tls)
+		l->services = services_new(l, why, sizeof(why));
+	if (why[0] == '\0')
 		return true;
 	log_begin(&line, LOG_ERROR, "tls");
 	log_str(&line, "for", l->label);
@@ -388,6 +392,8 @@ link_start(struct link *l)
 	relay_after_ms(l->watch, 0);
 	path_key(l, key);
 	spool_get(relay->spool, STORE_META, view_of(key), path_read, l); /* then the first probe */
+	if (l->services != NULL)
+		services_start(l->services);
 	l->absents = absents_new(l);
 	l->pool = pool_new(l);
 	l->service = service_new(l);
@@ -399,6 +405,7 @@ link_stop(struct link *l)
 	struct upstream *u;
 
 	absents_stop(l->absents);
+	services_stop(l->services);
 	pool_free(l->pool);
 	l->pool = NULL;
 	upstream_close(l->probe, false, "stopping");
@@ -418,6 +425,7 @@ link_free(struct link *l)
 {
 	TAILQ_REMOVE(&l->relay->links, l, entry);
 	absents_free(l->absents);
+	services_free(l->services);
 	pace_free(l->pace);
 	tls_free(l->tls);
 	free(l->path);

@@ -31,6 +31,7 @@ struct options;
 struct pace;
 struct pool;
 struct service;
+struct services;
 struct tls_context;
 struct upstream;
 
@@ -66,6 +67,7 @@ struct link {
 	struct pool *pool;	   /* NULL while starting and stopping */
 	struct service *service;   /* likewise */
 	struct pace *pace;
+	struct services *services; /* NULL: no api_url */
 	struct upstream_list upstreams; /* connections on it */
 	uint64_t nupstreams;
 	uint64_t nconns; /* clients whose listener names it */

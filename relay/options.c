@@ -4,6 +4,7 @@
  * in the table.  Never reads a file, never logs (but for running out of memory). */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "relay/address.h"
 #include "relay/log.h"
@@ -395,6 +396,8 @@ check_pairs(const struct options *o, options_complain *complain, void *arg)
 		complain(arg, OPTION_out_low, OPTION_out_high, "out_low must be less than out_high");
 	if (o->backoff_min_ms > o->backoff_max_ms)
 		complain(arg, OPTION_backoff_min_ms, OPTION_backoff_max_ms, "backoff_min must not be more than backoff_max");
+	if (o->api_url[0] != '\0' && strncasecmp(o->upstream_url, "wss:", 4) == 0 && strncasecmp(o->api_url, "https:", 6) != 0)
+		complain(arg, OPTION_api_url, OPTION_upstream_url, "api_url must be https:// when url is wss://: tokens would go out in the clear");
 	if (o->replay_batch > o->replay_window)
 		complain(arg, OPTION_replay_batch, OPTION_replay_window, "replay_batch must not be more than replay_window");
 }
@@ -404,6 +407,7 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 {
 	struct sockaddr_storage sa;
 	struct address_urls urls;
+	struct address_url url;
 	struct schedule schedule;
 	char text[200], why[128];
 	unsigned low, high;
@@ -412,6 +416,14 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	if (o->upstream_url[0] != '\0' && !address_url_list(o->upstream_url, &urls, why, sizeof why)) {
 		snprintf(text, sizeof text, "url: %s", why);
 		complain(arg, OPTION_upstream_url, OPTION_upstream_url, text);
+	}
+	if (o->api_url[0] != '\0' && !address_http_url(o->api_url, &url, why, sizeof why)) {
+		snprintf(text, sizeof text, "api_url: %s", why);
+		complain(arg, OPTION_api_url, OPTION_api_url, text);
+	}
+	if (o->public_url[0] != '\0' && !address_http_url(o->public_url, &url, why, sizeof why)) {
+		snprintf(text, sizeof text, "public_url: %s", why);
+		complain(arg, OPTION_public_url, OPTION_public_url, text);
 	}
 	if (!address_parse(o->listen_address, &sa, &len))
 		complain(arg, OPTION_listen_address, OPTION_listen_address, "address must be IPv4:port or [IPv6]:port, in numbers");

@@ -216,6 +216,8 @@ session_set_flavour(struct session *s, enum msg_flavour flavour)
 void
 session_take_token(struct session *s, struct view token)
 {
+	if (s->conn != NULL && token.len > 0)
+		token = conn_real_token(s->conn, token);
 	relay_wipe(s->token);
 	s->token = relay_strndup(token.ptr, token.len);
 	s->token_len = token.len;

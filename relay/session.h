@@ -195,6 +195,10 @@ bool session_drains(const struct session *s);
 size_t session_held(const struct session *s);
 /* The client's connection ends; s becomes a GHOST or ends.  drain: the upstream connection goes on. */
 void session_client_gone(struct session *s, bool drain);
+/* The conn of s has a real token in place of one of the relay's own: s and what is kept of it likewise. */
+void session_token_changed(struct session *s);
+/* The user of s was revoked: its backlog is REJECTED. */
+void session_user_revoked(struct session *s);
 /* There is room in the buffer again, or s has become LIVE: whoever was refused starts afresh. */
 void session_room(struct session *s);
 

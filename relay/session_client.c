@@ -231,6 +231,19 @@ session_unbind(struct session *s)
 	session_client_gone(s, true);
 }
 
+void
+session_token_changed(struct session *s)
+{
+	char *old = s->token;
+
+	s->credential_stored = false;
+	if (s->token_len == 0)
+		return;
+	s->token = NULL;
+	session_take_token(s, (struct view){ (const uint8_t *)old, s->token_len });
+	relay_wipe(old);
+}
+
 /* The token is for whoever binds the file next, upstream now or the relay later. */
 static void
 session_refresh(struct session *s, const struct message *m, struct view body)

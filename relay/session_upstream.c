@@ -16,6 +16,7 @@
 #include "relay/query.h"
 #include "relay/replay.h"
 #include "relay/request.h"
+#include "relay/services.h"
 #include "relay/session.h"
 #include "relay/statecache.h"
 #include "relay/upstream.h"
@@ -200,6 +201,13 @@ judge_file(struct file *f, const struct verdict_error *e, enum verdict v, struct
 		file_set_state(f, STORE_FILE_REJECTED, (unsigned)e->code, text);
 	else if (v == VERDICT_UNKNOWN && f->state == STORE_FILE_OK && file_waiting(f))
 		file_set_state(f, STORE_FILE_OK, (unsigned)e->code, text);
+}
+
+void
+session_user_revoked(struct session *s)
+{
+	if (s->file != NULL && file_waiting(s->file))
+		file_set_state(s->file, STORE_FILE_REJECTED, 401, SERVICES_REVOKED);
 }
 
 static void

@@ -145,7 +145,7 @@ check_refusal_again(const struct http_head *head)
 	struct http_head again;
 	size_t n, used;
 
-	n = http_format_refusal(out, sizeof(out), head->status, head->reason, head->header, head->nheader, 7);
+	n = http_format_answer(out, sizeof(out), head->status, head->reason, head->header, head->nheader, 7, true);
 	must((n > 0) == (head->status >= 200));
 	if (n == 0 || n > HTTP_HEAD_MAX || head->nheader + 2 > HTTP_HEADERS_MAX)
 		return;

@@ -540,13 +540,13 @@ TEST(http_format_answers_bytes)
 	n = http_format_101(text, sizeof(text), view_of("aXqad2hbDgmNQOwQEj1oA2Yn980="), view_of("com.mongodb.realm-sync#14"),
 			    view_of("RealmSync/14.14.0"));
 	CHECK_MEM(text, n, real_answer, strlen(real_answer));
-	n = http_format_refusal(text, sizeof(text), 503, view_of(http_reason(503)), headers, LEN(headers), 12);
+	n = http_format_answer(text, sizeof(text), 503, view_of(http_reason(503)), headers, LEN(headers), 12, true);
 	CHECK_MEM(text, n, refusal, strlen(refusal));
 	for (cap = 0; cap <= strlen(refusal); cap++)
-		CHECK_U64(http_format_refusal(text, cap, 503, view_of("Service Unavailable"), headers, LEN(headers), 12),
+		CHECK_U64(http_format_answer(text, cap, 503, view_of("Service Unavailable"), headers, LEN(headers), 12, true),
 			  cap < strlen(refusal) ? 0 : cap);
-	CHECK_U64(http_format_refusal(text, sizeof(text), 101, none, NULL, 0, 0), 0);
-	CHECK_U64(http_format_refusal(text, sizeof(text), 600, none, NULL, 0, 0), 0);
+	CHECK_U64(http_format_answer(text, sizeof(text), 101, none, NULL, 0, 0, true), 0);
+	CHECK_U64(http_format_answer(text, sizeof(text), 600, none, NULL, 0, 0, true), 0);
 }
 
 TEST(http_format_no_injection)
@@ -574,17 +574,17 @@ TEST(http_format_no_injection)
 		CHECK_U64(http_format_101(text, sizeof(text), evil, none, none), 0);
 		CHECK_U64(http_format_101(text, sizeof(text), ok, evil, none), 0);
 		CHECK_U64(http_format_101(text, sizeof(text), ok, none, evil), 0);
-		CHECK_U64(http_format_refusal(text, sizeof(text), 503, evil, NULL, 0, 0), 0);
-		CHECK_U64(http_format_refusal(text, sizeof(text), 503, none, &valued, 1, 0), 0);
-		CHECK_U64(http_format_refusal(text, sizeof(text), 503, none, &named, 1, 0), 0);
+		CHECK_U64(http_format_answer(text, sizeof(text), 503, evil, NULL, 0, 0, true), 0);
+		CHECK_U64(http_format_answer(text, sizeof(text), 503, none, &valued, 1, 0, true), 0);
+		CHECK_U64(http_format_answer(text, sizeof(text), 503, none, &named, 1, 0, true), 0);
 	}
 	for (i = 0; i < LEN(targets); i++) {
 		struct http_upgrade up = { .target = view_of(targets[i]), .host = ok, .key = ok };
 
 		CHECK_U64(http_format_request(text, sizeof(text), &up), 0);
 	}
-	CHECK_U64(http_format_refusal(text, sizeof(text), 503, none, &(struct http_header){ view_of("X:"), ok }, 1, 0), 0);
-	CHECK_U64(http_format_refusal(text, sizeof(text), 503, none, &(struct http_header){ none, ok }, 1, 0), 0);
+	CHECK_U64(http_format_answer(text, sizeof(text), 503, none, &(struct http_header){ view_of("X:"), ok }, 1, 0, true), 0);
+	CHECK_U64(http_format_answer(text, sizeof(text), 503, none, &(struct http_header){ none, ok }, 1, 0, true), 0);
 }
 
 TEST(http_reasons)

@@ -186,7 +186,7 @@ on_head(struct echo *e, uint8_t *buf, size_t len)
 	if (err == PROTO_MORE)
 		return 0;
 	if (err != PROTO_OK || (e->role == WS_CLIENT && (head.status != 101 || !view_eq(head.accept, view_of(e->accept))))) {
-		n = http_format_refusal(out, sizeof out, 400, view_of(http_reason(400)), NULL, 0, 0);
+		n = http_format_answer(out, sizeof out, 400, view_of(http_reason(400)), NULL, 0, 0, true);
 		if (e->role == WS_SERVER)
 			stream_write(e->s, out, n);
 		end(e, "no upgrade");

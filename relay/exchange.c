@@ -1,0 +1,299 @@
+/* See exchange.h.
+ *
+ * An exchange lives from the first who asks until it is answered, even if all who asked have left: what upstream says of the user is
+ * worth knowing in any case. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include <event2/event.h>
+
+#include "relay/api.h"
+#include "relay/claims.h"
+#include "relay/exchange.h"
+#include "relay/link.h"
+#include "relay/log.h"
+#include "relay/options.h"
+#include "relay/relay.h"
+#include "relay/services.h"
+
+#define ANSWER_MAX 65536 /* bytes: an access token with its user's data */
+
+struct exchange_wait {
+	TAILQ_ENTRY(exchange_wait) link;
+	struct exchange *exchange;
+	exchange_done *done;
+	void *arg;
+};
+
+struct exchange {
+	TAILQ_ENTRY(exchange) link;
+	struct exchanges *all;
+	uint8_t id[REFRESH_ID];
+	struct api_call *call; /* NULL: answered, or nothing to ask */
+	struct event *timer;   /* deadline; or what is known without asking */
+	unsigned status;
+	uint8_t *body; /* a secret */
+	size_t len;
+	TAILQ_HEAD(wait_list, exchange_wait) waits;
+};
+
+struct exchanges {
+	struct services *services;
+	TAILQ_HEAD(, exchange) list;
+};
+
+static void
+exchange_free(struct exchange *e)
+{
+	struct exchange_wait *w;
+
+	api_cancel(e->call);
+	while ((w = TAILQ_FIRST(&e->waits)) != NULL) {
+		TAILQ_REMOVE(&e->waits, w, link);
+		free(w);
+	}
+	if (e->body != NULL)
+		explicit_bzero(e->body, ANSWER_MAX);
+	free(e->body);
+	event_free(e->timer);
+	TAILQ_REMOVE(&e->all->list, e, link);
+	free(e);
+}
+
+/* Tells all who wait. Any of them may cancel others' waits, or ask anew. */
+static void
+finish(struct exchange *e, enum exchange_result result)
+{
+	const char *real = result == EXCHANGE_OK ? refresh_real(e->all->services->refresh, e->id) : NULL;
+	char *token = real != NULL ? relay_strndup(real, strlen(real)) : NULL;
+	struct exchange_wait *w;
+
+	if (result == EXCHANGE_OK && token == NULL)
+		result = EXCHANGE_IMPOSSIBLE;
+	if (result == EXCHANGE_REVOKED)
+		services_revoke(e->all->services, e->id);
+	while ((w = TAILQ_FIRST(&e->waits)) != NULL) {
+		exchange_done *done = w->done;
+		void *arg = w->arg;
+
+		TAILQ_REMOVE(&e->waits, w, link);
+		free(w);
+		done(arg, result, token);
+	}
+	relay_wipe(token);
+	exchange_free(e);
+}
+
+static enum exchange_result
+judge(struct exchange *e)
+{
+	static const char *const names[] = { "access_token" };
+	struct services *s = e->all->services;
+	const char *secret = refresh_secret(s->refresh, e->id);
+	struct claim token;
+
+	if (e->status == 401)
+		return EXCHANGE_REVOKED;
+	if (e->status >= 500 || e->status == 429 || e->status == 408)
+		return EXCHANGE_UNREACHED;
+	if (e->status < 200 || e->status > 299 || secret == NULL || e->body == NULL)
+		return EXCHANGE_IMPOSSIBLE;
+	if (!claims_find((struct view){ e->body, e->len }, names, 1, &token) || token.kind != CLAIM_STRING ||
+	    !refresh_learn(s->refresh, view_of(secret), token.raw))
+		return EXCHANGE_IMPOSSIBLE;
+	return EXCHANGE_OK;
+}
+
+static void
+log_exchange(const struct exchange *e, enum exchange_result result)
+{
+	static const char *const names[] = { "ok", "unreached", "impossible", "revoked" };
+
+	log_event(result == EXCHANGE_OK ? LOG_INFO : LOG_WARN, "token_exchange", "user=%02x%02x%02x%02x result=%s status=%u", e->id[0], e->id[1],
+		  e->id[2], e->id[3], names[result], e->status);
+}
+
+static void
+head_cb(void *arg, const struct http_head *head, const struct http_body *body)
+{
+	struct exchange *e = arg;
+
+	(void)body;
+	e->status = services_trusts(e->all->services, head) ? head->status : 503;
+	e->body = relay_alloc(ANSWER_MAX);
+}
+
+static void
+data_cb(void *arg, struct view data)
+{
+	struct exchange *e = arg;
+
+	if (data.len > ANSWER_MAX - e->len)
+		data.len = ANSWER_MAX - e->len; /* cut off, it is no JSON */
+	memcpy(e->body + e->len, data.ptr, data.len);
+	e->len += data.len;
+}
+
+static void
+ended_cb(void *arg)
+{
+	struct exchange *e = arg;
+	enum exchange_result result;
+
+	e->call = NULL;
+	result = judge(e);
+	log_exchange(e, result);
+	finish(e, result);
+}
+
+static void
+failed_cb(void *arg, const char *why)
+{
+	struct exchange *e = arg;
+
+	e->call = NULL;
+	link_failed(e->all->services->link, LINK_CUT, why); /* only a reason to look */
+	finish(e, EXCHANGE_UNREACHED);
+}
+
+static const struct api_ops ops = { .head = head_cb, .data = data_cb, .ended = ended_cb, .failed = failed_cb };
+
+/* The deadline; or there is no need, or no way, to ask. */
+static void
+timer_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct exchange *e = arg;
+	struct refresh *r = e->all->services->refresh;
+
+	(void)fd;
+	(void)what;
+	if (e->call != NULL) {
+		api_cancel(e->call);
+		e->call = NULL;
+		finish(e, EXCHANGE_UNREACHED);
+	} else if (refresh_revoked(r, e->id)) {
+		finish(e, EXCHANGE_REVOKED);
+	} else {
+		finish(e, refresh_real(r, e->id) != NULL ? EXCHANGE_OK : EXCHANGE_IMPOSSIBLE);
+	}
+}
+
+static void
+request(struct exchange *e, const char *secret)
+{
+	const struct services *s = e->all->services;
+	size_t room = strlen(secret) + strlen(s->url.authority) + 256;
+	char *head = relay_alloc(room);
+	int n = snprintf(head, room,
+			 "POST /api/client/v2.0/auth/session HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: application/json\r\n"
+			 "User-Agent: holdfast\r\nContent-Length: 0\r\n\r\n",
+			 s->url.authority, secret);
+	struct api_request req = { .head = { (const uint8_t *)head, (size_t)n }, .repeatable = true };
+
+	e->call = api_call(s->api, &req, &ops, e);
+	relay_wipe(head);
+	relay_after_ms(e->timer, s->opt->exchange_timeout_ms);
+}
+
+static struct exchange *
+begin(struct exchanges *es, const uint8_t id[REFRESH_ID])
+{
+	struct exchange *e = relay_alloc(sizeof(*e));
+	const char *secret = refresh_secret(es->services->refresh, id);
+
+	e->all = es;
+	memcpy(e->id, id, REFRESH_ID);
+	TAILQ_INIT(&e->waits);
+	TAILQ_INSERT_TAIL(&es->list, e, link);
+	e->timer = event_new(es->services->relay->base, -1, 0, timer_cb, e);
+	if (e->timer == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	if (secret != NULL && refresh_real(es->services->refresh, id) == NULL)
+		request(e, secret);
+	else
+		relay_after_ms(e->timer, 0);
+	return e;
+}
+
+struct exchange_wait *
+exchange_ask(struct exchanges *es, const uint8_t id[REFRESH_ID], exchange_done *done, void *arg)
+{
+	struct exchange_wait *w = relay_alloc(sizeof(*w));
+	struct exchange *e;
+
+	TAILQ_FOREACH (e, &es->list, link)
+		if (memcmp(e->id, id, REFRESH_ID) == 0)
+			break;
+	w->exchange = e != NULL ? e : begin(es, id);
+	w->done = done;
+	w->arg = arg;
+	TAILQ_INSERT_TAIL(&w->exchange->waits, w, link);
+	return w;
+}
+
+void
+exchange_cancel(struct exchange_wait *w)
+{
+	if (w == NULL)
+		return;
+	TAILQ_REMOVE(&w->exchange->waits, w, link);
+	free(w);
+}
+
+struct exchanges *
+exchanges_new(struct services *services)
+{
+	struct exchanges *es = relay_alloc(sizeof(*es));
+
+	es->services = services;
+	TAILQ_INIT(&es->list);
+	return es;
+}
+
+void
+exchanges_free(struct exchanges *es)
+{
+	struct exchange *e;
+
+	if (es == NULL)
+		return;
+	while ((e = TAILQ_FIRST(&es->list)) != NULL)
+		exchange_free(e);
+	free(es);
+}
+
+/* ---- in a request ---- */
+
+char *
+exchange_target(const char *target, const char *token)
+{
+	static const char name[] = "baas_at=";
+	const char *q = strchr(target, '?'), *at = q != NULL ? q + 1 : NULL, *end;
+	size_t room = strlen(target) + strlen(token) + 1;
+	char *out = relay_alloc(room);
+
+	while (at != NULL && strncmp(at, name, sizeof(name) - 1) != 0) {
+		at = strchr(at, '&');
+		at = at != NULL ? at + 1 : NULL;
+	}
+	if (at == NULL) {
+		snprintf(out, room, "%s", target);
+		return out;
+	}
+	at += sizeof(name) - 1;
+	end = at + strcspn(at, "&");
+	snprintf(out, room, "%.*s%s%s", (int)(at - target), target, token, end);
+	return out;
+}
+
+char *
+exchange_authorization(const char *token)
+{
+	size_t room = strlen(token) + sizeof("Bearer ");
+	char *out = relay_alloc(room);
+
+	snprintf(out, room, "Bearer %s", token);
+	return out;
+}

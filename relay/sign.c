@@ -1,0 +1,154 @@
+/* See sign.h.  A secret lives in a struct jwt_key and, packed for the disk, nowhere longer than it takes to hand it to the committer. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/be64.h"
+#include "relay/claims.h"
+#include "relay/credential.h"
+#include "relay/jwt.h"
+#include "relay/log.h"
+#include "relay/relay.h"
+#include "relay/sign.h"
+#include "relay/spool.h"
+#include "relay/tls.h"
+#include "relay/walltime.h"
+
+#define PREFIX "holdfast-"
+#define KID_LEN (sizeof(PREFIX) - 1 + 16)
+#define SECRET_AT 16
+#define AGE_MS (SIGN_KEY_DAYS * 86400000ULL)
+
+struct key {
+	uint64_t made_ms;
+	char kid[KID_LEN + 1];
+	uint8_t packed[SIGN_KEY_PACKED]; /* to be moved on the disk when it is replaced; a secret */
+	struct jwt_key *jwt;		 /* NULL: none */
+};
+
+struct signer {
+	struct relay *relay;
+	uint8_t scope[SIGN_SCOPE];
+	struct key key[SIGN_KEYS];
+};
+
+static void
+drop(struct key *k)
+{
+	jwt_key_free(k->jwt);
+	explicit_bzero(k, sizeof(*k));
+}
+
+static void
+unpack(struct key *k, const uint8_t packed[SIGN_KEY_PACKED])
+{
+	char why[160];
+
+	memcpy(k->packed, packed, SIGN_KEY_PACKED);
+	k->made_ms = be64_get(packed);
+	snprintf(k->kid, sizeof(k->kid), PREFIX "%016llx", (unsigned long long)be64_get(packed + 8));
+	k->jwt = jwt_key_new_raw((struct view){ packed + SECRET_AT, SIGN_KEY_PACKED - SECRET_AT }, why, sizeof(why));
+	if (k->jwt == NULL)
+		log_fatal("signing_key", "reason=\"%s\"", why);
+}
+
+static void
+store(const struct signer *s, uint8_t n)
+{
+	uint8_t name[SIGN_NAME] = { 'k', n };
+
+	memcpy(name + 2, s->scope, SIGN_SCOPE);
+	if (credential_may_store(s->relay) && s->key[n].jwt != NULL)
+		spool_put(s->relay->spool, STORE_TOKENS, (struct view){ name, sizeof(name) },
+			  (struct view){ s->key[n].packed, SIGN_KEY_PACKED });
+}
+
+static void
+make(struct signer *s)
+{
+	uint8_t packed[SIGN_KEY_PACKED];
+	bool exact;
+
+	tls_random(packed, sizeof(packed));
+	be64_put(packed, walltime_ms(s->relay->walltime, &exact));
+	unpack(&s->key[0], packed);
+	explicit_bzero(packed, sizeof(packed));
+	store(s, 0);
+	log_event(LOG_INFO, "signing_key", "kid=%s kept=%s", s->key[0].kid, credential_may_store(s->relay) ? "yes" : "no");
+}
+
+struct signer *
+sign_new(struct relay *relay, const uint8_t *scope)
+{
+	struct signer *s = relay_alloc(sizeof(*s));
+
+	s->relay = relay;
+	memcpy(s->scope, scope, SIGN_SCOPE);
+	return s;
+}
+
+void
+sign_free(struct signer *s)
+{
+	if (s == NULL)
+		return;
+	for (int i = 0; i < SIGN_KEYS; i++)
+		drop(&s->key[i]);
+	free(s);
+}
+
+void
+sign_start(struct signer *s, uint8_t key[SIGN_KEYS][SIGN_KEY_PACKED], const size_t len[SIGN_KEYS])
+{
+	for (int i = 0; i < SIGN_KEYS; i++)
+		if (len[i] == SIGN_KEY_PACKED)
+			unpack(&s->key[i], key[i]);
+	if (s->key[0].jwt == NULL)
+		make(s);
+	else
+		sign_rotate(s);
+}
+
+void
+sign_rotate(struct signer *s)
+{
+	bool exact;
+	uint64_t now = walltime_ms(s->relay->walltime, &exact);
+
+	if (s->key[0].jwt == NULL || !exact || now < s->key[0].made_ms + AGE_MS)
+		return;
+	drop(&s->key[1]);
+	s->key[1] = s->key[0];
+	memset(&s->key[0], 0, sizeof(s->key[0]));
+	store(s, 1);
+	make(s);
+}
+
+char *
+sign_token(const struct signer *s, struct view claims)
+{
+	char header[96];
+
+	if (s->key[0].jwt == NULL)
+		return NULL;
+	snprintf(header, sizeof(header), "{\"alg\":\"HS256\",\"kid\":\"%s\",\"typ\":\"JWT\"}", s->key[0].kid);
+	return jwt_sign(s->key[0].jwt, view_of(header), claims);
+}
+
+bool
+sign_is_ours(const struct signer *s, struct view token, const struct jwt_key **key)
+{
+	static const char *const names[] = { "kid" };
+	uint8_t json[JWT_MAX];
+	struct claim kid;
+	size_t n;
+
+	*key = NULL;
+	if (!jwt_header(token, json, sizeof(json), &n) || !claims_find((struct view){ json, n }, names, 1, &kid) ||
+	    kid.kind != CLAIM_STRING || kid.raw.len != KID_LEN || memcmp(kid.raw.ptr, PREFIX, sizeof(PREFIX) - 1) != 0)
+		return false;
+	for (int i = 0; i < SIGN_KEYS; i++)
+		if (s->key[i].jwt != NULL && view_eq(kid.raw, view_of(s->key[i].kid)))
+			*key = s->key[i].jwt;
+	return true;
+}
