@@ -13,8 +13,8 @@
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
-#include "relay/options.h"
 #include "relay/relay.h"
+#include "relay/section.h"
 #include "relay/stream.h"
 #include "relay/upstream.h"
 
@@ -27,16 +27,36 @@
 #define LEG_TLS (60 * KIB)
 #define SESSION (12 * KIB) /* session, file, path and token on either side, endpoint */
 #define BASE (40 * MIB)
+#define UPSTREAM (16 * MIB) /* each beyond the first: the clients that left it, with their tokens, and its reserved idents */
 #define DATABASE (12 * MIB) /* environment, log buffer, lock tables; twice while another child recovers nothing is served */
 
-struct budget
-budget_of(const struct options *o)
+/* A connection's two legs, of the listener where they cost most: all clients may come by that one. */
+static uint64_t
+dearest_legs(const struct sections *all)
 {
-	bool tls_up = o->upstream_url[0] != '\0' && o->upstream_url[2] == 's'; /* wss: */
-	uint64_t legs = (o->tls_certificate[0] != '\0' ? LEG_TLS : LEG_PLAIN) + (tls_up ? LEG_TLS : LEG_PLAIN);
+	const struct section *s = NULL;
+	uint64_t most = 0;
+
+	while ((s = sections_next(all, s, SECTION_LISTENER)) != NULL) {
+		bool tls_up = s->opt.upstream_url[0] != '\0' && s->opt.upstream_url[2] == 's'; /* wss: */
+		uint64_t legs = (s->opt.tls_certificate[0] != '\0' ? LEG_TLS : LEG_PLAIN) + (tls_up ? LEG_TLS : LEG_PLAIN);
+
+		if (legs > most)
+			most = legs;
+	}
+	return most;
+}
+
+struct budget
+budget_of(const struct sections *all)
+{
+	const struct options *o = &sections_global(all)->opt;
+	const struct section *more = sections_next(all, NULL, SECTION_UPSTREAM);
 	struct budget b = { .base = BASE };
 
-	b.connections = o->max_connections * legs;
+	while ((more = sections_next(all, more, SECTION_UPSTREAM)) != NULL)
+		b.base += UPSTREAM;
+	b.connections = o->max_connections * dearest_legs(all);
 	b.sessions = o->max_sessions_total * SESSION;
 	b.queued = o->max_queued + o->max_message; /* the one that tips the scale */
 	b.spool = o->spool_bytes + 2 * o->max_inflated;
@@ -46,9 +66,9 @@ budget_of(const struct options *o)
 }
 
 void
-budget_log(const struct options *o)
+budget_log(const struct sections *all)
 {
-	struct budget b = budget_of(o);
+	struct budget b = budget_of(all);
 	struct log_line l;
 
 	log_begin(&l, LOG_INFO, "memory_budget");

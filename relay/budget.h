@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-struct options;
 struct relay;
+struct sections;
 
 /* What the daemon needs at most, by what; bytes. */
 struct budget {
@@ -18,9 +18,9 @@ struct budget {
 	uint64_t total;
 };
 
-struct budget budget_of(const struct options *o);
+struct budget budget_of(const struct sections *all);
 /* event=memory_budget, in MiB. */
-void budget_log(const struct options *o);
+void budget_log(const struct sections *all);
 
 /* End of pass: while more than max_queued is held, whoever holds most is closed. */
 void budget_pass(struct relay *relay);

@@ -118,6 +118,20 @@ certs_watch_jwt(struct certs *c, struct jwt_key *k, const char *what)
 }
 
 void
+certs_forget(struct certs *c, const void *t)
+{
+	struct watched *w;
+
+	SLIST_FOREACH (w, &c->all, link)
+		if (w->tls == t || w->jwt == t)
+			break;
+	if (t == NULL || w == NULL)
+		return;
+	SLIST_REMOVE(&c->all, w, watched, link);
+	free(w);
+}
+
+void
 certs_reload(struct certs *c)
 {
 	struct watched *w;

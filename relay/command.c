@@ -12,6 +12,7 @@
 #include "relay/command.h"
 #include "relay/conn.h"
 #include "relay/drain.h"
+#include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/pace.h"
@@ -59,6 +60,8 @@ session_row(struct json *j, const struct conn_info *info, const struct session *
 	json_u64(j, "session", s->client_ident);
 	json_str(j, "peer", info->peer);
 	json_str(j, "endpoint", s->endpoint);
+	json_str(j, "link", s->link->name);
+	json_str(j, "listener", conn_front(s->conn)->name);
 	json_str(j, "path", s->key_path);
 	json_u64(j, "version", info->version);
 	json_bool(j, "offline", info->offline);
@@ -101,46 +104,105 @@ do_sessions(struct command *c)
 static const char *
 do_config(struct command *c)
 {
-	for (int i = 0; i < OPTION_COUNT; i++)
-		reload_describe(c->relay->reload, (enum option_id)i, c->rows);
+	reload_describe(c->relay->reload, c->rows);
 	json_str(c->last, "file", reload_path(c->relay->reload));
 	return NULL;
 }
 
 /* ---- what it should do ---- */
 
+/* The upstreams that a command is about: that of the name in word 0, or all.  A single word that is an order is no name. */
+struct ways {
+	const char *name; /* NULL: all */
+	const char *order; /* NULL: only shows */
+	uint64_t n;
+};
+
+/* Takes the words apart. NULL: well. */
+static const char *
+read_ways(const struct command *c, const char *const *orders, const char *wrong, struct ways *w)
+{
+	const char *last = c->nword > 0 ? c->word[c->nword - 1] : NULL;
+	bool ordered = false;
+
+	for (size_t i = 0; last != NULL && orders[i] != NULL; i++)
+		ordered = ordered || strcmp(last, orders[i]) == 0;
+	*w = (struct ways){ .order = ordered ? last : NULL };
+	if (c->nword == 2 && !ordered)
+		return wrong;
+	if (c->nword == 2 || (c->nword == 1 && !ordered))
+		w->name = c->word[0];
+	if (w->name != NULL && link_find(c->relay, w->name) == NULL)
+		return c->relay->nlinks == 1 && TAILQ_FIRST(&c->relay->links)->name[0] == '\0' ? wrong : "no such upstream";
+	return NULL;
+}
+
+/* The next one behind l (NULL: the first); NULL at the end. */
+static struct link *
+next_way(const struct command *c, const struct ways *w, struct link *l)
+{
+	do
+		l = l == NULL ? TAILQ_FIRST(&c->relay->links) : TAILQ_NEXT(l, entry);
+	while (l != NULL && w->name != NULL && strcmp(l->name, w->name) != 0);
+	return l;
+}
+
+static void
+link_fields(struct json *j, const struct link *l)
+{
+	json_str(j, "link", link_state_name(link_state(l)));
+	json_str(j, "link_mode", link_mode_name(link_mode(l)));
+	json_str(j, "cause", link_cause(l));
+	json_str(j, "replay", pace_held(l->pace) ? "paused" : "on");
+}
+
+/* One upstream is told in the last object, several in one each. */
+static void
+tell_ways(struct command *c, const struct ways *w)
+{
+	struct link *l = next_way(c, w, NULL);
+
+	if (next_way(c, w, l) == NULL) {
+		link_fields(c->last, l);
+		return;
+	}
+	for (; l != NULL; l = next_way(c, w, l)) {
+		json_begin(c->rows);
+		json_str(c->rows, "upstream", l->name);
+		link_fields(c->rows, l);
+		json_end(c->rows);
+	}
+}
+
 static const char *
 do_link(struct command *c)
 {
 	static const enum link_mode modes[] = { LINK_AUTO, LINK_ONLINE, LINK_OFFLINE };
-	struct link *l = TAILQ_FIRST(&c->relay->links);
-	bool known = c->nword == 0;
+	const char *orders[] = { link_mode_name(modes[0]), link_mode_name(modes[1]), link_mode_name(modes[2]), NULL };
+	struct ways w;
+	const char *wrong = read_ways(c, orders, "want online, offline or auto", &w);
 
-	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]) && !known; i++) {
-		known = strcmp(c->word[0], link_mode_name(modes[i])) == 0;
-		if (known)
-			link_set_mode(l, modes[i]);
-	}
-	if (!known)
-		return "want online, offline or auto";
-	json_str(c->last, "link", link_state_name(link_state(l)));
-	json_str(c->last, "link_mode", link_mode_name(link_mode(l)));
-	json_str(c->last, "cause", link_cause(l));
-	return NULL;
+	for (size_t i = 0; wrong == NULL && w.order != NULL && i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(w.order, orders[i]) == 0)
+			for (struct link *l = next_way(c, &w, NULL); l != NULL; l = next_way(c, &w, l))
+				link_set_mode(l, modes[i]);
+	if (wrong == NULL)
+		tell_ways(c, &w);
+	return wrong;
 }
 
 static const char *
 do_replay(struct command *c)
 {
-	struct pace *pace = TAILQ_FIRST(&c->relay->links)->pace;
-	bool pause = c->nword == 1 && strcmp(c->word[0], "pause") == 0;
+	static const char *const orders[] = { "pause", "resume", NULL };
+	struct ways w;
+	const char *wrong = read_ways(c, orders, "want pause or resume", &w);
 
-	if (c->nword > 0 && !pause && strcmp(c->word[0], "resume") != 0)
-		return "want pause or resume";
-	if (c->nword > 0)
-		pace_hold(pace, pause);
-	json_str(c->last, "replay", pace_held(pace) ? "paused" : "on");
-	return NULL;
+	for (struct link *l = NULL; wrong == NULL && w.order != NULL && (l = next_way(c, &w, l)) != NULL;)
+		pace_hold(l->pace, strcmp(w.order, orders[0]) == 0);
+	if (wrong == NULL)
+		tell_ways(c, &w);
+	return wrong;
 }
 
 static const char *
@@ -220,7 +282,7 @@ static const struct {
 	command_fn *run;
 } commands[] = {
 	{ "version", 0, do_version }, { "status", 0, do_status }, { "sessions", 0, do_sessions }, { "config", 0, do_config },
-	{ "link", 1, do_link },	      { "replay", 1, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
+	{ "link", 2, do_link },	      { "replay", 2, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
 	{ "log-level", 1, do_log_level }, { "reload", 0, do_reload }, { "rotate", 0, do_rotate },
 };
 

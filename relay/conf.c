@@ -1,11 +1,11 @@
-/* Reads the configuration (INI files) into struct options; see conf.h.
+/* Reads the configuration (INI files) into its sections; see conf.h.
  *
  * inih splits lines into section, key and value, but it is lenient where an operator's mistake should be seen (facts.md): it
  * cuts long lines and names, takes " ;" for a comment, continues a value on an indented line, and puts the keys after an
  * unterminated section into the one before.  So it gets its lines from next_line(), which refuses all that, says so, and hands
  * on an empty line instead: the rest of the file is checked all the same, and nothing is ever taken from a line with an error.
  *
- * Never uses a half-read file: on any error the options are freed. */
+ * Never uses a half-read file: on any error what was read is freed. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -22,13 +22,21 @@ struct place {
 	unsigned line; /* 0: nowhere */
 };
 
-/* All files together. */
-struct loading {
-	struct options *options;
-	struct conf_errors *errs;
+/* What is known of a section while it is read. */
+struct part {
+	struct section *section;
+	struct place begun;		/* where it began last */
 	struct place set[OPTION_COUNT]; /* where an option was set last */
 	bool failed[OPTION_COUNT];	/* its value there was refused */
-	bool lost;			/* a line was refused whole: what is not set may have been on it */
+};
+
+/* All files together. */
+struct loading {
+	struct sections *sections;
+	struct conf_errors *errs;
+	struct part *part[SECTIONS_MAX + 3]; /* the first is the global one; two may be added that no file has */
+	size_t npart;
+	bool lost; /* a line was refused whole: what is not set may have been on it */
 };
 
 /* One of them. */
@@ -39,7 +47,8 @@ struct reader {
 	unsigned line;	      /* number of the line inih has now, from 1 */
 	bool skip_keys;	      /* below a section that is in error */
 	bool in_section;
-	unsigned sections[OPTION_COUNT]; /* line a section began on, kept at its first option */
+	struct part *part;	       /* the section that keys are for */
+	unsigned begun[OPTION_COUNT]; /* line that a global section began on, kept at its first option */
 };
 
 /* ---- errors ---- */
@@ -113,12 +122,76 @@ shown(const char *text, char out[32])
 	return out;
 }
 
+/* The one of that kind and name, or NULL. */
+static struct part *
+find_part(const struct loading *all, enum section_kind kind, const char *name)
+{
+	for (size_t i = 0; i < all->npart; i++)
+		if (all->part[i]->section->kind == kind && strcmp(all->part[i]->section->name, name) == 0)
+			return all->part[i];
+	return NULL;
+}
+
+static struct part *
+add_part(struct loading *all, enum section_kind kind, const char *name)
+{
+	struct part *p = calloc(1, sizeof *p);
+
+	if (p == NULL)
+		log_fatal("out_of_memory", "what=conf");
+	p->section = kind == SECTION_GLOBAL ? sections_global(all->sections) : sections_add(all->sections, kind, name);
+	all->part[all->npart++] = p;
+	return p;
+}
+
+/* The kind of section that word, the first of title, names; *first is its first option.  False: unknown, and said so. */
+static bool
+find_kind(struct reader *r, const char *title, const char *word, enum section_kind *kind, enum option_id *first)
+{
+	char quoted[32];
+	const char *near = NULL;
+	bool known = options_has_section(word, &near);
+
+	for (*first = 0; known && strcmp(options_section(*first), word) != 0;)
+		(*first)++;
+	*kind = known ? section_owner(*first) : SECTION_GLOBAL;
+	if (known && (*kind != SECTION_GLOBAL || strcmp(title, word) == 0)) /* only listeners and upstreams have names */
+		return true;
+	complain(r, !known && near != NULL ? "unknown section [%s]; did you mean [%s]?" : "unknown section [%s]", shown(title, quoted), near);
+	return false;
+}
+
+/* In one file a section stands once; another file may go on with it. */
+static bool
+begin_section(struct reader *r, const char *title, const char *name, enum section_kind kind, enum option_id first)
+{
+	unsigned again;
+
+	r->part = find_part(r->all, kind, name);
+	if (r->part == NULL && r->all->npart > SECTIONS_MAX) {
+		complain(r, "more than %d sections of listeners and upstreams", SECTIONS_MAX);
+		return false;
+	}
+	if (r->part == NULL)
+		r->part = add_part(r->all, kind, name);
+	again = kind == SECTION_GLOBAL ? r->begun[first] : r->part->begun.file == r->file ? r->part->begun.line : 0;
+	if (again != 0) {
+		complain(r, "section [%s] again; it began on line %u", title, again);
+		return false;
+	}
+	r->begun[first] = r->line;
+	r->part->begun = (struct place){ r->file, r->line };
+	return true;
+}
+
 /* A line that begins with '['; line has no newline.  False: in error. */
 static bool
 check_section(struct reader *r, const char *line)
 {
-	char name[CONF_NAME_MAX + 1], quoted[32];
-	const char *close = strchr(line, ']'), *near;
+	char title[CONF_NAME_MAX + 1], word[CONF_NAME_MAX + 1];
+	const char *close = strchr(line, ']'), *name;
+	enum section_kind kind;
+	enum option_id first;
 	size_t len;
 
 	r->in_section = true;
@@ -132,25 +205,18 @@ check_section(struct reader *r, const char *line)
 		complain(r, "section name empty or longer than %d bytes", CONF_NAME_MAX);
 		return false;
 	}
-	memcpy(name, line + 1, len);
-	name[len] = '\0';
-	if (!options_has_section(name, &near)) {
-		complain(r, near != NULL ? "unknown section [%s]; did you mean [%s]?" : "unknown section [%s]",
-			 shown(name, quoted), near);
+	snprintf(title, sizeof title, "%.*s", (int)len, line + 1);
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(title, " "), title);
+	name = title + strlen(word);
+	name += name[0] == ' ';
+	if (!find_kind(r, title, word, &kind, &first))
+		return false;
+	if (title[strlen(word)] != '\0' && !section_name_ok(name)) {
+		complain(r, "the name of a section [%s NAME] is 1 to %d letters, digits, - and _", word, SECTION_NAME_MAX);
 		return false;
 	}
-	for (int i = 0; i < OPTION_COUNT; i++) {
-		if (strcmp(options_section((enum option_id)i), name) != 0)
-			continue;
-		if (r->sections[i] != 0) {
-			complain(r, "section [%s] again; it began on line %u", name, r->sections[i]);
-			return false;
-		}
-		r->sections[i] = r->line;
-		break;
-	}
-	r->skip_keys = false;
-	return true;
+	r->skip_keys = !begin_section(r, title, name, kind, first);
+	return !r->skip_keys;
 }
 
 /* A line that is no section and no comment.  False: in error, or to be skipped. */
@@ -239,28 +305,32 @@ next_line(char *str, int num, void *stream)
 	return str;
 }
 
-/* inih's handler: one well-formed key = value.  1 = go on. */
+/* inih's handler: one well-formed key = value, in the section that next_line() saw last.  1 = go on. */
 static int
-take(void *user, const char *section, const char *name, const char *value)
+take(void *user, const char *title, const char *name, const char *value)
 {
 	struct reader *r = user;
-	struct loading *all = r->all;
-	char why[256], quoted[32];
-	int near, id = options_find(section, name, &near);
+	struct part *p = r->part;
+	char why[256], quoted[32], word[CONF_NAME_MAX + 1];
+	int near, id;
 
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(title, " "), title);
+	id = options_find(word, name, &near);
 	if (id < 0) {
 		shown(name, quoted);
 		if (near < 0)
-			complain(r, "unknown key %s in [%s]", quoted, section);
+			complain(r, "unknown key %s in [%s]", quoted, title);
 		else
-			complain(r, "unknown key %s in [%s]; did you mean %s in [%s]?", quoted, section,
-				 options_name((enum option_id)near), options_section((enum option_id)near));
-	} else if (all->set[id].line != 0 && all->set[id].file == r->file) {
-		complain(r, "%s again; it was set on line %u", name, all->set[id].line);
+			complain(r, "unknown key %s in [%s]; did you mean %s in [%s]?", quoted, title, options_name((enum option_id)near),
+				 section_owner((enum option_id)near) == p->section->kind && p->section->name[0] != '\0' ?
+					 title :
+					 options_section((enum option_id)near));
+	} else if (p->set[id].line != 0 && p->set[id].file == r->file) {
+		complain(r, "%s again; it was set on line %u", name, p->set[id].line);
 	} else {
-		all->set[id] = (struct place){ r->file, r->line };
-		all->failed[id] = !options_set(all->options, (enum option_id)id, value, why, sizeof why);
-		if (all->failed[id])
+		p->set[id] = (struct place){ r->file, r->line };
+		p->failed[id] = !options_set(&p->section->opt, (enum option_id)id, value, why, sizeof why);
+		if (p->failed[id])
 			complain(r, "%s", why);
 	}
 	return 1;
@@ -269,13 +339,14 @@ take(void *user, const char *section, const char *name, const char *value)
 /* ---- files ---- */
 
 static void
-begin(struct loading *all, struct options *o, struct conf_errors *errs)
+begin(struct loading *all, struct sections *sections, struct conf_errors *errs)
 {
 	memset(all, 0, sizeof *all);
 	memset(errs, 0, sizeof *errs);
-	options_defaults(o);
-	all->options = o;
+	sections_init(sections);
+	all->sections = sections;
 	all->errs = errs;
+	(void)add_part(all, SECTION_GLOBAL, "");
 }
 
 /* The index of one more file; path is copied. */
@@ -368,15 +439,92 @@ load_fragments(struct loading *all, const char *beside)
 	free(list);
 }
 
+/* ---- all of it together ---- */
+
+/* Where option id of what s stands for is set; *failed: and in error. */
+static struct place
+place_of(const struct loading *all, const struct section *s, enum option_id id, bool *failed)
+{
+	const struct section *owner = section_owner(id) == SECTION_GLOBAL ? sections_global(all->sections) :
+				      section_owner(id) == s->kind	  ? s :
+									    s->upstream;
+	size_t i = 0;
+
+	while (all->part[i]->section != owner)
+		i++;
+	*failed = *failed || all->part[i]->failed[id];
+	return all->part[i]->set[id];
+}
+
 /* An option whose own line is in error has its default for now: what follows from that is no news. */
 static void
-cross_check(void *arg, enum option_id id, enum option_id other, const char *text)
+cross_check(void *arg, const struct section *s, enum option_id id, enum option_id other, const char *text)
 {
 	struct loading *all = arg;
-	struct place at = all->set[id].line > 0 ? all->set[id] : all->set[other];
+	bool failed = false;
+	struct place at = place_of(all, s, id, &failed), second = place_of(all, s, other, &failed);
 
-	if (!all->failed[id] && !all->failed[other] && !(all->lost && (all->set[id].line == 0 || all->set[other].line == 0)))
-		add_error(all->errs, at.file, at.line, "%s", text);
+	if (failed || (all->lost && (at.line == 0 || second.line == 0)))
+		return;
+	if (at.line == 0)
+		at = second;
+	if (at.line == 0 && s->name[0] != '\0') /* where it ought to stand */
+		at = find_part(all, s->kind, s->name)->begun;
+	add_error(all->errs, at.file, at.line, "%s", text);
+}
+
+/* The upstream that a listener means, or the first, with an error, so that all else can be checked. */
+static struct section *
+find_upstream(struct loading *all, const struct part *p)
+{
+	const char *want = p->section->opt.listener_upstream;
+	struct section *first = sections_next(all->sections, NULL, SECTION_UPSTREAM);
+	struct section *u = sections_find(all->sections, SECTION_UPSTREAM, want);
+	struct place at = p->set[OPTION_listener_upstream].line != 0 ? p->set[OPTION_listener_upstream] : p->begun;
+	char title[SECTION_TITLE_MAX], quoted[32];
+
+	if (u != NULL || (want[0] == '\0' && sections_next(all->sections, first, SECTION_UPSTREAM) == NULL))
+		return u != NULL ? u : first;
+	if (all->lost)
+		return first; /* it may be what is missing */
+	section_title(p->section, OPTION_listener_upstream, title);
+	if (want[0] == '\0')
+		add_error(all->errs, at.file, at.line, "[%s] must say which upstream it is for: there are several, and all have names", title);
+	else
+		add_error(all->errs, at.file, at.line, "upstream: there is no [upstream %s]", shown(want, quoted));
+	return first;
+}
+
+/* A file without a section has it with its defaults. */
+static void
+wire(struct loading *all)
+{
+	if (sections_next(all->sections, NULL, SECTION_LISTENER) == NULL)
+		(void)add_part(all, SECTION_LISTENER, "");
+	if (sections_next(all->sections, NULL, SECTION_UPSTREAM) == NULL)
+		(void)add_part(all, SECTION_UPSTREAM, "");
+	for (size_t i = 0; i < all->npart; i++)
+		if (all->part[i]->section->kind == SECTION_LISTENER)
+			all->part[i]->section->upstream = find_upstream(all, all->part[i]);
+}
+
+static void
+note_origins(const struct loading *all)
+{
+	for (size_t i = 0; i < all->npart; i++) {
+		struct section *s = all->part[i]->section;
+
+		for (int id = 0; id < OPTION_COUNT; id++) {
+			const struct place *at = &all->part[i]->set[id];
+
+			if (at->line == 0)
+				continue;
+			s->origin[id].line = at->line;
+			s->origin[id].path = strdup(all->errs->path[at->file]);
+			if (s->origin[id].path == NULL)
+				log_fatal("out_of_memory", "what=conf");
+		}
+	}
 }
 
 static bool
@@ -384,64 +532,36 @@ finish(struct loading *all)
 {
 	struct conf_errors *errs = all->errs;
 
-	options_check(all->options, cross_check, all);
+	wire(all);
+	sections_combine(all->sections);
+	sections_check(all->sections, cross_check, all);
 	qsort(errs->v, errs->n, sizeof errs->v[0], by_place);
 	if (errs->n > 0)
-		options_free(all->options);
+		sections_free(all->sections);
+	else
+		note_origins(all);
+	for (size_t i = 0; i < all->npart; i++)
+		free(all->part[i]);
 	return errs->n == 0;
 }
 
 bool
-conf_parse(const char *name, const void *text, size_t len, struct options *o, struct conf_errors *errs)
+conf_parse(const char *name, const void *text, size_t len, struct sections *out, struct conf_errors *errs)
 {
 	struct loading all;
 
-	begin(&all, o, errs);
+	begin(&all, out, errs);
 	parse(&all, add_path(errs, name), text, len);
 	return finish(&all);
 }
 
 bool
-conf_load(const char *path, struct options *o, struct conf_origins *origins, struct conf_errors *errs)
+conf_load(const char *path, struct sections *out, struct conf_errors *errs)
 {
 	struct loading all;
-	bool ok;
 
-	begin(&all, o, errs);
+	begin(&all, out, errs);
 	load(&all, path);
 	load_fragments(&all, path);
-	ok = finish(&all);
-	if (origins == NULL)
-		return ok;
-	memset(origins, 0, sizeof *origins);
-	for (int i = 0; ok && i < OPTION_COUNT; i++) {
-		if (all.set[i].line == 0)
-			continue;
-		origins->of[i].line = all.set[i].line;
-		origins->of[i].path = strdup(errs->path[all.set[i].file]);
-		if (origins->of[i].path == NULL)
-			log_fatal("out_of_memory", "what=conf");
-	}
-	return ok;
-}
-
-/* ---- origins ---- */
-
-void
-conf_origins_free(struct conf_origins *origins)
-{
-	for (int i = 0; i < OPTION_COUNT; i++)
-		free(origins->of[i].path);
-	memset(origins, 0, sizeof *origins);
-}
-
-void
-conf_origins_note(void *origins, enum option_id id, FILE *out)
-{
-	const struct conf_origins *from = origins;
-
-	if (from->of[id].path != NULL)
-		fprintf(out, "# set in %s:%u\n", from->of[id].path, from->of[id].line);
-	else
-		fputs("# not set\n", out);
+	return finish(&all);
 }

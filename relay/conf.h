@@ -1,5 +1,5 @@
-/* Reads the configuration (INI files) into struct options: the file that is named, then the files conf.d/NAME.ini beside it in the order of
- * their names.  What a later file sets takes the place of what an earlier one set.
+/* Reads the configuration (INI files) into its sections: the file that is named, then the files conf.d/NAME.ini beside it in the order of
+ * their names.  What a later file sets takes the place of what an earlier one set in the section of that name.
  *
  * All errors of all files are collected, not only the first; each has its file and line.  Stricter than inih: long lines, long names,
  * control characters, indented lines, unterminated sections, duplicates, unknown sections and keys are errors (facts.md says
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "relay/options.h"
+#include "relay/section.h"
 
 #define CONF_LINE_MAX 198	   /* bytes without the newline: inih as packaged has room for 200 and cuts the rest silently */
 #define CONF_NAME_MAX 49	   /* section or key: inih's own limit */
@@ -32,23 +32,11 @@ struct conf_errors {
 	struct conf_error v[CONF_ERRORS_MAX];
 };
 
-/* Where each option was set: path, line; path NULL: it has its default. */
-struct conf_origins {
-	struct {
-		char *path; /* owned */
-		unsigned line;
-	} of[OPTION_COUNT];
-};
-
-/* Reads path and its conf.d.  True: o holds the options (options_free it) and origins (may be NULL) where they come from, errs is empty.
- * False: o and origins are zeroed, errs has at least one entry.  What they held before is overwritten; free errs in either case. */
-bool conf_load(const char *path, struct options *o, struct conf_origins *origins, struct conf_errors *errs);
+/* Reads path and its conf.d.  True: out holds the sections (sections_free it), errs is empty.  False: out is zeroed, errs has at least one entry.
+ * What they held before is overwritten; free errs in either case. */
+bool conf_load(const char *path, struct sections *out, struct conf_errors *errs);
 /* The same of one file in memory; name stands for the path in messages. */
-bool conf_parse(const char *name, const void *text, size_t len, struct options *o, struct conf_errors *errs);
-
-void conf_origins_free(struct conf_origins *origins);
-/* options_dump's remark for an option: a comment with its file and line; origins is a struct conf_origins. */
-void conf_origins_note(void *origins, enum option_id id, FILE *out);
+bool conf_parse(const char *name, const void *text, size_t len, struct sections *out, struct conf_errors *errs);
 
 /* One line each, in the order of the files: "path:line: text". */
 void conf_errors_print(const struct conf_errors *errs, FILE *out);

@@ -93,6 +93,8 @@ front_listen(struct front *f, char *why, size_t why_len)
 	f->listener = listener_open(f->relay->base, f->opt->listen_address, UINT64_MAX, accepted, f, why, why_len);
 	if (f->listener == NULL)
 		return false;
+	if (f->name[0] != '\0')
+		log_event(LOG_INFO, "listener", "name=%s address=%s", f->name, listener_address(f->listener));
 	certs_watch(f->relay->certs, f->tls, f->label);
 	certs_watch_jwt(f->relay->certs, f->jwt_key, f->label);
 	front_admission(f->relay);
@@ -107,9 +109,31 @@ front_close(struct front *f)
 }
 
 void
+front_retire(struct front *f)
+{
+	struct conn *c, *next;
+
+	for (c = TAILQ_FIRST(&f->relay->conns); c != NULL; c = next) {
+		next = conn_next(c);
+		if (conn_front(c) == f)
+			conn_close(c, "its listener is configured no more");
+	}
+	listener_close(f->listener);
+	f->listener = NULL;
+	certs_forget(f->relay->certs, f->tls);
+	certs_forget(f->relay->certs, f->jwt_key);
+	TAILQ_REMOVE(&f->relay->fronts, f, entry);
+	TAILQ_INSERT_TAIL(&f->relay->retired_fronts, f, entry);
+	f->retired = true;
+}
+
+void
 front_free(struct front *f)
 {
-	TAILQ_REMOVE(&f->relay->fronts, f, entry);
+	if (f->retired)
+		TAILQ_REMOVE(&f->relay->retired_fronts, f, entry);
+	else
+		TAILQ_REMOVE(&f->relay->fronts, f, entry);
 	listener_close(f->listener);
 	tls_free(f->tls);
 	jwt_key_free(f->jwt_key);

@@ -1,7 +1,6 @@
 /* Where clients come in: one for each [listener] section, with its socket, its keys, its rules and the link that its clients are for.
  *
- * A client keeps its front until it leaves.  Fronts live as long as the daemon: one whose section went away in a reload is closed, and opens
- * again when the section comes back. */
+ * A client keeps its front until it leaves.  The struct lives as long as the daemon, also when its section went away in a reload. */
 #ifndef RELAY_FRONT_H
 #define RELAY_FRONT_H
 
@@ -18,15 +17,16 @@ struct options;
 struct tls_context;
 
 struct front {
-	TAILQ_ENTRY(front) entry; /* relay->fronts */
+	TAILQ_ENTRY(front) entry; /* relay->fronts, or retired_fronts */
 	struct relay *relay;
 	char *name;		       /* of its section; "" for the unnamed one; owned */
-	char label[LINK_NAME_MAX + 16]; /* "listener", or "listener NAME" */
+	char label[SECTION_TITLE_MAX]; /* "listener", or "listener NAME" */
 	const struct options *opt;     /* borrowed: as they hold for its clients, those of the upstream included */
 	struct link *link;	       /* to that upstream */
 	struct listener *listener;     /* NULL: closed */
 	struct tls_context *tls;       /* NULL: plain */
 	struct jwt_key *jwt_key;       /* NULL: none given */
+	bool retired;
 };
 
 /* Adds the front of [listener name] to relay->fronts: reads its keys, and does no more.  opt is borrowed, and may change its values but not its
@@ -36,7 +36,9 @@ struct front *front_new(struct relay *relay, const char *name, const struct opti
 bool front_listen(struct front *f, char *why, size_t why_len);
 /* No further client is accepted: who connects is refused. */
 void front_close(struct front *f);
-void front_free(struct front *f); /* its clients are gone; off the list */
+/* Its section is gone: its clients are closed and it is off the list.  What is left of it stays until the end, for sessions that drain. */
+void front_retire(struct front *f);
+void front_free(struct front *f); /* its clients are gone; off its list */
 
 /* A connection or a handshake of some front has begun or ended, or the limits changed: all fronts accept, or none does. */
 void front_admission(struct relay *relay);

@@ -28,7 +28,7 @@ struct json_object;
 void json_copy(struct json *j, const struct json_object *o, const char *except);
 void json_free(struct json *j);
 
-#define JSON_FIELDS_MAX 128 /* the status has some 60 */
+#define JSON_FIELDS_MAX 1024 /* the status has some 60, and 8 for each named upstream */
 struct json_object {
 	size_t n;
 	struct {

@@ -28,7 +28,7 @@
 #define PATH_KEY "probe path"	 /* in STORE_META, with a named link's name behind: the request path upstream accepted last */
 #define ENDPOINT "upstream"	 /* what endpoints begin with */
 #define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
-#define PATH_KEY_MAX (sizeof(PATH_KEY) + 1 + LINK_NAME_MAX)
+#define PATH_KEY_MAX (sizeof(PATH_KEY) + 1 + SECTION_NAME_MAX)
 #define WATCH_MS 1000
 #define TIME_UNKNOWN_S 1700000000u /* November 2023: earlier is a clock that was never set */
 #define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
@@ -63,6 +63,7 @@ set_state(struct link *l, enum link_state to, const char *cause)
 		log_str(&line, "cause", cause);
 	log_end(&line);
 	l->state = to;
+	l->relay->link_changes++;
 	l->since = now;
 	l->fails = 0;
 	if (to == LINK_DOWN)
@@ -371,6 +372,7 @@ link_new(struct relay *relay, const char *name, const struct options *opt)
 	if (!address_url_list(opt->upstream_url, &l->urls, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
 	TAILQ_INSERT_TAIL(&relay->links, l, entry);
+	relay->nlinks++;
 	if (read_keys(l))
 		return l;
 	link_free(l);
@@ -424,6 +426,7 @@ void
 link_free(struct link *l)
 {
 	TAILQ_REMOVE(&l->relay->links, l, entry);
+	l->relay->nlinks--;
 	absents_free(l->absents);
 	services_free(l->services);
 	pace_free(l->pace);
@@ -466,15 +469,26 @@ link_has_endpoint(const struct link *l, const char *endpoint)
 
 /* ---- all of them ---- */
 
-bool
-link_any_down(const struct relay *relay)
+struct link *
+link_find(const struct relay *relay, const char *name)
 {
-	const struct link *l;
+	struct link *l;
 
 	TAILQ_FOREACH (l, &relay->links, entry)
-		if (link_down(l))
-			return true;
-	return false;
+		if (strcmp(l->name, name) == 0)
+			return l;
+	return NULL;
+}
+
+uint64_t
+link_count(const struct relay *relay, enum link_state state)
+{
+	const struct link *l;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH (l, &relay->links, entry)
+		n += l->state == state;
+	return n;
 }
 
 uint64_t

@@ -23,6 +23,7 @@
 #include "relay/address.h"
 #include "relay/relay.h"
 #include "relay/schedule.h"
+#include "relay/section.h"
 #include "relay/verdict.h"
 
 struct absents;
@@ -34,8 +35,6 @@ struct service;
 struct services;
 struct tls_context;
 struct upstream;
-
-#define LINK_NAME_MAX 32 /* bytes of the name of a section */
 
 TAILQ_HEAD(upstream_list, upstream);
 
@@ -60,7 +59,7 @@ struct link {
 	TAILQ_ENTRY(link) entry; /* relay->links */
 	struct relay *relay;
 	char *name;		   /* of its section; "" for the unnamed one; owned */
-	char label[LINK_NAME_MAX + 16]; /* "upstream", or "upstream NAME" */
+	char label[SECTION_TITLE_MAX]; /* "upstream", or "upstream NAME" */
 	const struct options *opt; /* borrowed: as they hold for this upstream; of a listener's, those of the first that names it */
 	struct tls_context *tls;   /* NULL: plain */
 	struct absents *absents;   /* NULL while starting */
@@ -110,7 +109,9 @@ const char *link_endpoint_path(const char *endpoint);
 /* Whether an endpoint is one of l's. */
 bool link_has_endpoint(const struct link *l, const char *endpoint);
 
-bool link_any_down(const struct relay *relay);
+/* The link of [upstream name]; NULL: there is none. */
+struct link *link_find(const struct relay *relay, const char *name);
+uint64_t link_count(const struct relay *relay, enum link_state state); /* how many are so */
 uint64_t link_all_upstreams(const struct relay *relay); /* connections on all links */
 
 enum link_state link_state(const struct link *l);

@@ -100,12 +100,17 @@ tell_promises(const char *recovery, const struct journal *j)
 static void
 open_ways(struct relay *r)
 {
-	struct link *l;
+	const struct section *s = NULL;
+	bool ok = true;
 
 	TAILQ_INIT(&r->links);
 	TAILQ_INIT(&r->fronts);
-	l = link_new(r, "", r->opt);
-	if (l == NULL || front_new(r, "", r->opt, l) == NULL)
+	TAILQ_INIT(&r->retired_fronts);
+	while ((s = sections_next(r->sections, s, SECTION_UPSTREAM)) != NULL)
+		ok = link_new(r, s->name, &s->opt) != NULL && ok;
+	while (ok && (s = sections_next(r->sections, s, SECTION_LISTENER)) != NULL)
+		ok = front_new(r, s->name, &s->opt, link_find(r, s->upstream->name)) != NULL && ok;
+	if (!ok)
 		exit(1);
 }
 
@@ -114,6 +119,8 @@ close_ways(struct relay *r)
 {
 	while (!TAILQ_EMPTY(&r->fronts))
 		front_free(TAILQ_FIRST(&r->fronts));
+	while (!TAILQ_EMPTY(&r->retired_fronts))
+		front_free(TAILQ_FIRST(&r->retired_fronts));
 	while (!TAILQ_EMPTY(&r->links))
 		link_free(TAILQ_FIRST(&r->links));
 }
@@ -208,7 +215,7 @@ relay_open(struct relay *r)
 	TAILQ_INIT(&r->to_show);
 	TAILQ_INIT(&r->ended_sessions);
 	open_ways(r);
-	privilege_drop(r->opt, reload_path(r->reload));
+	privilege_drop(r->sections, reload_path(r->reload));
 	open_log(r->opt);
 	r->base = base_new();
 	stream_init(r->base);
@@ -370,7 +377,7 @@ loop(struct relay *r)
 	event_add(intr, NULL);
 	event_add(hup, NULL);
 	event_add(usr1, NULL);
-	budget_log(r->opt);
+	budget_log(r->sections);
 	while (!r->stopping) {
 		int64_t wait;
 
@@ -396,28 +403,26 @@ loop(struct relay *r)
 /* ---- start ---- */
 
 static bool
-check_only(const struct options *o)
+check_only(const struct sections *all)
 {
-	struct relay r = { .opt = o };
+	struct relay r = { .sections = all };
 
 	open_ways(&r);
 	close_ways(&r);
 	return true;
 }
 
-static struct options
-read_options(const char *path, struct conf_origins *origins)
+static void
+read_sections(const char *path, struct sections *all)
 {
-	struct options o;
 	struct conf_errors errs;
 
-	if (!conf_load(path, &o, origins, &errs)) {
+	if (!conf_load(path, all, &errs)) {
 		conf_errors_print(&errs, stderr);
 		conf_errors_free(&errs);
 		exit(1);
 	}
 	conf_errors_free(&errs);
-	return o;
 }
 
 /* What the command line asks for. */
@@ -462,11 +467,11 @@ read_order(int argc, char **argv, struct order *order)
 }
 
 static void
-run(struct options *o, struct conf_origins *origins, const struct order *order)
+run(struct sections *all, const struct order *order)
 {
-	struct relay r = { .opt = o };
+	struct relay r = { .sections = all, .opt = &sections_global(all)->opt };
 
-	r.reload = reload_new(&r, order->path, o, origins, order->verbose);
+	r.reload = reload_new(&r, order->path, all, order->verbose);
 	relay_open(&r);
 	loop(&r);
 	relay_close(&r);
@@ -478,8 +483,7 @@ int
 main(int argc, char **argv)
 {
 	struct order order = { 0 };
-	struct conf_origins origins;
-	struct options o;
+	struct sections all;
 	int status = read_order(argc, argv, &order);
 
 	if (status >= 0)
@@ -488,20 +492,19 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
 	signal(SIGUSR1, SIG_IGN);
-	o = read_options(order.path, &origins);
-	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)o.log_level);
-	log_set_format((enum log_format)o.log_format);
-	log_set_burst(o.log_burst);
+	read_sections(order.path, &all);
+	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)sections_global(&all)->opt.log_level);
+	log_set_format((enum log_format)sections_global(&all)->opt.log_format);
+	log_set_burst(sections_global(&all)->opt.log_burst);
 	if (order.print) {
-		options_dump(&o, conf_origins_note, &origins, stdout);
+		sections_dump(&all, true, stdout);
 		status = fflush(stdout) == 0 ? 0 : 1;
 	} else if (order.check) {
-		check_only(&o);
+		check_only(&all);
 		status = 0;
 	}
 	if (status < 0)
-		run(&o, &origins, &order);
-	conf_origins_free(&origins);
-	options_free(&o);
+		run(&all, &order);
+	sections_free(&all);
 	return status < 0 ? 0 : status;
 }

@@ -12,6 +12,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "relay/clock.h"
 #include "relay/json.h"
 #include "relay/link.h"
 #include "relay/listener.h"
@@ -89,8 +90,8 @@ metric_number(void *arg, const char *key, uint64_t value)
 	char name[80];
 	size_t len = strlen(key);
 
-	if (is_counter(key))
-		return; /* below, with their help */
+	if (is_counter(key) || strchr(key, '.') != NULL || strcmp(key, "since_s") == 0)
+		return; /* metrics() has them, with their help, or with the upstream they are of */
 	if (len > 2 && strcmp(key + len - 2, "_s") == 0)
 		snprintf(name, sizeof(name), "%.*s_seconds", (int)len - 2, key); /* Prometheus spells units out */
 	else
@@ -98,18 +99,64 @@ metric_number(void *arg, const char *key, uint64_t value)
 	gauge(arg, name, value);
 }
 
+static uint64_t
+link_is_up(const struct link *l)
+{
+	return link_state(l) == LINK_UP;
+}
+
+static uint64_t
+link_is_closed(const struct link *l)
+{
+	return link_closed(l);
+}
+
+static uint64_t
+link_is_paused(const struct link *l)
+{
+	return pace_held(l->pace);
+}
+
+static uint64_t
+link_seconds(const struct link *l)
+{
+	return (clock_ms() - link_since_ms(l)) / 1000;
+}
+
+static uint64_t
+link_clients(const struct link *l)
+{
+	return l->nconns;
+}
+
+/* One of each upstream: that of a named one has a label. */
+static void
+link_gauge(struct evbuffer *out, const struct relay *r, const char *name, uint64_t (*value)(const struct link *l))
+{
+	const struct link *l;
+
+	evbuffer_add_printf(out, "# TYPE holdfast_%s gauge\n", name);
+	TAILQ_FOREACH (l, &r->links, entry) {
+		evbuffer_add_printf(out, "holdfast_%s", name);
+		if (l->name[0] != '\0')
+			evbuffer_add_printf(out, "{upstream=\"%s\"}", l->name);
+		evbuffer_add_printf(out, " %llu\n", (unsigned long long)value(l));
+	}
+}
+
 static void
 metrics(struct relay *r, struct answer *a)
 {
 	static const struct status_sink sink = { metric_text, metric_number };
 	struct evbuffer *out = a->body;
-	const struct link *l = TAILQ_FIRST(&r->links);
 
 	a->type = "text/plain; version=0.0.4; charset=utf-8";
 	evbuffer_add_printf(out, "# TYPE holdfast_info gauge\nholdfast_info{version=\"" HOLDFAST_VERSION "\"} 1\n");
-	gauge(out, "link_up", link_state(l) == LINK_UP);
-	gauge(out, "link_closed_by_order", link_closed(l));
-	gauge(out, "replay_paused", pace_held(l->pace));
+	link_gauge(out, r, "link_up", link_is_up);
+	link_gauge(out, r, "link_closed_by_order", link_is_closed);
+	link_gauge(out, r, "replay_paused", link_is_paused);
+	link_gauge(out, r, "since_seconds", link_seconds);
+	link_gauge(out, r, "link_clients", link_clients);
 	gauge(out, "draining", r->drain != NULL);
 	gauge(out, "buffer_full", relay_full_by(r) != NULL);
 	status_each(r, &sink, out);

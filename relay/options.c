@@ -534,18 +534,16 @@ print_value(const struct options *o, const struct row *r, const char *equals, FI
 }
 
 void
-options_dump(const struct options *o, options_note *note, void *arg, FILE *out)
+options_dump(const struct options *o, const char *section, options_note *note, void *arg, FILE *out)
 {
 	struct options defaults;
-	const char *section = "";
 
 	options_defaults(&defaults);
 	for (int i = 0; i < OPTION_COUNT; i++) {
 		const struct row *r = &rows[i];
 
 		if (strcmp(section, r->section) != 0)
-			fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", r->section);
-		section = r->section;
+			continue;
 		fprintf(out, "# %s\n# default: ", r->help);
 		print_value(&defaults, r, "", out);
 		print_range(r, out);

@@ -65,10 +65,10 @@ bool options_same(const struct options *a, const struct options *b, enum option_
 /* Gives o the value that from has. */
 void options_copy(struct options *o, const struct options *from, enum option_id id);
 
-/* Writes all options as a configuration file, each with its help, default and range as a comment, and what note (may be NULL) writes of
+/* Writes the options of a section as lines of a configuration file, each with its help, default and range as a comment, and what note (may be NULL) writes of
  * it: whole comment lines. */
 typedef void options_note(void *arg, enum option_id id, FILE *out);
-void options_dump(const struct options *o, options_note *note, void *arg, FILE *out);
+void options_dump(const struct options *o, const char *section, options_note *note, void *arg, FILE *out);
 
 /* offline_versions, "2-14" or "7": false if malformed. */
 bool options_versions(const char *text, unsigned *low, unsigned *high);

@@ -29,6 +29,7 @@
 
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/section.h"
 #include "relay/privilege.h"
 
 #ifdef __has_include
@@ -198,19 +199,30 @@ allow_file(const struct lock *k, const char *path)
 }
 
 static void
-allow_all(const struct lock *k, const struct options *o, const char *path)
+allow_files_of(const struct lock *k, const struct options *o)
 {
+	const char *const files[] = { o->tls_certificate, o->tls_key, o->client_ca, o->jwt_key_file, o->upstream_ca_file,
+		o->upstream_certificate, o->upstream_key, o->buffer_key_file, o->service_token_file };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		allow_file(k, files[i]);
+}
+
+static void
+allow_all(const struct lock *k, const struct sections *all, const char *path)
+{
+	const struct options *o = &sections_global(all)->opt;
+	const struct section *s;
 	static const char *const system_paths[] = { "/etc", "/usr", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu", "/run/systemd/resolve",
 		"/dev/urandom" }; /* resolver, time zone, authorities, libraries that glibc loads late; what malloc and sanitizers look at */
-	const char *const files[] = { path, o->tls_certificate, o->tls_key, o->client_ca, o->jwt_key_file, o->upstream_ca_file,
-		o->upstream_certificate, o->upstream_key, o->buffer_key_file, o->service_token_file };
 	const char *const written[] = { o->control, o->log_file, o->status_file };
 
 	for (size_t i = 0; i < sizeof(system_paths) / sizeof(system_paths[0]); i++)
 		allow(k, system_paths[i], READ);
 	allow(k, "/dev/null", READ | WRITE_FILE);
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-		allow_file(k, files[i]);
+	allow_file(k, path);
+	TAILQ_FOREACH (s, &all->list, entry)
+		allow_files_of(k, &s->opt);
 	allow(k, o->state_dir, READ | WRITE);
 	for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++)
 		if (written[i][0] != '\0')
@@ -219,7 +231,7 @@ allow_all(const struct lock *k, const struct options *o, const char *path)
 
 /* Returns the version of Landlock that is in force, 0 for none. */
 static int
-lock_files(const struct options *o, const char *path)
+lock_files(const struct sections *all, const char *path)
 {
 	int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	struct lock k = { .ruleset = -1, .handled = HANDLED };
@@ -234,7 +246,7 @@ lock_files(const struct options *o, const char *path)
 	k.ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
 	if (k.ruleset < 0)
 		return 0;
-	allow_all(&k, o, path);
+	allow_all(&k, all, path);
 	locked = syscall(SYS_landlock_restrict_self, k.ruleset, 0) == 0;
 	close(k.ruleset);
 	return locked ? abi : 0;
@@ -243,9 +255,9 @@ lock_files(const struct options *o, const char *path)
 #else
 
 static int
-lock_files(const struct options *o, const char *path)
+lock_files(const struct sections *all, const char *path)
 {
-	(void)o;
+	(void)all;
 	(void)path;
 	return 0;
 }
@@ -255,8 +267,9 @@ lock_files(const struct options *o, const char *path)
 /* ---- */
 
 void
-privilege_drop(const struct options *o, const char *path)
+privilege_drop(const struct sections *all, const char *path)
 {
+	const struct options *o = &sections_global(all)->opt;
 	int landlock = 0;
 
 	if (geteuid() == 0) {
@@ -270,7 +283,7 @@ privilege_drop(const struct options *o, const char *path)
 	if (!LEAKS_ARE_SEARCHED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) /* changing the user has set it anew */
 		log_event(LOG_WARN, "dumpable", "errno=%d", errno);
 	if (o->sandbox)
-		landlock = lock_files(o, path);
+		landlock = lock_files(all, path);
 	log_event(o->sandbox && landlock == 0 ? LOG_WARN : LOG_INFO, "privileges", "uid=%u gid=%u landlock=%d", (unsigned)geteuid(),
 		  (unsigned)getegid(), landlock);
 }

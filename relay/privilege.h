@@ -6,12 +6,12 @@
 #ifndef RELAY_PRIVILEGE_H
 #define RELAY_PRIVILEGE_H
 
-struct options;
+struct sections;
 
 void privilege_begin(void);
 
 /* Logs event=privileges; ends the process when the user cannot be taken on.  path: of the configuration. */
-void privilege_drop(const struct options *o, const char *path);
+void privilege_drop(const struct sections *all, const char *path);
 
 /* For the calling thread. */
 void privilege_end(void);

@@ -97,5 +97,5 @@ relay_full_by(const struct relay *relay)
 void
 relay_merging(struct relay *relay)
 {
-	spool_merging(relay->spool, link_any_down(relay), relay->opt->premerge && !relay->stopping ? relay->opt->premerge_slice_ms : 0);
+	spool_merging(relay->spool, link_count(relay, LINK_DOWN) > 0, relay->opt->premerge && !relay->stopping ? relay->opt->premerge_slice_ms : 0);
 }

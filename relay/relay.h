@@ -20,6 +20,7 @@ struct statecache;
 struct resolver;
 struct link;
 struct front;
+struct sections;
 struct gate;
 struct certs;
 struct control;
@@ -48,7 +49,8 @@ TAILQ_HEAD(front_list, front);
 TAILQ_HEAD(session_list, session);
 
 struct relay {
-	const struct options *opt; /* as they hold everywhere; those of a listener or an upstream are its front's or link's */
+	const struct sections *sections; /* the configuration */
+	const struct options *opt;	 /* as they hold everywhere; those of a listener or an upstream are its front's or link's */
 	struct event_base *base;
 	struct spool *spool;
 	struct resolver *resolver;
@@ -63,7 +65,9 @@ struct relay {
 	struct drain *drain;   /* NULL: it does not leave */
 	struct status *status; /* NULL while starting and stopping */
 	struct link_list links;	  /* to each upstream; never empty, the first is that of the unnamed one if there is such */
+	uint64_t nlinks, link_changes; /* how often any of them came or went */
 	struct front_list fronts; /* listeners */
+	struct front_list retired_fronts;
 	struct conn_list conns;
 	struct file_list lingering;   /* files with a tail that waits for linger, oldest first */
 	struct session_list to_show;  /* sessions that owe their client an acknowledgement (ack = relay) */

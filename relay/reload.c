@@ -5,7 +5,10 @@
  * theirs from one pass of the loop to the next.
  *
  * The check comes twice: of the files, as at the start, and of what would hold afterwards, for an option that may change now can lean on
- * one that may not (offline_admit = signed on jwt_key). */
+ * one that may not (offline_admit = signed on jwt_key).
+ *
+ * Sections are known by kind and name. A listener comes and goes without a restart; an upstream does not, for its way has to be opened, and
+ * its files allowed, before privileges are dropped. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,28 +32,28 @@
 struct reload {
 	struct relay *relay;
 	const char *path;
-	struct options *options, defaults;
-	struct conf_origins *origins;
+	struct sections *now;
+	struct section_list gone; /* listeners of before: their last clients may still look at the options */
+	struct options defaults;
 	bool level_fixed;
 };
 
 /* One run. */
 struct run {
-	struct options fresh, next; /* what the files say; what will hold */
-	struct conf_origins origins;
-	struct json *rows;	    /* NULL: nobody asks */
+	struct sections fresh, next; /* what the files say; what will hold in the sections of now */
+	struct json *rows;	     /* NULL: nobody asks */
 	struct reload_sum *sum;
 };
 
 struct reload *
-reload_new(struct relay *relay, const char *path, struct options *o, struct conf_origins *origins, bool level_fixed)
+reload_new(struct relay *relay, const char *path, struct sections *now, bool level_fixed)
 {
 	struct reload *rl = relay_alloc(sizeof(*rl));
 
 	rl->relay = relay;
 	rl->path = path;
-	rl->options = o;
-	rl->origins = origins;
+	rl->now = now;
+	TAILQ_INIT(&rl->gone);
 	options_defaults(&rl->defaults);
 	rl->level_fixed = level_fixed;
 	return rl;
@@ -59,6 +62,12 @@ reload_new(struct relay *relay, const char *path, struct options *o, struct conf
 void
 reload_free(struct reload *rl)
 {
+	struct section *s;
+
+	while ((s = TAILQ_FIRST(&rl->gone)) != NULL) {
+		TAILQ_REMOVE(&rl->gone, s, entry);
+		section_free(s);
+	}
 	options_free(&rl->defaults);
 	free(rl);
 }
@@ -95,7 +104,7 @@ static bool
 read_files(const struct reload *rl, struct run *u)
 {
 	struct conf_errors errs;
-	bool ok = conf_load(rl->path, &u->fresh, &u->origins, &errs);
+	bool ok = conf_load(rl->path, &u->fresh, &errs);
 
 	for (size_t i = 0; i < errs.n; i++)
 		tell_error(u, errs.path[errs.v[i].file], errs.v[i].line, errs.v[i].text);
@@ -109,11 +118,12 @@ struct complainant {
 };
 
 static void
-complain(void *arg, enum option_id id, enum option_id other, const char *text)
+complain(void *arg, const struct section *section, enum option_id id, enum option_id other, const char *text)
 {
 	const struct complainant *c = arg;
-	char why[300];
+	char why[400];
 
+	(void)section;
 	(void)id;
 	(void)other;
 	snprintf(why, sizeof(why), "%s, which takes a restart", text);
@@ -125,33 +135,44 @@ static bool
 make_next(const struct reload *rl, struct run *u)
 {
 	struct complainant c = { rl, u };
+	const struct section *s;
 
-	options_defaults(&u->next);
-	for (int i = 0; i < OPTION_COUNT; i++) {
-		enum option_id id = (enum option_id)i;
+	sections_init(&u->next);
+	TAILQ_FOREACH (s, &rl->now->list, entry) {
+		const struct section *fresh = sections_find(&u->fresh, s->kind, s->name);
+		struct section *n = s->kind == SECTION_GLOBAL ? sections_global(&u->next) : sections_add(&u->next, s->kind, s->name);
 
-		options_copy(&u->next, options_reloadable(id) ? &u->fresh : rl->options, id);
+		section_take(n, &s->opt, false);
+		if (fresh != NULL)
+			section_take(n, &fresh->opt, true);
 	}
-	options_check(&u->next, complain, &c);
+	for (s = NULL; (s = sections_next(rl->now, s, SECTION_LISTENER)) != NULL;)
+		sections_find(&u->next, SECTION_LISTENER, s->name)->upstream =
+			sections_find(&u->next, SECTION_UPSTREAM, s->upstream->name);
+	sections_combine(&u->next);
+	sections_check(&u->next, complain, &c);
 	return u->sum->errors == 0;
 }
 
 /* ---- differences ---- */
 
+#define NAME_MAX_FULL (2 * CONF_NAME_MAX + SECTION_NAME_MAX + 3)
+
+/* section.name, or section.NAME.name */
 static void
-full_name(enum option_id id, char *name, size_t len)
+full_name(const struct section *s, enum option_id id, char name[NAME_MAX_FULL])
 {
-	snprintf(name, len, "%s.%s", options_section(id), options_name(id));
+	snprintf(name, NAME_MAX_FULL, "%s%s%s.%s", options_section(id), s->name[0] != '\0' ? "." : "", s->name, options_name(id));
 }
 
 static void
-tell_difference(struct run *u, enum option_id id, const struct options *was, const struct options *now, bool applied)
+tell_difference(struct run *u, const struct section *s, enum option_id id, const struct options *now, bool applied)
 {
-	char name[2 * CONF_NAME_MAX + 2], old[VALUE_MAX], new[VALUE_MAX];
+	char name[NAME_MAX_FULL], old[VALUE_MAX], new[VALUE_MAX];
 	struct log_line l;
 
-	full_name(id, name, sizeof(name));
-	options_text(was, id, old, sizeof(old));
+	full_name(s, id, name);
+	options_text(&s->opt, id, old, sizeof(old));
 	options_text(now, id, new, sizeof(new));
 	log_begin(&l, applied ? LOG_INFO : LOG_WARN, applied ? "option_changed" : "option_needs_restart");
 	log_str(&l, "option", name);
@@ -171,36 +192,78 @@ tell_difference(struct run *u, enum option_id id, const struct options *was, con
 static void
 tell_differences(const struct reload *rl, struct run *u)
 {
-	for (int i = 0; i < OPTION_COUNT; i++) {
-		enum option_id id = (enum option_id)i;
-		bool applied = options_reloadable(id);
+	const struct section *s;
 
-		if (options_same(rl->options, &u->fresh, id))
-			continue;
-		tell_difference(u, id, rl->options, &u->fresh, applied);
-		if (applied)
-			u->sum->changed++;
-		else
-			u->sum->restart++;
+	TAILQ_FOREACH (s, &rl->now->list, entry) {
+		const struct section *fresh = sections_find(&u->fresh, s->kind, s->name);
+
+		for (int i = 0; fresh != NULL && i < OPTION_COUNT; i++) {
+			enum option_id id = (enum option_id)i;
+			bool applied = options_reloadable(id);
+
+			if (section_owner(id) != s->kind || options_same(&s->opt, &fresh->opt, id))
+				continue;
+			tell_difference(u, s, id, &fresh->opt, applied);
+			if (applied)
+				u->sum->changed++;
+			else
+				u->sum->restart++;
+		}
 	}
 }
 
-void
-reload_describe(const struct reload *rl, enum option_id id, struct json *rows)
+/* A section that came or went. */
+static void
+tell_section(struct run *u, const struct section *s, const char *what, bool applied)
 {
-	char name[2 * CONF_NAME_MAX + 2], value[VALUE_MAX], standard[VALUE_MAX];
+	char title[SECTION_TITLE_MAX];
+	struct log_line l;
 
-	full_name(id, name, sizeof(name));
-	options_text(rl->options, id, value, sizeof(value));
+	section_title(s, 0, title);
+	log_begin(&l, applied ? LOG_INFO : LOG_WARN, applied ? "section_changed" : "section_needs_restart");
+	log_str(&l, "section", title);
+	log_str(&l, "now", what);
+	log_end(&l);
+	if (applied)
+		u->sum->changed++;
+	else
+		u->sum->restart++;
+	if (u->rows == NULL)
+		return;
+	json_begin(u->rows);
+	json_str(u->rows, "section", title);
+	json_str(u->rows, "now", what);
+	json_bool(u->rows, "applied", applied);
+	json_end(u->rows);
+}
+
+static void
+describe(const struct reload *rl, const struct section *s, enum option_id id, struct json *rows)
+{
+	char name[NAME_MAX_FULL], value[VALUE_MAX], standard[VALUE_MAX];
+
+	full_name(s, id, name);
+	options_text(&s->opt, id, value, sizeof(value));
 	options_text(&rl->defaults, id, standard, sizeof(standard));
 	json_begin(rows);
 	json_str(rows, "option", name);
 	json_str(rows, "value", value);
 	json_str(rows, "default", standard);
 	json_bool(rows, "reloadable", options_reloadable(id));
-	json_str(rows, "file", rl->origins->of[id].path != NULL ? rl->origins->of[id].path : "");
-	json_u64(rows, "line", rl->origins->of[id].line);
+	json_str(rows, "file", s->origin[id].path != NULL ? s->origin[id].path : "");
+	json_u64(rows, "line", s->origin[id].line);
 	json_end(rows);
+}
+
+void
+reload_describe(const struct reload *rl, struct json *rows)
+{
+	const struct section *s;
+
+	TAILQ_FOREACH (s, &rl->now->list, entry)
+		for (int i = 0; i < OPTION_COUNT; i++)
+			if (section_owner((enum option_id)i) == s->kind)
+				describe(rl, s, (enum option_id)i, rows);
 }
 
 /* ---- the swap ---- */
@@ -228,8 +291,8 @@ bounds_set(void *arg, struct spool_op *op)
 static void
 apply(struct reload *rl)
 {
-	const struct options *o = rl->options;
 	struct relay *r = rl->relay;
+	const struct options *o = r->opt;
 	struct link *l;
 	struct bounds *b = relay_alloc(sizeof(*b));
 
@@ -242,23 +305,114 @@ apply(struct reload *rl)
 		link_reloaded(l);
 	front_admission(r);
 	stream_move_low_water((size_t)o->out_low);
-	budget_log(o);
+	budget_log(rl->now);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);
 	relay_merging(r);
 }
 
-/* Where the values that hold come from: of what waits for a restart, as before. */
+/* s gets its options of next.  Where those that hold come from: of what waits for a restart, as before. */
 static void
-swap_origins(struct reload *rl, struct run *u)
+swap_section(struct section *s, struct section *next, struct section *fresh)
 {
-	for (int i = 0; i < OPTION_COUNT; i++) {
-		if (options_reloadable((enum option_id)i) || options_same(rl->options, &u->fresh, (enum option_id)i)) {
-			free(rl->origins->of[i].path);
-			rl->origins->of[i] = u->origins.of[i];
-			u->origins.of[i].path = NULL;
-		}
+	for (int i = 0; fresh != NULL && i < OPTION_COUNT; i++) {
+		if (section_owner((enum option_id)i) != s->kind ||
+		    (!options_reloadable((enum option_id)i) && !options_same(&s->opt, &fresh->opt, (enum option_id)i)))
+			continue;
+		free(s->origin[i].path);
+		s->origin[i] = fresh->origin[i];
+		fresh->origin[i].path = NULL;
 	}
+	options_free(&s->opt);
+	s->opt = next->opt;
+	memset(&next->opt, 0, sizeof(next->opt));
+}
+
+static void
+swap(struct reload *rl, struct run *u)
+{
+	struct section *s;
+
+	TAILQ_FOREACH (s, &rl->now->list, entry)
+		swap_section(s, sections_find(&u->next, s->kind, s->name), sections_find(&u->fresh, s->kind, s->name));
+}
+
+/* ---- listeners that come and go ---- */
+
+static void
+close_listener(struct reload *rl, struct section *s)
+{
+	struct front *f;
+
+	TAILQ_FOREACH (f, &rl->relay->fronts, entry)
+		if (f->opt == &s->opt)
+			break;
+	if (f != NULL)
+		front_retire(f);
+	sections_remove(rl->now, s);
+	TAILQ_INSERT_TAIL(&rl->gone, s, entry);
+}
+
+static bool
+open_front(struct relay *r, const struct section *s)
+{
+	char why[512];
+	struct log_line line;
+	struct front *f = front_new(r, s->name, &s->opt, link_find(r, s->upstream->name));
+
+	if (f == NULL)
+		return false;
+	if (front_listen(f, why, sizeof(why)))
+		return true;
+	log_begin(&line, LOG_ERROR, "listen");
+	log_str(&line, "address", s->opt.listen_address);
+	log_str(&line, "reason", why);
+	log_end(&line);
+	front_free(f);
+	return false;
+}
+
+/* False: it takes a restart, and nothing was changed. */
+static bool
+open_listener(struct reload *rl, struct section *fresh)
+{
+	struct section *upstream = sections_find(rl->now, SECTION_UPSTREAM, fresh->upstream->name), *s;
+
+	if (upstream == NULL || rl->relay->drain != NULL)
+		return false;
+	s = sections_add(rl->now, SECTION_LISTENER, fresh->name);
+	section_take(s, &fresh->opt, false);
+	s->upstream = upstream;
+	sections_combine(rl->now);
+	if (!open_front(rl->relay, s)) {
+		sections_remove(rl->now, s);
+		section_free(s);
+		return false;
+	}
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		s->origin[i] = fresh->origin[i];
+		fresh->origin[i].path = NULL;
+	}
+	return true;
+}
+
+static void
+come_and_go(struct reload *rl, struct run *u)
+{
+	struct section *s, *next;
+
+	for (s = TAILQ_FIRST(&rl->now->list); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (sections_find(&u->fresh, s->kind, s->name) != NULL)
+			continue;
+		tell_section(u, s, "removed", s->kind == SECTION_LISTENER);
+		if (s->kind == SECTION_LISTENER)
+			close_listener(rl, s);
+	}
+	TAILQ_FOREACH (s, &u->fresh.list, entry)
+		if (sections_find(rl->now, s->kind, s->name) == NULL)
+			tell_section(u, s, "added", s->kind == SECTION_LISTENER && open_listener(rl, s));
+	sections_combine(rl->now);
 }
 
 bool
@@ -272,18 +426,15 @@ reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum)
 	ok = read_files(rl, &u) && make_next(rl, &u);
 	if (ok) {
 		tell_differences(rl, &u);
-		options_free(rl->options);
-		*rl->options = u.next;
-		memset(&u.next, 0, sizeof(u.next));
-		swap_origins(rl, &u);
+		swap(rl, &u);
+		come_and_go(rl, &u);
 		apply(rl);
 		log_event(LOG_INFO, "reloaded", "changed=%zu restart=%zu", sum->changed, sum->restart);
 	} else {
 		log_event(LOG_WARN, "reload_refused", "errors=%zu", sum->errors);
 	}
-	options_free(&u.fresh);
-	options_free(&u.next);
-	conf_origins_free(&u.origins);
+	sections_free(&u.fresh);
+	sections_free(&u.next);
 	certs_reload(rl->relay->certs); /* the names of the files stay, what is in them need not */
 	notify_send("READY=1");
 	return ok;

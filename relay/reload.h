@@ -8,30 +8,28 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "relay/options.h"
-
-struct conf_origins;
 struct json;
 struct relay;
 struct reload;
+struct sections;
 
 struct reload_sum {
-	size_t changed; /* options that have a new value now */
+	size_t changed; /* options that have a new value now, listeners that came or went */
 	size_t restart; /* that would have one after a restart */
 	size_t errors;  /* of the file: if any, nothing was changed */
 };
 
-/* o: what relay->opt points to, changed in place; borrowed like path, origins (where o comes from) and relay.  level_fixed: log_level was
+/* now: the configuration as it holds, whose options are changed in place and whose listeners come and go; borrowed like path and relay.  level_fixed: log_level was
  * overruled when the daemon was started, and stays. */
-struct reload *reload_new(struct relay *relay, const char *path, struct options *o, struct conf_origins *origins, bool level_fixed);
+struct reload *reload_new(struct relay *relay, const char *path, struct sections *now, bool level_fixed);
 void reload_free(struct reload *rl);
 
 /* True: done.  False: the file has errors and nothing was changed.  rows (may be NULL) gets an object for each difference
- * (option, was, now, applied) or error (file, line, error); see relay/CONTROL. */
+ * (option, was, now, applied; or section, now, applied) or error (file, line, error); see relay/CONTROL. */
 bool reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum);
 
-/* Adds a row about an option as it holds: option, value, default, reloadable, file and line ("" and 0: not set). */
-void reload_describe(const struct reload *rl, enum option_id id, struct json *rows);
+/* Adds a row about each option of each section as it holds: option, value, default, reloadable, file and line ("" and 0: not set). */
+void reload_describe(const struct reload *rl, struct json *rows);
 const char *reload_path(const struct reload *rl);
 
 #endif

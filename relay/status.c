@@ -20,6 +20,7 @@
 #include "relay/notify.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
+#include "relay/section.h"
 #include "relay/spool.h"
 #include "relay/status.h"
 
@@ -34,7 +35,7 @@ struct status {
 		uint64_t at_ms, bytes;
 	} ring[SAMPLES]; /* the last n, the newest at (next - 1) % SAMPLES */
 	unsigned n, next;
-	enum link_state link; /* of the samples */
+	uint64_t link_changes; /* of the samples */
 	uint64_t history[STATUS_HISTORY]; /* as a ring: the current step is the last of nhistory, at (step - 1) % STATUS_HISTORY */
 	unsigned nhistory, step;
 	uint64_t step_ends_ms;
@@ -47,11 +48,9 @@ struct status {
 static void
 take_sample(struct status *st)
 {
-	enum link_state link = link_state(TAILQ_FIRST(&st->relay->links));
-
-	if (link != st->link)
+	if (st->link_changes != st->relay->link_changes)
 		st->n = 0;
-	st->link = link;
+	st->link_changes = st->relay->link_changes;
 	st->ring[st->next].at_ms = clock_ms();
 	st->ring[st->next].bytes = spool_stat(st->relay->spool)->bytes;
 	st->next = (st->next + 1) % SAMPLES;
@@ -94,7 +93,7 @@ status_drain_rate(const struct relay *relay)
 	unsigned first, last;
 	uint64_t ms;
 
-	if (st == NULL || st->n < 2 || link_down(TAILQ_FIRST(&relay->links)))
+	if (st == NULL || st->n < 2 || link_count(relay, LINK_DOWN) == relay->nlinks)
 		return 0;
 	first = (st->next + SAMPLES - st->n) % SAMPLES;
 	last = (st->next + SAMPLES - 1) % SAMPLES;
@@ -106,11 +105,36 @@ status_drain_rate(const struct relay *relay)
 
 /* ---- the list ---- */
 
-static void
-link_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
-{
-	const struct link *l = TAILQ_FIRST(&relay->links);
+/* A sink whose keys get a prefix. */
+struct prefixed {
+	const struct status_sink *sink;
+	void *arg;
+	char prefix[SECTION_TITLE_MAX + 2];
+};
 
+static void
+prefixed_text(void *arg, const char *key, const char *value)
+{
+	const struct prefixed *p = arg;
+	char name[SECTION_TITLE_MAX + 40];
+
+	snprintf(name, sizeof(name), "%s%s", p->prefix, key);
+	p->sink->text(p->arg, name, value);
+}
+
+static void
+prefixed_number(void *arg, const char *key, uint64_t value)
+{
+	const struct prefixed *p = arg;
+	char name[SECTION_TITLE_MAX + 40];
+
+	snprintf(name, sizeof(name), "%s%s", p->prefix, key);
+	p->sink->number(p->arg, name, value);
+}
+
+static void
+link_figures(const struct link *l, const struct status_sink *sink, void *arg)
+{
 	sink->text(arg, "link", link_state_name(link_state(l)));
 	sink->number(arg, "since_s", (clock_ms() - link_since_ms(l)) / 1000);
 	if (link_down(l))
@@ -118,7 +142,15 @@ link_figures(const struct relay *relay, const struct status_sink *sink, void *ar
 	sink->text(arg, "server", link_url(l, link_first_url(l), 0)->authority);
 	sink->text(arg, "link_mode", link_mode_name(link_mode(l)));
 	sink->text(arg, "replay", pace_held(l->pace) ? "paused" : "on");
-	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");
+}
+
+/* Of a named one, without prefix. */
+static void
+named_link_figures(const struct link *l, const struct status_sink *sink, void *arg)
+{
+	link_figures(l, sink, arg);
+	sink->number(arg, "conns", l->nconns);
+	sink->number(arg, "upstreams", l->nupstreams);
 }
 
 static void
@@ -145,10 +177,15 @@ backlog_figures(const struct relay *relay, const struct status_sink *sink, void 
 		sink->number(arg, "disk_free", st->disk_free);
 }
 
-void
-status_each(const struct relay *relay, const struct status_sink *sink, void *arg)
+/* What is not of one named upstream. */
+static void
+own_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
 {
-	link_figures(relay, sink, arg);
+	const struct link *unnamed = link_find(relay, "");
+
+	if (unnamed != NULL)
+		link_figures(unnamed, sink, arg);
+	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");
 	sink->number(arg, "conns", relay->nconns);
 	sink->number(arg, "sessions", relay->nsessions);
 	sink->number(arg, "upstreams", link_all_upstreams(relay));
@@ -159,6 +196,22 @@ status_each(const struct relay *relay, const struct status_sink *sink, void *arg
 #define COUNTER(name, help) sink->number(arg, #name, relay->stats.name);
 #include "relay/stats.def"
 #undef COUNTER
+}
+
+void
+status_each(const struct relay *relay, const struct status_sink *sink, void *arg)
+{
+	static const struct status_sink with_prefix = { prefixed_text, prefixed_number };
+	struct prefixed p = { .sink = sink, .arg = arg };
+	const struct link *l;
+
+	own_figures(relay, sink, arg);
+	TAILQ_FOREACH (l, &relay->links, entry) {
+		if (l->name[0] == '\0')
+			continue;
+		snprintf(p.prefix, sizeof(p.prefix), "upstream.%s.", l->name);
+		named_link_figures(l, &with_prefix, &p);
+	}
 }
 
 /* ---- the line ---- */
@@ -248,15 +301,25 @@ write_file(struct status *st)
 	st->file_failed = err != 0;
 }
 
+/* A named upstream has a line of its own, so that no number of them makes one too long. */
 void
 status_log(struct relay *relay)
 {
 	static const struct status_sink sink = { line_text, line_number };
+	const struct link *link;
 	struct log_line l;
 
 	log_begin(&l, LOG_INFO, "status");
-	status_each(relay, &sink, &l);
+	own_figures(relay, &sink, &l);
 	log_end(&l);
+	TAILQ_FOREACH (link, &relay->links, entry) {
+		if (link->name[0] == '\0')
+			continue;
+		log_begin(&l, LOG_INFO, "status_upstream");
+		log_str(&l, "upstream", link->name);
+		named_link_figures(link, &sink, &l);
+		log_end(&l);
+	}
 	if (relay->status != NULL)
 		write_file(relay->status);
 }
@@ -278,10 +341,14 @@ tell_manager(const struct relay *r)
 {
 	const struct store_stat *st = spool_stat(r->spool);
 	const struct link *l = TAILQ_FIRST(&r->links);
-	char text[256];
+	char text[256], links[64];
 
-	snprintf(text, sizeof(text), "STATUS=link %s%s; %llu changesets waiting%s; %llu clients", link_state_name(link_state(l)),
-		 link_closed(l) ? " (closed by order)" : "", (unsigned long long)st->records,
+	if (r->nlinks == 1)
+		snprintf(links, sizeof(links), "link %s%s", link_state_name(link_state(l)), link_closed(l) ? " (closed by order)" : "");
+	else
+		snprintf(links, sizeof(links), "%llu of %llu links up", (unsigned long long)link_count(r, LINK_UP),
+			 (unsigned long long)r->nlinks);
+	snprintf(text, sizeof(text), "STATUS=%s; %llu changesets waiting%s; %llu clients", links, (unsigned long long)st->records,
 		 relay_full_by(r) != NULL ? ", the buffer is full" : "", (unsigned long long)r->nconns);
 	notify_send(text);
 }

@@ -13,16 +13,17 @@ struct status;
 struct status *status_new(struct relay *relay);
 void status_free(struct status *st); /* removes status_file; NULL allowed */
 
-/* One status line, now.  While starting and stopping too. */
+/* One status line, and one for each named upstream, now.  While starting and stopping too. */
 void status_log(struct relay *relay);
 /* status_interval has changed. */
 void status_reloaded(struct status *st);
 
-/* Calls text or number for each figure, in order; the values live for the call. */
 struct json;
 /* The figures as one object: name, version, pid, then status_each. */
 void status_json(const struct relay *relay, struct json *j);
 
+/* Calls text or number for each figure, in order; the values live for the call.  Figures of a named upstream have keys "upstream.NAME.key"; those
+ * of the unnamed one have none before theirs. */
 struct status_sink {
 	void (*text)(void *arg, const char *key, const char *value);
 	void (*number)(void *arg, const char *key, uint64_t value);

@@ -21,6 +21,10 @@ struct ctl {
 	struct json end; /* with --json: the fields of the final object; each command adds its own */
 };
 
+#define CTL_NAMED "upstream." /* NAME.key: what the figures of a named upstream begin with, in the status */
+/* The upstream whose key a field of the status is: its name, *len bytes, 0 for the unnamed one.  NULL: the field is none such. */
+const char *ctl_upstream_of(const char *field, const char *key, int *len);
+
 /* A command.  Returns; what fails ends the program (ctl_die). */
 typedef void ctl_command(struct ctl *c);
 
@@ -64,6 +68,8 @@ const char *text_age(char out[TEXT_MAX], uint64_t since_ms); /* "3h12m"; "-" for
 const char *text_time(char out[TEXT_MAX], uint64_t ms);	    /* "2026-11-23 09:55:01Z"; "-" for 0 */
 /* A string that came from outside, on a terminal: control characters become "?". */
 void text_print(const char *s);
+/* The path of a file; before it the name of the upstream, if its endpoint has one. */
+void text_print_at(const char *endpoint, const char *path);
 
 /* ---- progress.c: how far a long command is, on standard error, for people ---- */
 

@@ -27,30 +27,85 @@ is(const struct json_object *o, const char *key, const char *value)
 
 /* ---- status ---- */
 
+const char *
+ctl_upstream_of(const char *field, const char *key, int *len)
+{
+	const char *dot = strrchr(field, '.');
+
+	*len = 0;
+	if (strcmp(field, key) == 0)
+		return field;
+	if (dot == NULL || strncmp(field, CTL_NAMED, strlen(CTL_NAMED)) != 0 || strcmp(dot + 1, key) != 0)
+		return NULL;
+	*len = (int)(dot - field - (long)strlen(CTL_NAMED));
+	return field + strlen(CTL_NAMED);
+}
+
+static bool
+all_are(const struct json_object *o, const char *key, const char *value)
+{
+	int len;
+
+	for (size_t i = 0; i < o->n; i++)
+		if (ctl_upstream_of(o->field[i].key, key, &len) != NULL && strcmp(o->field[i].value, value) != 0)
+			return false;
+	return true;
+}
+
 /* 2: nothing is taken, or something waits for a person.  1: something waits. */
 static int
 judge(const struct json_object *o)
 {
 	if (json_get_u64(o, "attention") > 0 || !is(o, "buffer", "ok"))
 		return CTL_FAILED;
-	return !is(o, "link", "up") || json_get_u64(o, "backlog_records") > 0 || !is(o, "replay", "on") || !is(o, "draining", "no")
+	return !all_are(o, "link", "up") || json_get_u64(o, "backlog_records") > 0 || !all_are(o, "replay", "on") || !is(o, "draining", "no")
 		       ? CTL_LOOK
 		       : CTL_OK;
 }
 
+/* prefix: that of its keys. */
 static void
-print_link(const struct json_object *o)
+print_link(const struct json_object *o, const char *prefix, size_t len)
 {
-	char span[TEXT_MAX];
+	static const char *const keys[] = { "link", "since_s", "link_mode", "cause", "replay" };
+	const char *v[5] = { NULL };
+	char key[128], span[TEXT_MAX];
 
-	printf("link       %s for %s", field(o, "link"), text_span(span, json_get_u64(o, "since_s")));
-	if (!is(o, "link_mode", "auto"))
-		printf(", set %s", field(o, "link_mode"));
-	if (json_get(o, "cause") != NULL) {
-		fputs(": ", stdout);
-		text_print(field(o, "cause"));
+	for (size_t i = 0; i < 5; i++) {
+		snprintf(key, sizeof(key), "%.*s%s", (int)len, prefix, keys[i]);
+		v[i] = json_get(o, key);
 	}
-	printf("\nreplay     %s%s\n", field(o, "replay"), is(o, "draining", "yes") ? ", draining" : "");
+	snprintf(key, sizeof(key), "%.*sconns", (int)len, prefix);
+	if (len > 0)
+		printf("           %.*s: ", (int)(len - strlen(CTL_NAMED) - 1), prefix + strlen(CTL_NAMED));
+	printf("%s for %s", v[0], text_span(span, v[1] != NULL ? strtoull(v[1], NULL, 10) : 0));
+	if (v[2] != NULL && strcmp(v[2], "auto") != 0)
+		printf(", set %s", v[2]);
+	if (len > 0 && v[4] != NULL && strcmp(v[4], "on") != 0)
+		printf(", replay %s", v[4]);
+	if (len > 0)
+		printf(", %llu clients", (ull)json_get_u64(o, key));
+	if (v[3] != NULL) {
+		fputs(": ", stdout);
+		text_print(v[3]);
+	}
+	putchar('\n');
+}
+
+static void
+print_links(const struct json_object *o)
+{
+	int len;
+
+	fputs("link       ", stdout);
+	if (json_get(o, "link") != NULL)
+		print_link(o, "", 0);
+	else
+		puts("of each upstream:");
+	for (size_t i = 0; i < o->n; i++)
+		if (ctl_upstream_of(o->field[i].key, "link", &len) != NULL && len > 0)
+			print_link(o, o->field[i].key, strlen(o->field[i].key) - strlen("link"));
+	printf("replay     %s%s\n", all_are(o, "replay", "on") ? "on" : "paused", is(o, "draining", "yes") ? ", draining" : "");
 }
 
 static void
@@ -59,7 +114,7 @@ print_status(const struct json_object *o)
 	uint64_t attention = json_get_u64(o, "attention");
 	char a[TEXT_MAX], b[TEXT_MAX];
 
-	print_link(o);
+	print_links(o);
 	printf("backlog    %llu changesets of %llu files, %s", (ull)json_get_u64(o, "backlog_records"), (ull)json_get_u64(o, "backlog_files"),
 	       text_bytes(a, json_get_u64(o, "backlog_bytes")));
 	if (json_get_u64(o, "backlog_records") > 0)
@@ -148,7 +203,7 @@ ctl_sessions(struct ctl *c)
 		       text_span(span, json_get_u64(&row, "age_s")), field(&row, "state"), field(&row, "upstream"),
 		       json_get(&row, "file") != NULL ? field(&row, "file") : "-", json_get(&row, "ident") != NULL ? field(&row, "ident") : "-",
 		       field(&row, "peer"));
-		text_print(field(&row, "path"));
+		text_print_at(field(&row, "endpoint"), field(&row, "path"));
 		putchar('\n');
 	}
 	json_copy(&c->end, &r.end, "status");

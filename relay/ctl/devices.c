@@ -113,7 +113,7 @@ print_text(const struct device *v, const char *leave, const char *why, bool firs
 		snprintf(conn, sizeof(conn), "%llu", (unsigned long long)v->conn);
 	printf("%6llu %8llu %6s %9llu %10s %8s %-5s ", (unsigned long long)v->file, (unsigned long long)v->ident, conn,
 	       (unsigned long long)v->records, text_bytes(bytes, v->bytes), text_age(age, v->oldest_ms), leave);
-	text_print(v->path);
+	text_print_at(v->endpoint, v->path);
 	printf("%s%s\n", why[0] != '\0' ? "  " : "", why);
 }
 

@@ -53,15 +53,21 @@ ended(void *arg)
 static void
 show_progress(const struct ctl *c, const struct reply *r)
 {
-	const char *link = json_get(&r->end, "link");
 	char bytes[TEXT_MAX], rate[TEXT_MAX], span[TEXT_MAX];
 
 	if (c->json) {
 		ctl_print_row(&r->end);
 		return;
 	}
-	printf("%llu changesets, %s left; link %s", (ull)json_get_u64(&r->end, "backlog_records"),
-	       text_bytes(bytes, json_get_u64(&r->end, "backlog_bytes")), link != NULL ? link : "?");
+	printf("%llu changesets, %s left", (ull)json_get_u64(&r->end, "backlog_records"),
+	       text_bytes(bytes, json_get_u64(&r->end, "backlog_bytes")));
+	for (size_t i = 0; i < r->end.n; i++) {
+		int len;
+		const char *name = ctl_upstream_of(r->end.field[i].key, "link", &len);
+
+		if (name != NULL)
+			printf("; %s%.*s %s", len > 0 ? "" : "link", len, name, r->end.field[i].value);
+	}
 	if (json_get(&r->end, "drained_in_s") != NULL)
 		printf("; %s/s, done in about %s", text_bytes(rate, json_get_u64(&r->end, "drain_rate")),
 		       text_span(span, json_get_u64(&r->end, "drained_in_s")));

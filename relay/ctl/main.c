@@ -28,8 +28,9 @@ usage(FILE *out)
 	      "  devices                     per device file: what waits here, and whether the device may leave\n"
 	      "  sessions                    who is connected\n"
 	      "  files                       every client file (buffer list)\n"
-	      "  link [online|offline|auto]  shows, opens or closes the way to the server\n"
-	      "  pause, resume               replay of backlogs stops, goes on\n"
+	      "  link [NAME] [online|offline|auto]\n"
+	      "                              shows, opens or closes the way to a server\n"
+	      "  pause, resume [NAME]        replay of backlogs stops, goes on\n"
 	      "  drain                       no new clients; when all is replayed the daemon ends\n"
 	      "  kill CONN                   disconnects a client, which loses nothing\n"
 	      "  log-level [LEVEL]           shows or sets it, until the next reload\n"
@@ -173,9 +174,9 @@ static const struct command commands[] = {
 	{ NULL, "devices", 0, 0, ctl_devices, false },
 	{ NULL, "sessions", 0, 0, ctl_sessions, false },
 	{ NULL, "files", 0, 0, ctl_list, true },
-	{ NULL, "link", 0, 1, ctl_link, false },
-	{ NULL, "pause", 0, 0, ctl_pause, false },
-	{ NULL, "resume", 0, 0, ctl_resume, false },
+	{ NULL, "link", 0, 2, ctl_link, false },
+	{ NULL, "pause", 0, 1, ctl_pause, false },
+	{ NULL, "resume", 0, 1, ctl_resume, false },
 	{ NULL, "drain", 0, 0, ctl_drain, false },
 	{ NULL, "kill", 1, 1, ctl_kill, false },
 	{ NULL, "log-level", 0, 1, ctl_log_level, false },
@@ -216,6 +217,7 @@ static void
 read_options(const char *config, const char *dir, struct options *o)
 {
 	struct conf_errors errs;
+	struct sections all;
 
 	if (dir != NULL) {
 		options_defaults(o);
@@ -226,12 +228,15 @@ read_options(const char *config, const char *dir, struct options *o)
 			ctl_die(CTL_FAILED, "out of memory");
 		return;
 	}
-	if (!conf_load(config, o, NULL, &errs)) {
+	if (!conf_load(config, &all, &errs)) {
 		conf_errors_print(&errs, stderr);
 		conf_errors_free(&errs);
 		ctl_die(CTL_FAILED, "the configuration cannot be used: %s", config);
 	}
 	conf_errors_free(&errs);
+	*o = sections_global(&all)->opt;
+	memset(&sections_global(&all)->opt, 0, sizeof(*o)); /* moved */
+	sections_free(&all);
 }
 
 void

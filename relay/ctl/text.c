@@ -75,6 +75,17 @@ text_print(const char *s)
 	}
 }
 
+void
+text_print_at(const char *endpoint, const char *path)
+{
+	size_t head = strcspn(endpoint, "/");
+	const char *colon = memchr(endpoint, ':', head);
+
+	if (colon != NULL)
+		printf("%.*s:", (int)(endpoint + head - colon - 1), colon + 1);
+	text_print(path);
+}
+
 /* ---- directories ---- */
 
 static bool

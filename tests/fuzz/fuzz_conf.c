@@ -19,13 +19,13 @@ must(bool condition)
 }
 
 static char *
-dump(const struct options *o, size_t *len)
+dump(const struct sections *all, size_t *len)
 {
 	char *text = NULL;
 	FILE *f = open_memstream(&text, len);
 
 	must(f != NULL);
-	options_dump(o, NULL, NULL, f);
+	sections_dump(all, false, f);
 	fclose(f);
 	return text;
 }
@@ -48,27 +48,27 @@ check_errors(const struct conf_errors *errs)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	struct options o, again;
+	struct sections all, again;
 	struct conf_errors errs;
 	size_t first_len, second_len;
 	char *first, *second;
 
-	if (!conf_parse("fuzz", data, len, &o, &errs)) {
-		must(o.upstream_url == NULL);
+	if (!conf_parse("fuzz", data, len, &all, &errs)) {
+		must(all.n == 0);
 		check_errors(&errs);
 		conf_errors_free(&errs);
 		return 0;
 	}
 	must(errs.n == 0);
 	conf_errors_free(&errs);
-	first = dump(&o, &first_len);
+	first = dump(&all, &first_len);
 	must(conf_parse("dump", first, first_len, &again, &errs));
 	second = dump(&again, &second_len);
 	must(first_len == second_len && memcmp(first, second, first_len) == 0);
 	free(first);
 	free(second);
 	conf_errors_free(&errs);
-	options_free(&o);
-	options_free(&again);
+	sections_free(&all);
+	sections_free(&again);
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 #include "tests/scenario/config.h"
 
-#define SETTINGS_MAX 64
+#define SETTINGS_MAX 128
 
 static struct setting {
 	char key[64], value[512];
@@ -45,21 +45,61 @@ config_set(const char *key, const char *value)
 	return true;
 }
 
+/* Is setting i in the section of setting n, whose key has len bytes up to its last dot? */
+static bool
+in_section(int i, int n, size_t len)
+{
+	return strncmp(setting[i].key, setting[n].key, len) == 0 && strchr(setting[i].key + len, '.') == NULL;
+}
+
 /* All settings of the section that setting n is the first of. */
 static void
 write_section(FILE *f, int n)
 {
-	size_t len = strcspn(setting[n].key, ".") + 1;
+	const char *dot = strrchr(setting[n].key, '.'), *name = strchr(setting[n].key, '.');
+	size_t len = (size_t)(dot - setting[n].key) + 1;
 
 	for (int i = 0; i < n; i++) {
-		if (strncmp(setting[i].key, setting[n].key, len) == 0)
+		if (in_section(i, n, len) && setting[i].value[0] != '\0')
 			return; /* written already */
 	}
-	fprintf(f, "[%.*s]\n", (int)len - 1, setting[n].key);
+	if (setting[n].value[0] == '\0')
+		return; /* the section may begin with another */
+	if (name == dot)
+		fprintf(f, "[%.*s]\n", (int)len - 1, setting[n].key);
+	else
+		fprintf(f, "[%.*s %.*s]\n", (int)(name - setting[n].key), setting[n].key, (int)(dot - name) - 1, name + 1);
 	for (int i = n; i < SETTINGS_MAX; i++) {
-		if (strncmp(setting[i].key, setting[n].key, len) == 0 && setting[i].value[0] != '\0')
+		if (in_section(i, n, len) && setting[i].value[0] != '\0')
 			fprintf(f, "%s = %s\n", setting[i].key + len, setting[i].value);
 	}
+}
+
+const char *
+config_get(const char *key)
+{
+	for (int i = 0; i < SETTINGS_MAX && setting[i].key[0] != '\0'; i++)
+		if (strcmp(setting[i].key, key) == 0)
+			return setting[i].value;
+	return "";
+}
+
+bool
+config_inherit(const char *section, const char *name)
+{
+	size_t len = strlen(section);
+	char key[128];
+
+	for (int i = 0; i < SETTINGS_MAX && setting[i].key[0] != '\0'; i++) {
+		const char *rest = setting[i].key + len;
+
+		if (strncmp(setting[i].key, section, len) != 0 || rest[0] != '.' || strchr(rest + 1, '.') != NULL)
+			continue;
+		snprintf(key, sizeof key, "%s.%s%s", section, name, rest);
+		if (!config_set(key, setting[i].value))
+			return false;
+	}
+	return true;
 }
 
 bool

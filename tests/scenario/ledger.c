@@ -242,7 +242,7 @@ check_client(struct member *m, const char *device, enum ledger_claim claim)
 	size_t n = 0;
 
 	while (up->target != NULL)
-		up = up->target;
+		up = stage_behind(up);
 	if (!stage_ask(up, "dump dump.list", answer))
 		fail("dump: %s", answer);
 	dump = read_list("dump.list", true);

@@ -3,10 +3,12 @@
  *	topology default|direct		up, link, relay, edge, dev as in stage.h; direct: up, link and dev, no relay
  *	program NAME KIND [TARGET [TARGET]]	another upstream, linkproxy, holdfast or client, which connects to TARGET; a daemon may
  *					have a second one, which its upstream's second URL names
+ *	program NAME listener DAEMON	[listener NAME] of a daemon, with what [listener] has so far: whom others may connect to
+ *	upstream DAEMON NAME TARGET	[upstream NAME] of a daemon, which is TARGET, with what [upstream] has so far
  *	args NAME WORD...		further arguments for a program, before its start
  *	tls NAME [foreign]		this server (up, relay) speaks TLS, and whoever reaches it as well; before start. foreign: its
  *					certificate is of an authority that nobody trusts
- *	config SECTION.KEY VALUE	of the daemons; takes effect at the next start, or reload
+ *	config SECTION.KEY VALUE	of the daemons (SECTION.NAME.KEY: of [SECTION NAME]); takes effect at the next start, or reload
  *	start [NAME...]			all that are not running, or these; sets $NAME_port
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
@@ -182,6 +184,15 @@ do_program(char *rest)
 	const char *name = need(&rest, "a name"), *kind = need(&rest, "a kind"), *target = text_word(&rest);
 
 	stage_add(name, kind, target, text_word(&rest));
+}
+
+static void
+do_upstream(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a daemon"));
+	const char *name = need(&rest, "a name");
+
+	stage_way(m, name, stage_find(need(&rest, "a target")));
 }
 
 static void
@@ -578,7 +589,7 @@ static const struct step {
 	const char *name;
 	void (*run)(char *rest);
 } steps[] = {
-	{ "topology", do_topology }, { "program", do_program }, { "args", do_args }, { "tls", do_tls },
+	{ "topology", do_topology }, { "program", do_program }, { "upstream", do_upstream }, { "args", do_args }, { "tls", do_tls },
 	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
 	{ "spoil", do_spoil },
 	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },

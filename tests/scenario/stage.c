@@ -34,7 +34,7 @@
 #define TAIL_LINES 40
 #define REPORT_LINES 30 /* of a sanitizer */
 
-static const char *const kinds[] = { "upstream", "linkproxy", "holdfast", "client" };
+static const char *const kinds[] = { "upstream", "linkproxy", "holdfast", "client", "listener" };
 
 static struct {
 	struct stage_options opt;
@@ -206,19 +206,54 @@ stage_add(const char *name, const char *kind, const char *target, const char *se
 	m->kind = (enum member_kind)k;
 	m->target = target == NULL ? NULL : stage_find(target);
 	m->second = second == NULL ? NULL : stage_find(second);
+	if (m->kind == LISTENER && (m->target->kind != HOLDFAST || !config_inherit("listener", name)))
+		fail("%s: only a daemon has listeners", name);
 	st.n++;
 	return m;
 }
 
-/* Who answers in the end: behind all links. */
+/* Who answers in the end: t, or whoever is behind all links. */
 static const struct member *
-server_of(const struct member *m)
+server_behind(const struct member *t)
 {
-	const struct member *t = m->target;
-
 	while (t->kind == LINKPROXY)
 		t = t->target;
 	return t;
+}
+
+static const struct member *
+server_of(const struct member *m)
+{
+	return server_behind(m->target);
+}
+
+void
+stage_way(struct member *m, const char *name, struct member *target)
+{
+	unsigned i = 0;
+
+	while (i < WAYS_MAX && m->way[i].target != NULL)
+		i++;
+	if (m->kind != HOLDFAST || i == WAYS_MAX || strlen(name) >= sizeof m->way[i].name || !config_inherit("upstream", name))
+		fail("%s: no further upstream can be had", m->proc.name);
+	snprintf(m->way[i].name, sizeof m->way[i].name, "%s", name);
+	m->way[i].target = target;
+}
+
+struct member *
+stage_behind(const struct member *m)
+{
+	char key[128];
+	const char *name;
+
+	if (m->kind != LISTENER)
+		return m->target;
+	snprintf(key, sizeof key, "listener.%s.upstream", m->proc.name);
+	name = config_get(key);
+	for (unsigned i = 0; i < WAYS_MAX && m->target->way[i].target != NULL; i++)
+		if (strcmp(m->target->way[i].name, name) == 0)
+			return m->target->way[i].target;
+	return m->target->target;
 }
 
 void
@@ -430,24 +465,51 @@ ask_daemon(const struct member *m, const char *command, char answer[TEXT_MAX])
 	return ok;
 }
 
+/* "url" and "ca_file" of [upstream name], or of the unnamed one. */
+static void
+config_way(const char *name, const struct member *target, const struct member *second)
+{
+	const char *scheme = server_behind(target)->tls ? "wss" : "ws", *dot = name[0] != '\0' ? "." : "";
+	char key[160], url[128];
+	int n = snprintf(url, sizeof url, "%s://127.0.0.1:%u", scheme, target->port);
+
+	if (second != NULL)
+		snprintf(url + n, sizeof url - (size_t)n, " %s://127.0.0.1:%u", scheme, second->port);
+	snprintf(key, sizeof key, "upstream%s%s.url", dot, name);
+	stage_config(key, url);
+	snprintf(key, sizeof key, "upstream%s%s.ca_file", dot, name);
+	stage_config(key, server_behind(target)->tls ? certificates()->ca : "");
+}
+
+/* The keys of [listener name], or of the unnamed one. */
+static void
+config_listener(const char *name, const struct member *m)
+{
+	const char *dot = name[0] != '\0' ? "." : "";
+	char key[160];
+
+	snprintf(key, sizeof key, "listener%s%s.tls_certificate", dot, name);
+	stage_config(key, m->tls ? certificates()->cert : "");
+	snprintf(key, sizeof key, "listener%s%s.tls_key", dot, name);
+	stage_config(key, m->tls ? certificates()->key : "");
+}
+
 /* Writes what the script has configured so far. */
 static void
 write_config(const struct member *m, char path[TEXT_MAX])
 {
-	char url[128], state[TEXT_MAX];
-	const char *scheme = server_of(m)->tls ? "wss" : "ws";
-	int n;
+	char state[TEXT_MAX];
 
 	snprintf(path, TEXT_MAX, "%.300s/%s.ini", st.dir, m->proc.name);
 	state_folder(m, state);
-	n = snprintf(url, sizeof url, "%s://127.0.0.1:%u", scheme, m->target->port);
-	if (m->second != NULL)
-		snprintf(url + n, sizeof url - (size_t)n, " %s://127.0.0.1:%u", scheme, m->second->port);
-	stage_config("upstream.url", url);
 	stage_config("holdfast.state_dir", state);
-	stage_config("upstream.ca_file", server_of(m)->tls ? certificates()->ca : "");
-	stage_config("listener.tls_certificate", m->tls ? certificates()->cert : "");
-	stage_config("listener.tls_key", m->tls ? certificates()->key : "");
+	config_way("", m->target, m->second);
+	config_listener("", m);
+	for (unsigned i = 0; i < WAYS_MAX && m->way[i].target != NULL; i++)
+		config_way(m->way[i].name, m->way[i].target, NULL);
+	for (unsigned i = 0; i < st.n; i++)
+		if (st.member[i].kind == LISTENER && st.member[i].target == m)
+			config_listener(st.member[i].proc.name, &st.member[i]);
 	if (!config_write(path))
 		fail("%s: %s", path, strerror(errno));
 }
@@ -487,6 +549,8 @@ program_args(struct argument_list *a, const struct member *m)
 	case CLIENT:
 		client_args(a, m);
 		break;
+	case LISTENER:
+		break; /* no program */
 	}
 	snprintf(more, sizeof more, "%s", m->args);
 	while ((word = text_word(&rest)) != NULL)
@@ -494,29 +558,46 @@ program_args(struct argument_list *a, const struct member *m)
 	a->v[a->n] = NULL;
 }
 
+/* The port at the end of a line like regex, in the log of daemon d behind before. */
+static unsigned
+logged_port(struct member *d, const char *regex, off_t before)
+{
+	char line[TEXT_MAX], state[64];
+	off_t seen = d->proc.seen;
+	unsigned port = 0;
+	regex_t re;
+	bool found;
+
+	if (regcomp(&re, regex, REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+	d->proc.seen = before;
+	found = proc_expect(&d->proc, &re, stage_ms(START_MS), line);
+	regfree(&re);
+	d->proc.seen = seen;
+	if (!found || strstr(line, "address=") == NULL || sscanf(strrchr(line, ':'), ":%u", &port) != 1) {
+		proc_alive(&d->proc);
+		fail("%s does not listen (%s)", d->proc.name, proc_state(&d->proc, state));
+	}
+	return port;
+}
+
 /* The port that a program says it listens on: "port N" first on its standard output; a daemon logs it, behind before. */
 static void
 learn_port(struct member *m, off_t before)
 {
-	char line[TEXT_MAX], state[64];
-	off_t seen = m->proc.seen;
-	regex_t re;
-	bool found;
+	char line[TEXT_MAX], regex[80];
 
-	if (m->kind != HOLDFAST) {
+	switch (m->kind) {
+	case HOLDFAST:
+		m->port = logged_port(m, "event=listening ", before);
+		break;
+	case LISTENER:
+		snprintf(regex, sizeof regex, "event=listener name=%s ", m->proc.name);
+		m->port = logged_port(m->target, regex, before);
+		break;
+	default:
 		if (proc_line(&m->proc, line, stage_ms(START_MS)) < 0 || sscanf(line, "port %u", &m->port) != 1)
 			fail("%s did not say its port", m->proc.name);
-		return;
-	}
-	if (regcomp(&re, "event=listening ", REG_EXTENDED | REG_NOSUB) != 0)
-		abort();
-	m->proc.seen = before;
-	found = proc_expect(&m->proc, &re, stage_ms(START_MS), line);
-	regfree(&re);
-	m->proc.seen = seen;
-	if (!found || strstr(line, "address=") == NULL || sscanf(strrchr(line, ':'), ":%u", &m->port) != 1) {
-		proc_alive(&m->proc);
-		fail("%s does not listen (%s)", m->proc.name, proc_state(&m->proc, state));
 	}
 }
 
@@ -609,6 +690,10 @@ stage_start(struct member *m)
 	struct argument_list *a;
 	char orders[TEXT_MAX];
 
+	if (m->kind == LISTENER) { /* a reload has opened it */
+		learn_port(m, 0);
+		return;
+	}
 	if (proc_alive(&m->proc))
 		fail("%s is running already", m->proc.name);
 	if (m->target != NULL && m->target->port == 0)
@@ -632,8 +717,10 @@ stage_start(struct member *m)
 		learn_port(m, before);
 	tell_target(m);
 	for (unsigned i = 0; i < st.n; i++) {
-		if (st.member[i].target == m)
-			tell_target(&st.member[i]);
+		if (st.member[i].target == m && st.member[i].kind == LISTENER)
+			learn_port(&st.member[i], before);
+		else if (st.member[i].target == m || (st.member[i].target != NULL && st.member[i].target->target == m))
+			tell_target(&st.member[i]); /* also the links to its listeners, which it has learnt by now */
 	}
 }
 
@@ -641,7 +728,7 @@ void
 stage_start_all(void)
 {
 	for (unsigned i = 0; i < st.n; i++) {
-		if (!proc_alive(&st.member[i].proc))
+		if (st.member[i].kind != LISTENER && !proc_alive(&st.member[i].proc))
 			stage_start(&st.member[i]);
 	}
 }

@@ -2,7 +2,9 @@
  *
  *	dev (client) -> edge (linkproxy) -> relay (holdfast) -> link (linkproxy) -> up (upstream)
  *
- * is the topology "default". There is one stage in a process. What goes wrong here ends the scenario (fail.h). */
+ * is the topology "default".  A member of kind LISTENER is no program but [listener NAME] of the daemon that is its target.
+ *
+ * There is one stage in a process. What goes wrong here ends the scenario (fail.h). */
 #ifndef TESTS_SCENARIO_STAGE_H
 #define TESTS_SCENARIO_STAGE_H
 
@@ -13,13 +15,19 @@
 #include "tests/scenario/proc.h"
 #include "tests/scenario/script.h"
 
-enum member_kind { UPSTREAM, LINKPROXY, HOLDFAST, CLIENT };
+enum member_kind { UPSTREAM, LINKPROXY, HOLDFAST, CLIENT, LISTENER };
+
+#define WAYS_MAX 3 /* further upstreams of a daemon */
 
 struct member {
 	struct proc proc;
 	enum member_kind kind;
 	struct member *target; /* whom it connects to; NULL: nobody. Borrowed */
 	struct member *second; /* a daemon: the next URL of its upstream; NULL: none. Borrowed */
+	struct {
+		char name[64];
+		struct member *target; /* NULL: there is no such */
+	} way[WAYS_MAX]; /* a daemon: [upstream name] */
 	unsigned port;	       /* where it listens now; 0 */
 	bool tls;	       /* it is a TLS server */
 	bool foreign;	       /* with a certificate of an authority that nobody trusts */
@@ -58,6 +66,12 @@ struct member *stage_add(const char *name, const char *kind, const char *target,
 struct member *stage_find(const char *name); /* fails when there is none */
 /* The n-th member, NULL behind the last. */
 struct member *stage_member(unsigned n);
+
+/* Gives a daemon [upstream name], which is target. */
+void stage_way(struct member *m, const char *name, struct member *target);
+
+/* Whom m passes its clients on to: of a listener that is the target of the upstream that it names. */
+struct member *stage_behind(const struct member *m);
 
 /* Sets "section.name" of the daemons' configuration. */
 void stage_config(const char *key, const char *value);

@@ -11,20 +11,45 @@
 
 #define URL "[upstream]\nurl = ws://h:1\n" /* the one option that must be given; two lines */
 
-/* The complaints about text, as conf_errors_print writes them; "" = accepted. The options are in *o then. */
+/* The complaints about text, as conf_errors_print writes them; "" = accepted. The sections are in *all then. */
 static const char *
-complaints_about(const char *text, size_t len, struct options *o)
+complaints_in(const char *text, size_t len, struct sections *all)
 {
 	static char out[CONF_ERRORS_MAX * 600];
 	struct conf_errors errs;
 	FILE *f = fmemopen(out, sizeof(out), "w");
 
 	memset(out, 0, sizeof(out));
-	if (conf_parse("f", text, len, o, &errs) != (errs.n == 0))
+	if (conf_parse("f", text, len, all, &errs) != (errs.n == 0))
 		harness_fail(__FILE__, __LINE__, "got true with errors or false without");
 	conf_errors_print(&errs, f);
 	conf_errors_free(&errs);
 	fclose(f);
+	return out;
+}
+
+/* The options of a configuration with one listener and one upstream; all is empty then. */
+static struct options
+only_options(struct sections *all)
+{
+	struct options o = { 0 };
+
+	if (all->n > 0) {
+		o = sections_global(all)->opt;
+		memset(&sections_global(all)->opt, 0, sizeof(o));
+	}
+	sections_free(all);
+	return o;
+}
+
+/* The same, of a configuration with one listener and one upstream: its options are in *o. */
+static const char *
+complaints_about(const char *text, size_t len, struct options *o)
+{
+	struct sections all;
+	const char *out = complaints_in(text, len, &all);
+
+	*o = only_options(&all);
 	return out;
 }
 
@@ -50,6 +75,15 @@ static const struct bad_case {
 	{ URL "[limit]\nmax_sessions = 9\nnonsense = 1\n", "f:3: unknown section [limit]; did you mean [limits]?\n" },
 	{ URL "[quite different]\n", "f:3: unknown section [quite?different]\n" },
 	{ URL "[upstream]\nverify = no\n", "f:3: section [upstream] again; it began on line 1\n" },
+	{ URL "[buffer big]\n", "f:3: unknown section [buffer?big]\n" },
+	{ URL "[listner crew]\nack = relay\n", "f:3: unknown section [listner?crew]; did you mean [listener]?\n" },
+	{ URL "[listener crew cabin]\n", "f:3: the name of a section [listener NAME] is 1 to 32 letters, digits, - and _\n" },
+	{ URL "[listener ]\n", "f:3: the name of a section [listener NAME] is 1 to 32 letters, digits, - and _\n" },
+	{ URL "[upstream a.b]\n", "f:3: the name of a section [upstream NAME] is 1 to 32 letters, digits, - and _\n" },
+	{ URL "[upstream abcdefghijklmnopqrstuvwxyz-012345]\nurl = ws://h\n",
+	  "f:3: the name of a section [upstream NAME] is 1 to 32 letters, digits, - and _\n" },
+	{ URL "[upstream b]\nurl = ws://h\n[listener b]\nack = relay\n[upstream b]\nverify = no\n",
+	  "f:7: section [upstream b] again; it began on line 3\n" },
 	/* keys */
 	{ URL "verfy = no\n", "f:3: unknown key verfy in [upstream]; did you mean verify in [upstream]?\n" },
 	{ URL "max_sessions = 1\n", "f:3: unknown key max_sessions in [upstream]; did you mean max_sessions in [limits]?\n" },
@@ -86,6 +120,17 @@ static const struct bad_case {
 	{ URL "[limits]\nout_high = 10KiB\n", "f:4: out_low must be less than out_high\n" },
 	{ URL "backoff_min = 2min\n", "f:3: backoff_min must not be more than backoff_max\n" },
 	{ URL "[replay]\nreplay_batch = 2MiB\n", "f:4: replay_batch must not be more than replay_window\n" },
+	/* several listeners and upstreams */
+	{ URL "[listener]\n[listener crew]\n", "f:4: address is that of [listener] already\n" },
+	{ URL "[listener a]\naddress = 127.0.0.1:1\n[listener b]\naddress = 127.0.0.1:1\n", "f:6: address is that of [listener a] already\n" },
+	{ URL "[upstream b]\nverify = no\n", "f:3: [upstream b] url must be given\n" },
+	{ URL "[upstream b]\nurl = ws://h\nbackoff_min = 2min\n", "f:5: backoff_min must not be more than backoff_max\n" },
+	{ URL "[upstream b]\nurl = ws://h\nbackof_min = 2min\n",
+	  "f:5: unknown key backof_min in [upstream b]; did you mean backoff_min in [upstream b]?\n" },
+	{ URL "[listener b]\ntls_key = k\nupstream = up\n",
+	  "f:4: tls_key needs tls_certificate as well\nf:5: upstream: there is no [upstream up]\n" },
+	{ "[upstream a]\nurl = ws://h\n[upstream b]\nurl = ws://h\n[listener]\nack = relay\n",
+	  "f:5: [listener] must say which upstream it is for: there are several, and all have names\n" },
 	/* no complaint that only follows from another one */
 	{ URL "[limits]\nout_high = 1\n", "f:4: out_high is out of range: 4KiB to 256MiB\n" },
 	{ "[upstream]\n url = ws://h:1\n", "f:2: indented line: keys, sections and comments begin in the first column\n" },
@@ -206,22 +251,22 @@ TEST(files)
 {
 	char path[600];
 	struct conf_errors errs;
-	struct options o;
+	struct sections all;
 
-	CHECK(!conf_load("/nonexistent/f.ini", &o, NULL, &errs));
+	CHECK(!conf_load("/nonexistent/f.ini", &all, &errs));
 	CHECK_U64(errs.n, 1);
 	CHECK_STR(errs.v[0].text, "No such file or directory");
 	conf_errors_free(&errs);
-	CHECK(!conf_load(harness_tmpdir(), &o, NULL, &errs));
+	CHECK(!conf_load(harness_tmpdir(), &all, &errs));
 	CHECK_STR(errs.v[0].text, "Is a directory");
 	conf_errors_free(&errs);
-	CHECK(!conf_load("/dev/zero", &o, NULL, &errs));
+	CHECK(!conf_load("/dev/zero", &all, &errs));
 	CHECK_STR(errs.v[0].text, "larger than 1048576 bytes");
 	conf_errors_free(&errs);
 	snprintf(path, sizeof(path), "%s/etc/holdfast.ini", harness_srcdir());
-	CHECK(conf_load(path, &o, NULL, &errs));
+	CHECK(conf_load(path, &all, &errs));
 	conf_errors_free(&errs);
-	options_free(&o);
+	sections_free(&all);
 }
 
 static void
@@ -242,37 +287,39 @@ TEST(fragments)
 {
 	const char *dir = harness_tmpdir();
 	char path[600], sub[600];
-	struct conf_origins origins;
 	struct conf_errors errs;
-	struct options o;
+	struct sections all;
+	const struct section *global, *up;
 
 	snprintf(path, sizeof(path), "%s/main.ini", dir);
 	snprintf(sub, sizeof(sub), "%s/conf.d", dir);
 	write_file(dir, "main.ini", URL "backoff_min = 5s\n[limits]\nmax_sessions = 1\n");
-	CHECK(conf_load(path, &o, &origins, &errs)); /* no conf.d at all */
-	CHECK_U64(o.max_sessions, 1);
-	CHECK_U64(origins.of[OPTION_max_sessions].line, 5);
+	CHECK(conf_load(path, &all, &errs)); /* no conf.d at all */
+	global = sections_global(&all);
+	CHECK_U64(global->opt.max_sessions, 1);
+	CHECK_U64(global->origin[OPTION_max_sessions].line, 5);
 	conf_errors_free(&errs);
-	conf_origins_free(&origins);
-	options_free(&o);
+	sections_free(&all);
 
 	CHECK(mkdir(sub, 0700) == 0);
 	write_file(sub, "20.ini", "[limits]\n\nmax_sessions = 3\n");
 	write_file(sub, "10.ini", "[limits]\nmax_sessions = 2\nmax_connections = 7\n");
 	write_file(sub, "30.ini~", "[limits]\nmax_sessions = 4\n");
 	write_file(sub, ".40.ini", "[limits]\nmax_sessions = 5\n");
-	CHECK(conf_load(path, &o, &origins, &errs));
-	CHECK_U64(o.max_sessions, 3);
-	CHECK_U64(o.max_connections, 7);
-	CHECK_U64(o.backoff_min_ms, 5000);
-	CHECK_U64(origins.of[OPTION_max_sessions].line, 3);
-	CHECK(strstr(origins.of[OPTION_max_sessions].path, "/conf.d/20.ini") != NULL);
-	CHECK(strstr(origins.of[OPTION_max_connections].path, "/conf.d/10.ini") != NULL);
-	CHECK_STR(origins.of[OPTION_backoff_min_ms].path, path);
-	CHECK(origins.of[OPTION_out_low].path == NULL);
+	CHECK(conf_load(path, &all, &errs));
+	global = sections_global(&all);
+	up = sections_find(&all, SECTION_UPSTREAM, "");
+	CHECK(up != NULL);
+	CHECK_U64(global->opt.max_sessions, 3);
+	CHECK_U64(global->opt.max_connections, 7);
+	CHECK_U64(up->opt.backoff_min_ms, 5000);
+	CHECK_U64(global->origin[OPTION_max_sessions].line, 3);
+	CHECK(strstr(global->origin[OPTION_max_sessions].path, "/conf.d/20.ini") != NULL);
+	CHECK(strstr(global->origin[OPTION_max_connections].path, "/conf.d/10.ini") != NULL);
+	CHECK_STR(up->origin[OPTION_backoff_min_ms].path, path);
+	CHECK(global->origin[OPTION_out_low].path == NULL);
 	conf_errors_free(&errs);
-	conf_origins_free(&origins);
-	options_free(&o);
+	sections_free(&all);
 }
 
 /* All errors of all files, with the file of each, also when it takes two files to make one. */
@@ -281,7 +328,7 @@ TEST(errors_of_fragments)
 	const char *dir = harness_tmpdir();
 	char path[600], sub[600], out[4000] = "", want[4000];
 	struct conf_errors errs;
-	struct options o;
+	struct sections all;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/main.ini", dir);
@@ -291,7 +338,7 @@ TEST(errors_of_fragments)
 	write_file(sub, "a.ini", "[upstream]\nverify = no\nverify = yes\n[limits]\nmax_sessions = none\n");
 	write_file(sub, "b.ini", "[upstream]\nbackoff_min = 6s\n");
 	CHECK(mkdir(strcat(strcpy(out, sub), "/c.ini"), 0700) == 0);
-	CHECK(!conf_load(path, &o, NULL, &errs));
+	CHECK(!conf_load(path, &all, &errs));
 	memset(out, 0, sizeof(out));
 	f = fmemopen(out, sizeof(out), "w");
 	conf_errors_print(&errs, f);
@@ -307,51 +354,110 @@ TEST(errors_of_fragments)
 	conf_errors_free(&errs);
 }
 
-/* What options_dump writes is a configuration file that gives the same options. */
+static char *
+dump(const struct sections *all, size_t *len)
+{
+	char *text = NULL;
+	FILE *f = open_memstream(&text, len);
+
+	sections_dump(all, false, f);
+	fclose(f);
+	return text;
+}
+
+/* What sections_dump writes is a configuration file that gives the same sections. */
 TEST(dump_is_a_configuration)
 {
-	static const char text[] = URL "backoff_min = 1500ms\n[listener]\nack = relay\n[buffer]\nmax_bytes = 65537\n[replay]\nreplay_level = 0\n";
-	char *first = NULL, *second = NULL;
+	static const char text[] = URL "backoff_min = 1500ms\n[listener]\nack = relay\n[buffer]\nmax_bytes = 65537\n[replay]\nreplay_level = 0\n"
+				       "[listener crew]\naddress = 127.0.0.1:0\nupstream = shore-2\n[upstream shore-2]\nurl = wss://s\n";
 	size_t first_len = 0, second_len = 0;
-	struct options o, again;
-	FILE *f;
+	struct sections all, again;
+	char *first, *second;
 
-	CHECK_STR(complaints_about(text, strlen(text), &o), "");
-	f = open_memstream(&first, &first_len);
-	options_dump(&o, NULL, NULL, f);
-	fclose(f);
+	CHECK_STR(complaints_in(text, strlen(text), &all), "");
+	first = dump(&all, &first_len);
 	CHECK(strstr(first, "\nbackoff_min = 1500ms\n") != NULL);
 	CHECK(strstr(first, "\nmax_bytes = 65537\n") != NULL);
-	CHECK_STR(complaints_about(first, first_len, &again), "");
-	f = open_memstream(&second, &second_len);
-	options_dump(&again, NULL, NULL, f);
-	fclose(f);
+	CHECK(strstr(first, "\n[listener crew]\n") != NULL);
+	CHECK_STR(complaints_in(first, first_len, &again), "");
+	second = dump(&again, &second_len);
 	CHECK_MEM(second, second_len, first, first_len);
-	CHECK_U64(again.ack, ACK_RELAY);
+	CHECK_U64(sections_global(&again)->opt.ack, ACK_RELAY);
+	CHECK_STR(sections_find(&again, SECTION_LISTENER, "crew")->opt.upstream_url, "wss://s");
 	free(first);
 	free(second);
-	options_free(&o);
-	options_free(&again);
+	sections_free(&all);
+	sections_free(&again);
 }
 
 /* The longest value that a line can hold, too. */
 TEST(dump_of_a_long_value)
 {
-	char text[300], *dump = NULL;
-	size_t dump_len = 0;
-	struct options o, again;
-	FILE *f;
+	char text[300], *out;
+	size_t out_len = 0;
+	struct sections all, again;
 
 	snprintf(text, sizeof(text), URL "ca_file=%0*d\n", CONF_LINE_MAX - 8, 0);
-	CHECK_STR(complaints_about(text, strlen(text), &o), "");
-	f = open_memstream(&dump, &dump_len);
-	options_dump(&o, NULL, NULL, f);
-	fclose(f);
-	CHECK_STR(complaints_about(dump, dump_len, &again), "");
-	CHECK_STR(again.upstream_ca_file, o.upstream_ca_file);
-	free(dump);
-	options_free(&o);
-	options_free(&again);
+	CHECK_STR(complaints_in(text, strlen(text), &all), "");
+	out = dump(&all, &out_len);
+	CHECK_STR(complaints_in(out, out_len, &again), "");
+	CHECK_STR(sections_global(&again)->opt.upstream_ca_file, sections_global(&all)->opt.upstream_ca_file);
+	free(out);
+	sections_free(&all);
+	sections_free(&again);
+}
+
+/* Each listener and upstream has its own options, those of its counterpart and all the others. */
+TEST(combinations)
+{
+	static const char text[] = "[upstream]\nurl = ws://a\nbackoff_min = 2s\n[upstream b]\nurl = ws://b\n[listener]\n"
+				   "[listener two]\naddress = [::1]:1\nupstream = b\nack = relay\n[listener three]\naddress = [::1]:2\nupstream = b\n"
+				   "[buffer]\nmax_bytes = 1MiB\n";
+	struct sections all;
+	const struct section *s;
+
+	CHECK_STR(complaints_in(text, strlen(text), &all), "");
+	s = sections_find(&all, SECTION_LISTENER, "");
+	CHECK_STR(s->opt.upstream_url, "ws://a");
+	CHECK_U64(s->opt.backoff_min_ms, 2000);
+	CHECK_U64(s->opt.ack, ACK_UPSTREAM);
+	CHECK_U64(s->opt.buffer_max_bytes, 1 << 20);
+	s = sections_find(&all, SECTION_LISTENER, "three");
+	CHECK_STR(s->opt.upstream_url, "ws://b");
+	CHECK_U64(s->opt.backoff_min_ms, 1000);
+	CHECK_U64(s->opt.ack, ACK_UPSTREAM);
+	s = sections_find(&all, SECTION_UPSTREAM, "b"); /* as the first listener that names it has it */
+	CHECK_U64(s->opt.ack, ACK_RELAY);
+	CHECK_U64(s->opt.buffer_max_bytes, 1 << 20);
+	CHECK_STR(sections_global(&all)->opt.upstream_url, "ws://a");
+	sections_free(&all);
+}
+
+/* A listener without `upstream` is for the unnamed one, or for the only one. */
+TEST(which_upstream)
+{
+	static const char only[] = "[upstream far]\nurl = ws://far\n[listener a]\n", two[] = "[upstream far]\nurl = ws://far\n" URL "[listener a]\n";
+	struct sections all;
+
+	CHECK_STR(complaints_in(only, strlen(only), &all), "");
+	CHECK_STR(sections_find(&all, SECTION_LISTENER, "a")->upstream->name, "far");
+	CHECK(sections_find(&all, SECTION_LISTENER, "") == NULL); /* there is one, so there is none of itself */
+	sections_free(&all);
+	CHECK_STR(complaints_in(two, strlen(two), &all), "");
+	CHECK_STR(sections_find(&all, SECTION_LISTENER, "a")->upstream->name, "");
+	sections_free(&all);
+}
+
+TEST(too_many_sections)
+{
+	static char text[200 * (SECTIONS_MAX + 3)];
+	struct sections all;
+	size_t n = 0;
+
+	for (int i = 0; i < SECTIONS_MAX + 2; i++)
+		n += (size_t)sprintf(text + n, "[upstream u%d]\nurl = ws://h\n", i);
+	CHECK_STR(complaints_in(text, n, &all), "f:129: more than 64 sections of listeners and upstreams\n"
+						"f:131: more than 64 sections of listeners and upstreams\n");
 }
 
 /* The names in options.h stand in the order of the table's values. */

@@ -19,7 +19,7 @@
 #include "tests/peer/rawsock.h"
 
 #include "relay/log.h"
-#include "relay/options.h"
+#include "relay/section.h"
 #include "relay/privilege.h"
 
 /* The value of a line "Name:\tvalue" of a file of /proc, or of limits; "" when it is not there. */
@@ -94,7 +94,8 @@ TEST(the_daemon_keeps_nothing)
 /* ---- in children ---- */
 
 static char dir[300]; /* the test's: etc/ with a configuration, state/ and other/ */
-static struct options o;
+static struct sections all;
+static struct options *o; /* of its global section */
 
 static void
 lay_out(const char *user)
@@ -102,10 +103,11 @@ lay_out(const char *user)
 	char path[400];
 
 	snprintf(dir, sizeof dir, "%s", harness_tmpdir());
-	options_defaults(&o);
-	free(o.state_dir);
-	free(o.user);
-	o.user = strdup(user);
+	sections_init(&all);
+	o = &sections_global(&all)->opt;
+	free(o->state_dir);
+	free(o->user);
+	o->user = strdup(user);
 	for (int i = 0; i < 2; i++) {
 		snprintf(path, sizeof path, "%s/%s", dir, i == 0 ? "etc" : "other");
 		CHECK(mkdir(path, 0755) == 0);
@@ -113,7 +115,7 @@ lay_out(const char *user)
 		CHECK(close(open(path, O_WRONLY | O_CREAT, 0644)) == 0);
 	}
 	snprintf(path, sizeof path, "%s/state", dir);
-	o.state_dir = strdup(path);
+	o->state_dir = strdup(path);
 	CHECK(chmod(dir, 0777) == 0);
 	snprintf(path, sizeof path, "%s/..", dir); /* private to who runs the test, which may be root */
 	CHECK(chmod(path, 0711) == 0);
@@ -133,11 +135,11 @@ child_says(int (*check)(void))
 	if (pid == 0) {
 		log_set_level(LOG_ERROR);
 		privilege_begin();
-		privilege_drop(&o, config);
+		privilege_drop(&all, config);
 		_exit(check());
 	}
 	waitpid(pid, &status, 0);
-	options_free(&o);
+	sections_free(&all);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000;
 }
 
@@ -199,7 +201,7 @@ is_open(void)
 TEST(without_a_sandbox)
 {
 	lay_out("root");
-	o.sandbox = false;
+	o->sandbox = false;
 	CHECK_U64(child_says(is_open), 0);
 }
 
@@ -225,7 +227,7 @@ check_user(void)
 
 	if (getuid() == 0 || geteuid() == 0 || getgid() == 0 || setuid(0) == 0)
 		return 1;
-	if (stat(o.state_dir, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+	if (stat(o->state_dir, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
 		return 2;
 	if (bind_low() != 0) /* the one thing left */
 		return 3;
