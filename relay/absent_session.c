@@ -107,12 +107,12 @@ absent_ended(struct session *s)
 	a->due_at = clock_ms() + absent_quiet_ms(a->all);
 	if (s->successor != NULL) {
 		log_ended(a, "the client is back"); /* absents_here follows */
+	} else if (s->file != NULL && s->file->state != STORE_FILE_OK) {
+		log_ended(a, a->error != 0 ? "refused" : "stopped");
+		a->backlog = 0; /* until a walk finds that an operator decided */
 	} else if (a->error != 0) {
 		log_ended(a, "refused");
 		refused(a);
-	} else if (s->file != NULL && s->file->state != STORE_FILE_OK) {
-		log_ended(a, "stopped");
-		a->backlog = 0; /* until a walk finds that an operator decided */
 	} else if (s->file != NULL && !file_waiting(s->file)) {
 		log_ended(a, "drained");
 		forget_own(a);
