@@ -93,7 +93,7 @@ static unsigned
 begin(struct child **c, const char *name, const char *const args[])
 {
 	const char *line;
-	unsigned port;
+	unsigned port = 0;
 
 	*c = child_start(name, args);
 	line = *c != NULL ? child_line(*c) : NULL;
