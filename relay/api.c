@@ -132,6 +132,7 @@ lost(struct api_wire *w, const char *why)
 {
 	struct api_call *c = w->call;
 	struct api *a = w->api;
+	bool unsent = w->state == WIRE_STARTING;
 	char text[200];
 
 	snprintf(text, sizeof(text), "%s", why); /* of the stream, which goes */
@@ -141,7 +142,7 @@ lost(struct api_wire *w, const char *why)
 	}
 	detach(c);
 	wire_close(w);
-	if (w->used && !c->begun && c->repeatable && c->head != NULL && !a->closed_down)
+	if ((unsent || (w->used && !c->begun && c->repeatable)) && c->head != NULL && !a->closed_down)
 		c->wire = connect_for(a, c);
 	else
 		fail(c, text);
@@ -173,7 +174,7 @@ answer_complete(struct api_wire *w, bool reusable)
 	const struct api_ops *ops = c->ops;
 	void *arg = c->arg;
 
-	reusable = reusable && !c->sending && !c->last && c->body.framing != HTTP_UNTIL_CLOSE && !w->api->closed_down;
+	reusable = reusable && !c->sending && stream_queued(w->stream) == 0 && !c->last && c->body.framing != HTTP_UNTIL_CLOSE && !w->api->closed_down;
 	detach(c);
 	call_free(c);
 	if (reusable) {
@@ -276,7 +277,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 		lost(w, "bytes that nobody asked for");
 		return len;
 	case STREAM_DRAINED:
-		if (w->call != NULL && w->call->sending && w->call->ops->ready != NULL)
+		if (w->state == WIRE_BUSY && w->call != NULL && w->call->sending && w->call->ops->ready != NULL)
 			w->call->ops->ready(w->call->arg);
 		return 0;
 	case STREAM_EOF:
@@ -396,7 +397,7 @@ api_call(struct api *a, const struct api_request *req, const struct api_ops *ops
 void
 api_send(struct api_call *c, struct view data)
 {
-	stream_write(c->wire->stream, data.ptr, data.len);
+	stream_write_secret(c->wire->stream, data.ptr, data.len); /* passwords, too */
 }
 
 void
@@ -409,6 +410,12 @@ size_t
 api_queued(const struct api_call *c)
 {
 	return c->wire->stream != NULL ? stream_queued(c->wire->stream) : 0;
+}
+
+uint64_t
+api_sent_bytes(const struct api_call *c)
+{
+	return c->wire->stream != NULL ? stream_sent(c->wire->stream) : 0;
 }
 
 void

@@ -49,6 +49,7 @@ struct api_call *api_call(struct api *a, const struct api_request *req, const st
 void api_send(struct api_call *c, struct view data);
 void api_sent(struct api_call *c); /* that was the last */
 size_t api_queued(const struct api_call *c);
+uint64_t api_sent_bytes(const struct api_call *c); /* that the kernel has taken on its connection, earlier calls' too; 0: it connects */
 /* Whether the answer is not read for now: whoever it is for reads slowly. */
 void api_pause(struct api_call *c, bool pause);
 void api_cancel(struct api_call *c); /* no callback follows; NULL allowed */

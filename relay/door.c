@@ -59,7 +59,7 @@ struct door {
 	bool head_only, close, local;
 	const char *local_why; /* static */
 	struct http_body in;
-	uint64_t in_bytes, seen;
+	uint64_t in_bytes, seen, up_seen;
 	struct api_call *call; /* NULL: none, or answered */
 	unsigned status;
 	bool answering;		  /* the answer's head is queued to the client */
@@ -368,6 +368,7 @@ forward(struct door *d, const struct http_head *from)
 	req.head = (struct view){ (const uint8_t *)out, n };
 	req.repeatable = !req.body && (reads || d->kind == KIND_SESSION);
 	d->call = api_call(d->services->api, &req, &api_ops, d);
+	d->up_seen = api_sent_bytes(d->call);
 	explicit_bzero(out, n);
 	stream_suspend(d->stream, SUSPEND_OPEN); /* the body may come when it can go on; what is behind it, when this is over */
 	arm(d);
@@ -443,6 +444,7 @@ static void
 body_complete(struct door *d)
 {
 	stream_suspend(d->stream, SUSPEND_OPEN);
+	stream_resume(d->stream, SUSPEND_OUTBUF); /* of this body; nobody else would end it */
 	if (d->call != NULL) {
 		if (d->in.framing == HTTP_CHUNKED)
 			api_send(d->call, view_of(HTTP_CHUNK_END));
@@ -495,6 +497,7 @@ ready_cb(void *arg)
 		return;
 	stream_resume(d->stream, SUSPEND_OPEN);
 	stream_resume(d->stream, SUSPEND_OUTBUF);
+	arm(d);
 }
 
 /* ---- down ---- */
@@ -637,9 +640,13 @@ data_cb(void *arg, struct view data)
 	}
 	if (d->framing == HTTP_CHUNKED)
 		stream_write(d->stream, chunk, http_chunk_head(chunk, data.len));
-	stream_write(d->stream, data.ptr, data.len);
+	stream_write_secret(d->stream, data.ptr, data.len); /* a key that was made, too */
 	if (d->framing == HTTP_CHUNKED)
 		stream_write(d->stream, "\r\n", 2);
+	if (stream_output(d->stream) == NULL) { /* it takes nothing any more, and while it is not read nobody else says so */
+		break_off(d, "the client is gone");
+		return;
+	}
 	if (stream_queued(d->stream) > d->opt->out_high)
 		api_pause(d->call, true);
 }
@@ -752,6 +759,9 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (d->answering && stream_queued(d->stream) > 0 && sent != d->seen) { /* the client reads, if slowly */
 		d->seen = sent;
+		arm(d);
+	} else if (d->call != NULL && !d->answering && api_sent_bytes(d->call) != d->up_seen) { /* so does the server */
+		d->up_seen = api_sent_bytes(d->call);
 		arm(d);
 	} else if (d->call != NULL && !d->answering) {
 		api_cancel(d->call);

@@ -335,8 +335,8 @@ judge(struct refresh *r, struct user *e)
 		return REFRESH_EXPIRED;
 	if (too_long(r, e))
 		return REFRESH_TOO_LONG;
-	if (e->honoured_ms < WALLTIME_FLOOR_MS && exact)
-		e->honoured_ms = now; /* by a clock that knew nothing: it ages from now on */
+	if (exact && (e->honoured_ms < WALLTIME_FLOOR_MS || e->honoured_ms > now))
+		e->honoured_ms = now; /* by a clock that knew nothing, or ran ahead: it ages from now on */
 	return REFRESH_OK;
 }
 
@@ -567,7 +567,7 @@ pass_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (e = TAILQ_FIRST(&r->list); e != NULL; e = next) {
 		next = TAILQ_NEXT(e, link);
-		if (too_long(r, e) || expired(r, e))
+		if (expired(r, e) || (too_long(r, e) && !(e->secret != NULL && secret_needed(r, e))))
 			forget(r, e);
 		else if (e->secret != NULL && !secret_needed(r, e))
 			drop_secret(r, e);
@@ -637,7 +637,7 @@ static void
 read_done(void *arg, struct spool_op *op)
 {
 	struct refresh *r = arg;
-	struct user *e;
+	struct user *e, *known;
 
 	(void)op;
 	sign_start(r->signer, r->key, r->key_len);
@@ -645,7 +645,13 @@ read_done(void *arg, struct spool_op *op)
 	while ((e = TAILQ_FIRST(&r->read)) != NULL) {
 		tdelete(e, &r->read_tree, id_cmp);
 		TAILQ_REMOVE(&r->read, e, link);
-		if (e->claims == NULL || find(r, e->hash) != NULL)
+		known = find(r, e->hash);
+		if (known != NULL && known->secret == NULL) { /* learnt again meanwhile */
+			known->secret = e->secret;
+			e->secret = NULL;
+			known->minted_s = known->minted_s > e->minted_s ? known->minted_s : e->minted_s;
+		}
+		if (e->claims == NULL || known != NULL)
 			entry_free(e);
 		else
 			enter(r, e);

@@ -454,6 +454,7 @@ TEST(large_bodies)
 	CHECK_U64(rawsock_status(fd), 100);
 	CHECK(rawsock_send(fd, body, len));
 	CHECK(read_reply(fd) && reply.status == 200 && reply.len == len && memcmp(reply.body, body, len) == 0);
+	CHECK_U64(ask_on(fd, "POST", "/echo", NULL, "x"), 200); /* the connection is read again */
 	close(fd);
 	free(body);
 	FINISH();
