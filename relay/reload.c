@@ -372,13 +372,25 @@ open_front(struct relay *r, const struct section *s)
 	return false;
 }
 
+/* Whether a listener of another name is, or is to be, where s is. */
+static bool
+another_there(const struct sections *all, const struct section *s)
+{
+	const struct section *other = NULL;
+
+	while ((other = sections_next(all, other, SECTION_LISTENER)) != NULL)
+		if (strcmp(other->name, s->name) != 0 && section_same_address(other, s))
+			return true;
+	return false;
+}
+
 /* False: it takes a restart, and nothing was changed. */
 static bool
 open_listener(struct reload *rl, struct section *fresh)
 {
 	struct section *upstream = sections_find(rl->now, SECTION_UPSTREAM, fresh->upstream->name), *s;
 
-	if (upstream == NULL || rl->relay->drain != NULL)
+	if (upstream == NULL || rl->relay->drain != NULL || another_there(rl->now, fresh))
 		return false;
 	s = sections_add(rl->now, SECTION_LISTENER, fresh->name);
 	section_take(s, &fresh->opt, false);
@@ -396,17 +408,21 @@ open_listener(struct reload *rl, struct section *fresh)
 	return true;
 }
 
+/* A listener whose place another one is to have stays until a restart: without the privileges of the start that one could fail to get the
+ * port or its key, and nobody would listen there. */
 static void
 come_and_go(struct reload *rl, struct run *u)
 {
 	struct section *s, *next;
+	bool goes;
 
 	for (s = TAILQ_FIRST(&rl->now->list); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
 		if (sections_find(&u->fresh, s->kind, s->name) != NULL)
 			continue;
-		tell_section(u, s, "removed", s->kind == SECTION_LISTENER);
-		if (s->kind == SECTION_LISTENER)
+		goes = s->kind == SECTION_LISTENER && !another_there(&u->fresh, s);
+		tell_section(u, s, "removed", goes);
+		if (goes)
 			close_listener(rl, s);
 	}
 	TAILQ_FOREACH (s, &u->fresh.list, entry)

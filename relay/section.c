@@ -221,7 +221,14 @@ tell(void *arg, enum option_id id, enum option_id other, const char *text)
 	c->complain(c->arg, c->s, id, other, text);
 }
 
-/* Two cannot listen at one place; port 0 is another one each time. */
+bool
+section_same_address(const struct section *a, const struct section *b)
+{
+	const char *port = strrchr(a->opt.listen_address, ':');
+
+	return strcmp(a->opt.listen_address, b->opt.listen_address) == 0 && (port == NULL || strcmp(port, ":0") != 0);
+}
+
 static void
 check_addresses(const struct sections *all, section_complain *complain, void *arg)
 {
@@ -229,10 +236,8 @@ check_addresses(const struct sections *all, section_complain *complain, void *ar
 	char title[SECTION_TITLE_MAX], text[200];
 
 	while ((b = sections_next(all, b, SECTION_LISTENER)) != NULL) {
-		const char *address = b->opt.listen_address, *port = strrchr(address, ':');
-
 		for (a = sections_next(all, NULL, SECTION_LISTENER); a != b; a = sections_next(all, a, SECTION_LISTENER)) {
-			if (strcmp(a->opt.listen_address, address) != 0 || (port != NULL && strcmp(port, ":0") == 0))
+			if (!section_same_address(a, b))
 				continue;
 			section_title(a, OPTION_listen_address, title);
 			snprintf(text, sizeof text, "address is that of [%s] already", title);

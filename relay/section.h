@@ -60,6 +60,8 @@ enum section_kind section_owner(enum option_id id);
 /* "listener", "listener NAME", or for the global one what stands over id. */
 void section_title(const struct section *s, enum option_id id, char out[SECTION_TITLE_MAX]);
 bool section_name_ok(const char *name);
+/* Whether two listeners are to listen at one place, which cannot be; port 0 is another one each time. */
+bool section_same_address(const struct section *a, const struct section *b);
 
 /* Gives to the options that s owns the values of from; with reloadable_only only those that a reload may change. */
 void section_take(struct section *s, const struct options *from, bool reloadable_only);
