@@ -100,6 +100,23 @@ without_scheme(struct view token)
 	return token;
 }
 
+#define HASH (IDENT_KEY - IDENT_SCOPE)
+
+static const uint8_t no_scope[IDENT_SCOPE];
+
+void
+ident_scope(const char *endpoint, uint8_t scope[IDENT_SCOPE])
+{
+	size_t n = strcspn(endpoint, "/");
+	uint8_t hash[32];
+
+	memcpy(scope, no_scope, IDENT_SCOPE);
+	if (memchr(endpoint, ':', n) == NULL)
+		return;
+	tls_sha256(endpoint, n, hash);
+	memcpy(scope, hash, IDENT_SCOPE);
+}
+
 enum { BY_SUBJECT = 1, OF_SUBSERVER = 2, BY_ALLOC = 4 }; /* kinds of keys: one is never taken for another */
 
 void
@@ -114,7 +131,8 @@ ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KE
 	tls_sha256(pair->endpoint, strlen(pair->endpoint), part[0]);
 	tls_sha256(pair->path.ptr, pair->path.len, part[1]);
 	tls_sha256(subject.len > 0 ? subject.ptr : token.ptr, subject.len > 0 ? subject.len : token.len, part[2]);
-	tls_sha256(part, sizeof(part), key);
+	ident_scope(pair->endpoint, key);
+	tls_sha256(part, sizeof(part), key + IDENT_SCOPE);
 	explicit_bzero(payload, sizeof(payload));
 }
 
@@ -129,19 +147,51 @@ ident_alloc_key(const char *endpoint, struct view path, uint64_t file_ident, uin
 	tls_sha256(path.ptr, path.len, part[1]);
 	tls_sha256(file, sizeof(file), part[2]);
 	memset(part[3], BY_ALLOC, sizeof(part[3]));
-	tls_sha256(part, sizeof(part), key);
+	ident_scope(endpoint, key);
+	tls_sha256(part, sizeof(part), key + IDENT_SCOPE);
 }
 
-/* ---- names ---- */
+/* ---- keys in the table ---- */
+
+/* As it stands there: without a scope of zeros. */
+static struct view
+stored_key(const uint8_t key[IDENT_KEY])
+{
+	size_t skip = memcmp(key, no_scope, IDENT_SCOPE) == 0 ? IDENT_SCOPE : 0;
+
+	return (struct view){ key + skip, IDENT_KEY - skip };
+}
+
+/* False: this is no key of a list. */
+static bool
+read_key(struct view stored, uint8_t key[IDENT_KEY])
+{
+	if (stored.len != IDENT_KEY && stored.len != HASH)
+		return false;
+	memset(key, 0, IDENT_KEY);
+	memcpy(key + IDENT_KEY - stored.len, stored.ptr, stored.len);
+	return true;
+}
 
 #define NAME_KEY (1 + IDENT_KEY)
 
-static void
+static struct view
 name_key(uint8_t out[NAME_KEY], const uint8_t key[IDENT_KEY])
 {
+	struct view stored = stored_key(key);
+
 	out[0] = 'n';
-	memcpy(out + 1, key, IDENT_KEY);
+	memcpy(out + 1, stored.ptr, stored.len);
+	return (struct view){ out, 1 + stored.len };
 }
+
+static bool
+read_name_key(struct view stored, uint8_t key[IDENT_KEY])
+{
+	return stored.len > 0 && stored.ptr[0] == 'n' && read_key((struct view){ stored.ptr + 1, stored.len - 1 }, key);
+}
+
+/* ---- names ---- */
 
 size_t
 ident_format_name(const struct ident_pair *pair, uint8_t out[IDENT_NAME_MAX])
@@ -159,12 +209,11 @@ ident_format_name(const struct ident_pair *pair, uint8_t out[IDENT_NAME_MAX])
 bool
 ident_parse_name(struct ident_pair *pair, uint8_t key_out[IDENT_KEY], const void *key, size_t key_len, const void *val, size_t val_len)
 {
-	const uint8_t *k = key, *v = val, *nul;
+	const uint8_t *v = val, *nul;
 
-	if (key_len != NAME_KEY || k[0] != 'n' || val_len < 3 || val_len > IDENT_NAME_MAX || v[0] > 1 ||
+	if (!read_name_key((struct view){ key, key_len }, key_out) || val_len < 3 || val_len > IDENT_NAME_MAX || v[0] > 1 ||
 	    (nul = memchr(v + 1, '\0', val_len - 1)) == NULL)
 		return false;
-	memcpy(key_out, k + 1, IDENT_KEY);
 	*pair = (struct ident_pair){ (const char *)v + 1, { nul + 1, (size_t)(v + val_len - nul - 1) }, v[0] == 1 };
 	return true;
 }
@@ -276,7 +325,8 @@ load(struct store *s, struct ident_op *op)
 {
 	char val[STORE_VALUE_MAX];
 	size_t len = sizeof(val);
-	enum store_err err = store_get(s, STORE_IDENTS, op->key, sizeof(op->key), val, &len);
+	struct view key = stored_key(op->key);
+	enum store_err err = store_get(s, STORE_IDENTS, key.ptr, key.len, val, &len);
 
 	if (err == STORE_OK && !ident_parse(&op->list, val, len))
 		err = STORE_NOTFOUND;
@@ -290,17 +340,26 @@ static enum store_err
 write_list(struct store *s, const struct ident_op *op)
 {
 	char val[STORE_VALUE_MAX];
+	struct view key = stored_key(op->key);
 
-	return store_put(s, STORE_IDENTS, op->key, sizeof(op->key), val, ident_format(&op->list, val));
+	return store_put(s, STORE_IDENTS, key.ptr, key.len, val, ident_format(&op->list, val));
 }
 
 static enum store_err
 write_name(struct store *s, const struct ident_op *op)
 {
-	uint8_t key[NAME_KEY];
+	uint8_t buf[NAME_KEY];
+	struct view key = name_key(buf, op->key);
 
-	name_key(key, op->key);
-	return op->name_len > 0 ? store_put(s, STORE_IDENTS, key, sizeof(key), op->name, op->name_len) : STORE_OK;
+	return op->name_len > 0 ? store_put(s, STORE_IDENTS, key.ptr, key.len, op->name, op->name_len) : STORE_OK;
+}
+
+static enum store_err
+remove_key(struct store *s, struct view key)
+{
+	enum store_err err = store_del(s, STORE_IDENTS, key.ptr, key.len);
+
+	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
 /* A pair with its name. */
@@ -308,13 +367,9 @@ static enum store_err
 forget(struct store *s, const uint8_t key[IDENT_KEY])
 {
 	uint8_t name[NAME_KEY];
-	enum store_err err;
+	enum store_err err = remove_key(s, name_key(name, key));
 
-	name_key(name, key);
-	err = store_del(s, STORE_IDENTS, name, sizeof(name));
-	if (err == STORE_OK || err == STORE_NOTFOUND)
-		err = store_del(s, STORE_IDENTS, key, IDENT_KEY);
-	return err == STORE_NOTFOUND ? STORE_OK : err;
+	return err == STORE_OK ? remove_key(s, stored_key(key)) : err;
 }
 
 /* Ends the transaction: err, or what became of the commit. */
@@ -361,15 +416,16 @@ static bool
 look_for_oldest(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
 	struct oldest *o = arg;
+	uint8_t pair[IDENT_KEY];
 	struct ident_list l;
 
-	if (key_len != IDENT_KEY)
+	if (!read_key((struct view){ key, key_len }, pair))
 		return true;
 	if (!ident_parse(&l, val, val_len))
 		l.seen_ms = 0;
 	if (o->n++ == 0 || l.seen_ms < o->seen_ms) {
 		o->seen_ms = l.seen_ms;
-		memcpy(o->key, key, IDENT_KEY);
+		memcpy(o->key, pair, IDENT_KEY);
 	}
 	return true;
 }
@@ -403,14 +459,47 @@ ident_drop(struct store *s, struct ident_op *op)
 	memset(&op->list, 0, sizeof(op->list));
 	if ((op->err = store_begin(s)) != STORE_OK)
 		return;
-	op->err = store_del(s, STORE_IDENTS, op->key, sizeof(op->key));
-	op->err = finish(s, op->err == STORE_NOTFOUND ? STORE_OK : op->err);
+	op->err = finish(s, remove_key(s, stored_key(op->key)));
 }
 
-enum store_err
-ident_burn(struct store *s)
+struct burning {
+	const uint8_t *scope;
+	uint8_t key[NAME_KEY]; /* the one found last */
+	size_t len;
+	bool found;
+};
+
+static bool
+look_for_scope(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
+	struct burning *b = arg;
+	struct view stored = { key, key_len };
+	uint8_t pair[IDENT_KEY];
+
+	(void)val;
+	(void)val_len;
+	b->found = (read_key(stored, pair) || read_name_key(stored, pair)) && memcmp(pair, b->scope, IDENT_SCOPE) == 0;
+	if (b->found) {
+		memcpy(b->key, key, key_len);
+		b->len = key_len;
+	}
+	return !b->found;
+}
+
+/* One by one, for nothing may be removed while the table is walked. */
+enum store_err
+ident_burn(struct store *s, const uint8_t scope[IDENT_SCOPE])
+{
+	struct burning b = { .scope = scope, .found = true };
 	enum store_err err = store_begin(s);
 
-	return err == STORE_OK ? finish(s, store_clear(s, STORE_IDENTS)) : err;
+	if (err != STORE_OK)
+		return err;
+	while (err == STORE_OK && b.found) {
+		b.found = false;
+		err = store_each_after(s, STORE_IDENTS, b.key, b.len, look_for_scope, &b);
+		if (err == STORE_OK && b.found)
+			err = remove_key(s, (struct view){ b.key, b.len });
+	}
+	return finish(s, err);
 }

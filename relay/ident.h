@@ -2,8 +2,9 @@
  *
  * Upstream gives an ident for one path to one user and one kind of client (protocol.md S1, S7, error 223), so the idents of an (endpoint,
  * path, user, kind) are one value in the table STORE_IDENTS, under a hash of the four; those that a subserver allocates for its clients belong
- * to its own file, and are kept under a hash of that.  Beside them stand the names of pairs, for who looks after them when no client is
- * connected.  Nothing here does I/O but through the open store it is given. */
+ * to its own file, and are kept under a hash of that.  The scope of an upstream that has a name stands in front of the hash, so that one can
+ * be forgotten without the others (I7); the one without a name has none.  Beside them stand the names of pairs, for who looks after them when
+ * no client is connected.  Nothing here does I/O but through the open store it is given. */
 #ifndef RELAY_IDENT_H
 #define RELAY_IDENT_H
 
@@ -15,7 +16,8 @@
 
 #include "buffer/store.h"
 
-#define IDENT_KEY 32	     /* bytes */
+#define IDENT_SCOPE 8	     /* bytes of a hash of the upstream's name; zeros: it has none */
+#define IDENT_KEY (IDENT_SCOPE + 32)
 #define IDENT_POOL_MAX 32    /* idents of one pair; their text fits STORE_VALUE_MAX */
 #define IDENT_PAIRS_MAX 1024 /* pairs of path and user kept, by recency: bounds memory, disk, and what is asked of the server */
 
@@ -42,6 +44,8 @@ struct ident_pair {
 	bool is_subserver;
 };
 
+/* The scope of the upstream that this endpoint is of: with a name, its part before the path has a ':' (link_endpoint). */
+void ident_scope(const char *endpoint, uint8_t scope[IDENT_SCOPE]);
 /* What the idents of this pair for the user of token are kept under.  A token without a subject is its own user. */
 void ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KEY]);
 /* What those are kept under that the subserver with this file may give to its clients (ALLOC). */
@@ -82,6 +86,7 @@ void ident_take(struct store *s, struct ident_op *op); /* removes the oldest tha
 void ident_look(struct store *s, struct ident_op *op); /* only reads */
 void ident_keep(struct store *s, struct ident_op *op); /* adds; a new pair may push out the one not seen longest */
 void ident_drop(struct store *s, struct ident_op *op); /* forgets this pair's */
-enum store_err ident_burn(struct store *s);	       /* forgets all, in a transaction of its own */
+/* Forgets all of one scope, with their names, in a transaction of its own. */
+enum store_err ident_burn(struct store *s, const uint8_t scope[IDENT_SCOPE]);
 
 #endif

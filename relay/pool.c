@@ -427,7 +427,7 @@ burn_fn(void *arg, struct store *store)
 {
 	struct pool_step *step = arg;
 
-	step->op.err = ident_burn(store);
+	step->op.err = ident_burn(store, step->op.key);
 }
 
 /* Until it is done nothing is given out; on a full disk that may take some tries. */
@@ -453,10 +453,13 @@ burned_cb(void *arg, struct spool_op *op)
 static void
 burn(struct pool *p)
 {
-	static const uint8_t all[IDENT_KEY];
+	char *endpoint = link_endpoint(p->link, view_of(""));
+	uint8_t key[IDENT_KEY] = { 0 }; /* its scope is all that is looked at */
 
+	ident_scope(endpoint, key);
+	free(endpoint);
 	p->burn = BURN_POSTED;
-	spool_call(p->relay->spool, burn_fn, burned_cb, pool_step_new(p, p->link->opt, all));
+	spool_call(p->relay->spool, burn_fn, burned_cb, pool_step_new(p, p->link->opt, key));
 }
 
 void

@@ -54,7 +54,7 @@ void pool_allocated(struct session *s);
 /* Upstream answered an ALLOC of the relay's own in s; 0: it will not, for s or its upstream session is over. */
 void pool_alloc_answered(struct session *s, uint64_t file_ident);
 
-/* An older state of the buffer came back, or another one: no ident that is reserved may be given out any more. */
+/* Upstream went back in time and will give the same idents once more: none that is reserved at it may be given out any more. */
 void pool_burn(struct pool *p);
 
 #endif

@@ -30,6 +30,7 @@
 #include "buffer/store.h"
 
 #include "relay/file.h"
+#include "relay/ident.h"
 #include "relay/query.h"
 #include "relay/relay.h"
 
@@ -94,7 +95,7 @@ struct session {
 	bool credential_stored; /* they are on the disk (absent.c) */
 	bool need_client_file_ident, is_subserver;
 	bool pool_keyed, alloc_keyed; /* pool_key is that of this endpoint, path and token; alloc_key of this file (pool.c) */
-	uint8_t pool_key[32], alloc_key[32];
+	uint8_t pool_key[IDENT_KEY], alloc_key[IDENT_KEY];
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;

@@ -229,12 +229,16 @@ TEST(list_add)
 
 /* ---- steps on the store ---- */
 
+enum { OF_SHORE = 5000, OF_PORT = 6000 }; /* pairs from here on are those of named upstreams */
+
 static struct ident_op
 op_for(unsigned pair)
 {
 	struct ident_op op = { .now_ms = 100 * DAY_MS, .max_age_ms = 14 * DAY_MS, .keep = 4 };
 
-	memcpy(op.key, &pair, sizeof(pair));
+	memcpy(op.key + IDENT_SCOPE, &pair, sizeof(pair));
+	if (pair >= OF_SHORE)
+		ident_scope(pair >= OF_PORT ? "upstream:port/x" : "upstream:shore/x", op.key);
 	return op;
 }
 
@@ -299,6 +303,12 @@ TEST(too_old)
 	store_close(s);
 }
 
+static enum store_err
+burn(struct store *s, unsigned pair)
+{
+	return ident_burn(s, op_for(pair).key);
+}
+
 TEST(drop_and_burn)
 {
 	char dir[512];
@@ -307,7 +317,7 @@ TEST(drop_and_burn)
 
 	snprintf(dir, sizeof(dir), "%s/buffer", harness_tmpdir());
 	CHECK((s = kit_open(dir)) != NULL);
-	CHECK_U64(ident_burn(s), STORE_OK); /* nothing to burn */
+	CHECK_U64(burn(s, 1), STORE_OK); /* nothing to burn */
 	ident_drop(s, &op);
 	CHECK_U64(op.err, STORE_OK);
 	for (unsigned i = 1; i <= 3; i++)
@@ -316,7 +326,7 @@ TEST(drop_and_burn)
 	CHECK_U64(op.err, STORE_OK);
 	CHECK_U64(take(s, 1), 0);
 	CHECK_U64(take(s, 2), 20);
-	CHECK_U64(ident_burn(s), STORE_OK);
+	CHECK_U64(burn(s, 1), STORE_OK);
 	store_close(s);
 	CHECK((s = kit_open(dir)) != NULL);
 	CHECK_U64(take(s, 2), 0);
@@ -337,7 +347,7 @@ TEST(damaged_value)
 	snprintf(dir, sizeof(dir), "%s/buffer", harness_tmpdir());
 	CHECK((s = kit_open(dir)) != NULL);
 	CHECK_U64(store_begin(s), STORE_OK);
-	CHECK_U64(store_put(s, STORE_IDENTS, op.key, sizeof(op.key), "1\n2 3", 5), STORE_OK);
+	CHECK_U64(store_put(s, STORE_IDENTS, op.key + IDENT_SCOPE, IDENT_KEY - IDENT_SCOPE, "1\n2 3", 5), STORE_OK);
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	CHECK_U64(take(s, 1), 0);
 	CHECK(keep(s, 1, 10, 1, 99 * DAY_MS));
@@ -354,6 +364,46 @@ count_pairs(void *arg, const void *key, size_t key_len, const void *val, size_t 
 	(void)val_len;
 	++*(size_t *)arg;
 	return true;
+}
+
+static bool
+keep_with_name(struct store *s, unsigned pair, uint64_t first)
+{
+	struct ident_op op = op_for(pair);
+
+	op.add = (struct ident_list){ .n = 2, .at = { { first, 7, 99 * DAY_MS }, { first + 1, 7, 99 * DAY_MS } } };
+	op.name_len = ident_format_name(&(struct ident_pair){ "upstream/a", view_of("/p"), false }, op.name);
+	ident_keep(s, &op);
+	return op.err == STORE_OK;
+}
+
+/* What is reserved at one upstream is burned with its names, and nothing of another's (I7). */
+TEST(burned_by_upstream)
+{
+	static const unsigned first[] = { 1, OF_SHORE, OF_PORT };
+	char dir[512];
+	size_t n = 0;
+	struct store *s;
+
+	snprintf(dir, sizeof(dir), "%s/buffer", harness_tmpdir());
+	CHECK((s = kit_open(dir)) != NULL);
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned k = 0; k < 20; k++)
+			CHECK(keep_with_name(s, first[i] + k, 10 + 10 * i));
+	CHECK_U64(burn(s, OF_SHORE), STORE_OK);
+	CHECK_U64(store_each(s, STORE_IDENTS, count_pairs, &n), STORE_OK);
+	CHECK_U64(n, 80);
+	CHECK_U64(take(s, OF_SHORE), 0);
+	CHECK_U64(take(s, OF_SHORE + 19), 0);
+	CHECK_U64(take(s, 1), 10);
+	CHECK_U64(take(s, OF_PORT), 30);
+	CHECK_U64(burn(s, 1), STORE_OK); /* that of the one without a name */
+	CHECK_U64(take(s, 1), 0);
+	CHECK_U64(take(s, OF_PORT), 31);
+	n = 0;
+	CHECK_U64(store_each(s, STORE_IDENTS, count_pairs, &n), STORE_OK);
+	CHECK_U64(n, 40);
+	store_close(s);
 }
 
 /* The pair that was not seen for longest makes room. */
