@@ -54,8 +54,7 @@ set_state(struct link *l, enum link_state to, const char *cause)
 	if (from == to)
 		return;
 	log_begin(&line, to == LINK_DOWN ? LOG_WARN : LOG_INFO, "link");
-	if (l->name[0] != '\0')
-		log_str(&line, "upstream", l->name);
+	link_log_name(l, &line);
 	log_str(&line, "state", link_state_name(to));
 	log_str(&line, "was", link_state_name(from));
 	log_u64(&line, "was_for_ms", now - l->since);
@@ -260,8 +259,7 @@ link_set_mode(struct link *l, enum link_mode mode)
 	if (mode == l->mode)
 		return;
 	log_begin(&line, LOG_INFO, "link_mode");
-	if (l->name[0] != '\0')
-		log_str(&line, "upstream", l->name);
+	link_log_name(l, &line);
 	log_str(&line, "mode", link_mode_name(mode));
 	log_str(&line, "was", link_mode_name(l->mode));
 	log_end(&line);
@@ -504,6 +502,13 @@ link_all_upstreams(const struct relay *relay)
 
 /* ---- what is known ---- */
 
+void
+link_log_name(const struct link *l, struct log_line *line)
+{
+	if (l->name[0] != '\0')
+		log_str(line, "upstream", l->name);
+}
+
 enum link_state
 link_state(const struct link *l)
 {
@@ -606,11 +611,15 @@ void
 link_reached(struct link *l, const struct address_url *url)
 {
 	unsigned at = (unsigned)(url - l->urls.url);
+	struct log_line line;
 
 	if (l->at == at)
 		return;
 	l->at = at;
-	log_event(LOG_INFO, "upstream_url", "now=%s", url->authority);
+	log_begin(&line, LOG_INFO, "upstream_url");
+	link_log_name(l, &line);
+	log_str(&line, "now", url->authority);
+	log_end(&line);
 }
 
 bool

@@ -28,6 +28,7 @@
 
 struct absents;
 struct event;
+struct log_line;
 struct options;
 struct pace;
 struct pool;
@@ -113,6 +114,9 @@ bool link_has_endpoint(const struct link *l, const char *endpoint);
 struct link *link_find(const struct relay *relay, const char *name);
 uint64_t link_count(const struct relay *relay, enum link_state state); /* how many are so */
 uint64_t link_all_upstreams(const struct relay *relay); /* connections on all links */
+
+/* Adds upstream=NAME, if it has one. */
+void link_log_name(const struct link *l, struct log_line *line);
 
 enum link_state link_state(const struct link *l);
 bool link_down(const struct link *l);

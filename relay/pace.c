@@ -110,10 +110,15 @@ pace_free(struct pace *p)
 void
 pace_hold(struct pace *p, bool hold)
 {
+	struct log_line line;
+
 	if (hold == p->held)
 		return;
 	p->held = hold;
-	log_event(LOG_INFO, "replay", "state=%s", hold ? "paused" : "on");
+	log_begin(&line, LOG_INFO, "replay");
+	link_log_name(p->link, &line);
+	log_str(&line, "state", hold ? "paused" : "on");
+	log_end(&line);
 	if (!hold)
 		relay_after_ms(p->timer, 0);
 }
