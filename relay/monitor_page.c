@@ -43,7 +43,7 @@ const char monitor_page[] =
 	" for(const x of k){const p=x.slice(0,-4),e=document.createElement('p'),b=document.createElement('b');b.className=s[x]==='up'?'ok':'warn';\n"
 	"  b.textContent=p.slice(9,-1)+': '+(s[x]==='down'?'DOWN':s[x]);e.append(b,' for '+span(s[p+'since_s'])+(s[p+'cause']?': '+s[p+'cause']:'')\n"
 	"  +(s[p+'link_mode']!=='auto'?' ('+s[p+'link_mode']+')':'')+(s[p+'replay']==='paused'?'; replay paused':'')+'; '+s[p+'conns']+' devices');l.append(e)}}\n"
-	"function show(s){const all=Object.keys(s).filter(x=>/^(upstream\\.[^.]+\\.)?link$/.test(x)).map(x=>s[x]),worst=all.find(x=>x!=='up')||'up';\n"
+	"function show(s){const all=Object.keys(s).filter(x=>/^(upstream\\.[^.]+\\.)?link$/.test(x)).map(x=>s[x]),worst=all.includes('down')?'down':all.find(x=>x!=='up')||'up';\n"
 	" const up=s.link==='up',none=s.backlog_records===0;$('ver').textContent=s.version;ups(s);$('link').parentElement.hidden=s.link===undefined;\n"
 	" document.title=(worst==='up'?'link up':'LINK '+worst.toUpperCase())+(none?'':', '+s.backlog_records+' waiting')+' - holdfast';\n"
 	" if(s.link!==undefined){put('link',up?'up':s.link==='down'?'DOWN':s.link,up?'ok':'warn');\n"

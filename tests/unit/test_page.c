@@ -333,6 +333,12 @@ page_in_browser(struct daemon *d, unsigned port)
 	CHECK(order(path, "link offline\n"));
 	CHECK(becomes("document.getElementById('link2').textContent", "(offline)"));
 	CHECK_STR(evaluate("window.mark"), "1");
+
+	/* of several links one that is down is what the title says, whichever comes first */
+	CHECK_STR(evaluate("(show({'upstream.a.link':'unknown','upstream.b.link':'down',backlog_records:0,buffer:'ok'}),document.title)"),
+		  "LINK DOWN - holdfast");
+	CHECK_STR(evaluate("(show({'upstream.a.link':'up','upstream.b.link':'unknown',backlog_records:0,buffer:'ok'}),document.title)"),
+		  "LINK UNKNOWN - holdfast");
 	CHECK_U64(b.faults, 0);
 }
 
