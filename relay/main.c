@@ -204,6 +204,56 @@ base_new(void)
 }
 
 static void
+reload_cb(evutil_socket_t sig, short what, void *arg)
+{
+	struct relay *r = arg;
+	struct reload_sum sum;
+
+	(void)sig;
+	(void)what;
+	if (!r->stopping) /* what it would change is being closed */
+		reload_run(r->reload, NULL, &sum);
+}
+
+static void
+stop_cb(evutil_socket_t sig, short what, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)what;
+	log_event(LOG_INFO, "stopping", "signal=%d", (int)sig);
+	r->stopping = true;
+}
+
+static void
+rotate_cb(evutil_socket_t sig, short what, void *arg)
+{
+	(void)sig;
+	(void)what;
+	(void)arg;
+	if (log_reopen())
+		log_event(LOG_INFO, "log_opened", "by=signal");
+	else
+		log_event(LOG_WARN, "log_not_opened", "reason=\"%s\"", strerror(errno));
+}
+
+/* From before the first line that says that it listens: whoever reads that may stop it, and it ends as it should. */
+static void
+watch_signals(struct relay *r)
+{
+	static const struct {
+		int number;
+		event_callback_fn take;
+	} signals[RELAY_SIGNALS] = { { SIGTERM, stop_cb }, { SIGINT, stop_cb }, { SIGHUP, reload_cb }, { SIGUSR1, rotate_cb } };
+
+	for (size_t i = 0; i < RELAY_SIGNALS; i++) {
+		r->signal[i] = evsignal_new(r->base, signals[i].number, signals[i].take, r);
+		if (r->signal[i] == NULL || event_add(r->signal[i], NULL) != 0)
+			log_fatal("signals", "errno=%d", errno);
+	}
+}
+
+static void
 relay_open(struct relay *r)
 {
 	struct store *store;
@@ -234,6 +284,7 @@ relay_open(struct relay *r)
 		link_start(l);
 	relay_merging(r);
 	r->retention = retention_new(r);
+	watch_signals(r);
 	open_control(r);
 	listen_all(r);
 	open_monitor(r);
@@ -273,6 +324,8 @@ relay_close(struct relay *r)
 	certs_free(r->certs);
 	stream_fini();
 	close_ways(r);
+	for (size_t i = 0; i < RELAY_SIGNALS; i++)
+		event_free(r->signal[i]);
 	event_base_free(r->base);
 	gate_free(r->gate);
 }
@@ -283,39 +336,6 @@ static struct timeval
 from_ms(uint64_t ms)
 {
 	return (struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
-}
-
-static void
-reload_cb(evutil_socket_t sig, short what, void *arg)
-{
-	struct relay *r = arg;
-	struct reload_sum sum;
-
-	(void)sig;
-	(void)what;
-	reload_run(r->reload, NULL, &sum);
-}
-
-static void
-stop_cb(evutil_socket_t sig, short what, void *arg)
-{
-	struct relay *r = arg;
-
-	(void)what;
-	log_event(LOG_INFO, "stopping", "signal=%d", (int)sig);
-	r->stopping = true;
-}
-
-static void
-rotate_cb(evutil_socket_t sig, short what, void *arg)
-{
-	(void)sig;
-	(void)what;
-	(void)arg;
-	if (log_reopen())
-		log_event(LOG_INFO, "log_opened", "by=signal");
-	else
-		log_event(LOG_WARN, "log_not_opened", "reason=\"%s\"", strerror(errno));
 }
 
 static void
@@ -357,26 +377,18 @@ watchdog_cb(evutil_socket_t fd, short what, void *arg)
 static void
 loop(struct relay *r)
 {
-	struct event *term = evsignal_new(r->base, SIGTERM, stop_cb, r);
-	struct event *intr = evsignal_new(r->base, SIGINT, stop_cb, r);
-	struct event *hup = evsignal_new(r->base, SIGHUP, reload_cb, r);
-	struct event *usr1 = evsignal_new(r->base, SIGUSR1, rotate_cb, r);
 	struct event *wake = event_new(r->base, -1, 0, wake_cb, r);
 	struct event *watchdog = event_new(r->base, -1, EV_PERSIST, watchdog_cb, r);
 	struct timeval tv;
 
 	r->status = status_new(r);
-	if (hup == NULL || usr1 == NULL || term == NULL || intr == NULL || wake == NULL || watchdog == NULL)
+	if (wake == NULL || watchdog == NULL)
 		log_fatal("out_of_memory", "bytes=0");
 	if (notify_watchdog_ms() > 0) {
 		tv = from_ms(notify_watchdog_ms() / 3);
 		event_add(watchdog, &tv);
 	}
 	notify_send("READY=1");
-	event_add(term, NULL);
-	event_add(intr, NULL);
-	event_add(hup, NULL);
-	event_add(usr1, NULL);
 	budget_log(r->sections);
 	while (!r->stopping) {
 		int64_t wait;
@@ -392,10 +404,6 @@ loop(struct relay *r)
 	notify_send("STOPPING=1");
 	event_free(watchdog);
 	event_free(wake);
-	event_free(intr);
-	event_free(usr1);
-	event_free(hup);
-	event_free(term);
 	status_free(r->status);
 	r->status = NULL;
 }
@@ -490,7 +498,7 @@ main(int argc, char **argv)
 		return status;
 	privilege_begin();
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* until the loop takes it */
+	signal(SIGHUP, SIG_IGN); /* until watch_signals */
 	signal(SIGUSR1, SIG_IGN);
 	read_sections(order.path, &all);
 	log_set_level(order.verbose ? LOG_DEBUG : (enum log_level)sections_global(&all)->opt.log_level);

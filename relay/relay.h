@@ -48,6 +48,8 @@ TAILQ_HEAD(link_list, link);
 TAILQ_HEAD(front_list, front);
 TAILQ_HEAD(session_list, session);
 
+#define RELAY_SIGNALS 4 /* TERM, INT, HUP, USR1 */
+
 struct relay {
 	const struct sections *sections; /* the configuration */
 	const struct options *opt;	 /* as they hold everywhere; those of a listener or an upstream are its front's or link's */
@@ -79,6 +81,7 @@ struct relay {
 	uint64_t tail_bytes;	      /* in all tails (I6) */
 	uint64_t held_sum, held_at;   /* budget.c: what was held for clients when stream_moved() was held_at */
 	uint64_t next_conn_id;
+	struct event *signal[RELAY_SIGNALS]; /* main's own; they are taken until everything is closed */
 	const char *recovery;	      /* how the buffer was recovered at the start; static */
 	struct stats stats;
 	bool full; /* max_connections are open */
