@@ -92,21 +92,21 @@ admit_accepted(const struct link *l, const char *endpoint, struct view token, en
 
 /* As a query has it, and as a header has it. */
 void
-admit_issued(struct relay *relay, struct view access)
+admit_issued(const struct link *l, struct view access)
 {
 	static const char scheme[] = "Bearer ";
 	size_t n = sizeof(scheme) - 1, len = n + access.len;
 	uint8_t *text = relay_alloc(len);
 	unsigned char hash[HASH_LEN];
 	bool exact;
-	uint64_t now = walltime_ms(relay->walltime, &exact);
+	uint64_t now = walltime_ms(l->relay->walltime, &exact);
 
 	memcpy(text, scheme, n);
 	memcpy(text + n, access.ptr, access.len);
-	tls_sha256(access.ptr, access.len, hash);
-	note_token(relay, hash, now);
-	tls_sha256(text, len, hash);
-	note_token(relay, hash, now);
+	token_key(l, access, hash);
+	note_token(l->relay, hash, now);
+	token_key(l, (struct view){ text, len }, hash);
+	note_token(l->relay, hash, now);
 	explicit_bzero(text, len);
 	free(text);
 }

@@ -15,8 +15,8 @@
 /* Upstream answered 101 for this token (empty view: none presented). */
 void admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version);
 
-/* Upstream gave access, which a client may present at an upgrade that upstream will not see any more. */
-void admit_issued(struct relay *relay, struct view access);
+/* The upstream of l gave access, which a client may present at an upgrade that upstream will not see any more. */
+void admit_issued(const struct link *l, struct view access);
 
 /* version: the one to answer with; 0 = refused (why in words, for the log). */
 typedef void admit_answer(void *arg, unsigned version, const char *why);

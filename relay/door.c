@@ -277,7 +277,7 @@ local_session(struct door *d)
 	static struct flood told;
 	size_t room;
 	char *token, *json;
-	enum refresh_answer a = refresh_mint(d->services->refresh, bearer(d), &token);
+	enum refresh_answer a = refresh_mint(d->services->refresh, d->opt, bearer(d), &token);
 
 	if (a == REFRESH_OK || flood_ok(&told, FLOOD_STRANGERS, FLOOD_STRANGERS_MS))
 		log_mint(d, a);
@@ -666,7 +666,7 @@ learn(struct door *d, struct view json)
 	if (d->kind == KIND_LOGIN && c[1].kind != CLAIM_STRING)
 		return; /* a further identity for a user who is logged in: the access token in its request is no refresh token */
 	if (refresh_learn(s->refresh, token, c[0].raw))
-		admit_issued(s->relay, c[0].raw);
+		admit_issued(s->link, c[0].raw);
 }
 
 /* The body as the client shall have it, to be freed; NULL: as it is. */

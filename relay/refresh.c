@@ -19,6 +19,7 @@
 #include "relay/be64.h"
 #include "relay/claims.h"
 #include "relay/credential.h"
+#include "relay/front.h"
 #include "relay/jwt.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -84,14 +85,14 @@ now_ms(const struct refresh *r, bool *exact)
 	return walltime_ms(r->services->relay->walltime, exact);
 }
 
-/* Has more than offline_session_days passed since upstream honoured e? */
+/* Have more than so many days passed since upstream honoured e? */
 static bool
-too_long(const struct refresh *r, const struct user *e)
+too_long(const struct refresh *r, const struct user *e, uint64_t days)
 {
 	bool exact;
-	uint64_t now = now_ms(r, &exact), max = r->services->opt->offline_session_days * DAY_MS;
+	uint64_t now = now_ms(r, &exact);
 
-	return e->honoured_ms >= WALLTIME_FLOOR_MS && now > e->honoured_ms && now - e->honoured_ms > max;
+	return e->honoured_ms >= WALLTIME_FLOOR_MS && now > e->honoured_ms && now - e->honoured_ms > days * DAY_MS;
 }
 
 static bool
@@ -320,12 +321,12 @@ refresh_phrase(enum refresh_answer a)
 }
 
 static enum refresh_answer
-judge(struct refresh *r, struct user *e)
+judge(struct refresh *r, const struct options *opt, struct user *e)
 {
 	bool exact;
 	uint64_t now = now_ms(r, &exact);
 
-	if (r->services->opt->offline_admit == ADMIT_NONE || r->services->opt->offline_session_days == 0)
+	if (opt->offline_admit == ADMIT_NONE || opt->offline_session_days == 0)
 		return REFRESH_NOBODY;
 	if (e == NULL)
 		return REFRESH_UNKNOWN;
@@ -333,7 +334,7 @@ judge(struct refresh *r, struct user *e)
 		return REFRESH_DEAD;
 	if (expired(r, e))
 		return REFRESH_EXPIRED;
-	if (too_long(r, e))
+	if (too_long(r, e, opt->offline_session_days))
 		return REFRESH_TOO_LONG;
 	if (exact && (e->honoured_ms < WALLTIME_FLOOR_MS || e->honoured_ms > now))
 		e->honoured_ms = now; /* by a clock that knew nothing, or ran ahead: it ages from now on */
@@ -348,10 +349,10 @@ id_text(const uint8_t *id, char text[2 * REFRESH_ID + 1])
 }
 
 enum refresh_answer
-refresh_mint(struct refresh *r, struct view token, char **access)
+refresh_mint(struct refresh *r, const struct options *opt, struct view token, char **access)
 {
 	struct user *e = find_token(r, token);
-	enum refresh_answer a = judge(r, e);
+	enum refresh_answer a = judge(r, opt, e);
 	char iat[24], exp[24], id[2 * REFRESH_ID + 1], *claims;
 	uint64_t now;
 	bool exact;
@@ -360,7 +361,7 @@ refresh_mint(struct refresh *r, struct view token, char **access)
 	if (a != REFRESH_OK)
 		return a;
 	now = now_ms(r, &exact) / 1000;
-	e->minted_s = now + r->services->opt->offline_token_minutes * 60;
+	e->minted_s = now + opt->offline_token_minutes * 60;
 	if (e->exp_s != 0 && e->minted_s > e->exp_s)
 		e->minted_s = e->exp_s;
 	snprintf(iat, sizeof(iat), "%llu", (unsigned long long)now);
@@ -557,17 +558,31 @@ secret_needed(const struct refresh *r, const struct user *e)
 	return e->minted_s >= now_s || e->honoured_ms / 1000 < e->minted_s || absents_use_token(r->services->link->absents, e->hash);
 }
 
+/* A user is known to the upstream, and may come to any listener that names it. */
+static uint64_t
+longest_days(const struct refresh *r)
+{
+	const struct front *f;
+	uint64_t days = 0;
+
+	TAILQ_FOREACH (f, &r->services->relay->fronts, entry)
+		if (f->link == r->services->link && f->opt->offline_session_days > days)
+			days = f->opt->offline_session_days;
+	return days;
+}
+
 static void
 pass_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct refresh *r = arg;
 	struct user *e, *next;
+	uint64_t days = longest_days(r);
 
 	(void)fd;
 	(void)what;
 	for (e = TAILQ_FIRST(&r->list); e != NULL; e = next) {
 		next = TAILQ_NEXT(e, link);
-		if (expired(r, e) || (too_long(r, e) && !(e->secret != NULL && secret_needed(r, e))))
+		if (expired(r, e) || (too_long(r, e, days) && !(e->secret != NULL && secret_needed(r, e))))
 			forget(r, e);
 		else if (e->secret != NULL && !secret_needed(r, e))
 			drop_secret(r, e);

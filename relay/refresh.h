@@ -16,6 +16,7 @@
 
 #include "protocol/view.h"
 
+struct options;
 struct refresh;
 struct services;
 
@@ -30,8 +31,9 @@ bool refresh_learn(struct refresh *r, struct view token, struct view access);
 
 enum refresh_answer { REFRESH_OK, REFRESH_UNKNOWN, REFRESH_EXPIRED, REFRESH_TOO_LONG, REFRESH_DEAD, REFRESH_NOBODY };
 const char *refresh_phrase(enum refresh_answer a); /* static, for the log */
-/* An access token of the relay's own for a refresh token, NUL terminated, to be given back with relay_wipe; NULL unless REFRESH_OK. */
-enum refresh_answer refresh_mint(struct refresh *r, struct view token, char **access);
+/* An access token of the relay's own for a refresh token, NUL terminated, to be given back with relay_wipe; NULL unless REFRESH_OK.  opt: of the
+ * listener that it came to. */
+enum refresh_answer refresh_mint(struct refresh *r, const struct options *opt, struct view token, char **access);
 
 enum refresh_verdict {
 	REFRESH_NOT_OURS, /* another's token: not for us to judge */

@@ -165,9 +165,9 @@ cut_link(void)
 	return daemon_count(&st.d, "event=link state=down") > before;
 }
 
-/* With a log of its own; the link is DOWN then. */
+/* With a log of its own. */
 static bool
-restart(void)
+start_again(void)
 {
 	char from[512], to[512];
 
@@ -175,7 +175,38 @@ restart(void)
 		return false;
 	snprintf(from, sizeof(from), "%s/log", st.dir);
 	snprintf(to, sizeof(to), "%s/log.before", st.dir);
-	return rename(from, to) == 0 && daemon_start(&st.d, st.dir, st.config) && daemon_logged(&st.d, "event=link state=down") != NULL;
+	return rename(from, to) == 0 && daemon_start(&st.d, st.dir, st.config);
+}
+
+/* The link is DOWN then. */
+static bool
+restart(void)
+{
+	return start_again() && daemon_logged(&st.d, "event=link state=down") != NULL;
+}
+
+/* Adds [upstream b] to the same servers, and two listeners for it, whose ports are set: one that renews no session, one that does. */
+static bool
+add_upstream(unsigned port[2])
+{
+	size_t n = strlen(st.config), seen = 0;
+	char path[512], line[2048];
+	FILE *f;
+
+	snprintf(st.config + n, sizeof(st.config) - n,
+		 "[listener b]\naddress = 127.0.0.1:0\nupstream = b\noffline_session_days = 0\n[listener c]\naddress = 127.0.0.1:0\nupstream = b\n"
+		 "[upstream b]\nurl = ws://127.0.0.1:%u\napi_url = http://127.0.0.1:%u\nprobe_interval = 100ms\nping_interval = 300ms\n",
+		 st.link_port, st.api.port);
+	if (!start_again() || daemon_logged(&st.d, "event=memory_budget ") == NULL) /* all of them listen */
+		return false;
+	snprintf(path, sizeof(path), "%s/log", st.dir);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (strstr(line, "event=listening ") != NULL && seen++ > 0 && (seen > 3 || sscanf(strrchr(line, ':'), ":%u", &port[seen - 2]) != 1))
+			seen = 4;
+	if (f != NULL)
+		fclose(f);
+	return seen == 3;
 }
 
 /* ---- an app's HTTP ---- */
@@ -594,6 +625,32 @@ TEST(forged_and_foreign_tokens)
 	CHECK_U64(upgrade("SECRET-unknown"), 503);
 	CHECK_U64(ask("DELETE", SESSION, refresh_token, ""), 503);
 	CHECK_U64(upgrade(own_token), 401); /* replayed after its user logged out */
+	FINISH();
+}
+
+/* What one upstream gave is good for that one alone, and each listener keeps its own rules. */
+TEST(a_named_upstream)
+{
+	unsigned unnamed, named[2];
+
+	START(true, "", "");
+	CHECK(add_upstream(named));
+	unnamed = st.d.port;
+	st.d.port = named[1];
+	CHECK(log_in());
+	CHECK(cut_link());
+	CHECK(daemon_logged(&st.d, "event=link upstream=b state=down") != NULL);
+	CHECK_U64(upgrade(access_token), 101); /* never seen at an upgrade before */
+	CHECK_U64(renew(own_token), 201);
+	CHECK_U64(upgrade(own_token), 101);
+	st.d.port = named[0];
+	CHECK_U64(upgrade(access_token), 101);
+	CHECK_U64(renew(own_token), 503);
+	CHECK(daemon_logged(&st.d, "offline_admit = none") != NULL);
+	st.d.port = unnamed;
+	CHECK(daemon_logged(&st.d, "event=link state=down") != NULL);
+	CHECK_U64(upgrade(access_token), 503);
+	CHECK_U64(renew(own_token), 503);
 	FINISH();
 }
 
