@@ -28,6 +28,8 @@
 #define SESSION (12 * KIB) /* session, file, path and token on either side, endpoint */
 #define BASE (40 * MIB)
 #define UPSTREAM (16 * MIB) /* each beyond the first: the clients that left it, with their tokens, and its reserved idents */
+#define USER (3 * KIB)	     /* of App Services: tokens, claims and profile of the usual size */
+#define EXCHANGE (80 * KIB)  /* heads either way, and an answer that the relay reads for itself; bodies of clients are in max_queued */
 #define DATABASE (12 * MIB) /* environment, log buffer, lock tables; twice while another child recovers nothing is served */
 
 /* A connection's two legs, of the listener where they cost most: all clients may come by that one. */
@@ -47,6 +49,22 @@ dearest_legs(const struct sections *all)
 	return most;
 }
 
+/* Each upstream with api_url has users of its own, and keeps its connections for a while. */
+static uint64_t
+services_of(const struct sections *all)
+{
+	const struct options *o = &sections_global(all)->opt;
+	const struct section *s = NULL;
+	uint64_t sum = 0;
+
+	while ((s = sections_next(all, s, SECTION_UPSTREAM)) != NULL) {
+		if (s->opt.api_url[0] == '\0')
+			continue;
+		sum += o->max_users * USER + o->max_exchanges * (EXCHANGE + (s->opt.api_url[4] == 's' ? LEG_TLS : LEG_PLAIN)); /* https: */
+	}
+	return sum;
+}
+
 struct budget
 budget_of(const struct sections *all)
 {
@@ -58,10 +76,11 @@ budget_of(const struct sections *all)
 		b.base += UPSTREAM;
 	b.connections = o->max_connections * dearest_legs(all);
 	b.sessions = o->max_sessions_total * SESSION;
+	b.services = services_of(all);
 	b.queued = o->max_queued + o->max_message; /* the one that tips the scale */
 	b.spool = o->spool_bytes + 2 * o->max_inflated;
 	b.database = DATABASE + o->buffer_cache_bytes + o->buffer_cache_bytes / 4;
-	b.total = b.base + b.connections + b.sessions + b.queued + b.spool + b.database;
+	b.total = b.base + b.connections + b.sessions + b.services + b.queued + b.spool + b.database;
 	return b;
 }
 
@@ -76,6 +95,7 @@ budget_log(const struct sections *all)
 	log_u64(&l, "base_mib", b.base / MIB);
 	log_u64(&l, "connections_mib", b.connections / MIB);
 	log_u64(&l, "sessions_mib", b.sessions / MIB);
+	log_u64(&l, "services_mib", b.services / MIB);
 	log_u64(&l, "queued_mib", b.queued / MIB);
 	log_u64(&l, "spool_mib", b.spool / MIB);
 	log_u64(&l, "database_mib", b.database / MIB);

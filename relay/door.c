@@ -160,7 +160,7 @@ base_of(const struct door *d, struct view host)
 static void
 clean(struct door *d)
 {
-	d->services->nexchanges -= d->busy;
+	d->services->relay->nexchanges -= d->busy;
 	d->busy = false;
 	if (d->timer != NULL)
 		event_del(d->timer);
@@ -389,7 +389,7 @@ static void
 take(struct door *d, const struct http_head *head)
 {
 	d->busy = true;
-	d->services->nexchanges++;
+	d->services->relay->nexchanges++;
 	d->kind = kind_of(head);
 	d->path = relay_strndup(head->path.ptr, head->path.len);
 	d->authorization = relay_strndup(head->authorization.ptr, head->authorization.len);
@@ -409,7 +409,7 @@ door_begin(struct door *d, const struct http_head *head)
 
 	STAT_INC(d->services->relay, http_exchanges);
 	take(d, head);
-	if (d->services->nexchanges > d->opt->max_exchanges) {
+	if (d->services->relay->nexchanges > d->opt->max_exchanges) {
 		refuse(d, 503, "too many requests at a time");
 		return;
 	}

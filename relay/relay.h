@@ -76,6 +76,7 @@ struct relay {
 	struct session_list ended_sessions;
 	void *registry;		      /* sessions by file identity (session.c) */
 	uint64_t nconns, nsessions;
+	uint64_t nexchanges; /* HTTP requests of clients, under way (door.c) */
 	uint64_t nrefused;   /* sessions of which an UPLOAD was not taken */
 	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */

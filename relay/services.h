@@ -36,7 +36,6 @@ struct services {
 	struct locations *locations;
 	struct refresh *refresh;
 	struct exchanges *exchanges;
-	uint64_t nexchanges;	   /* of clients, under way */
 	uint64_t nconns;	   /* client connections that speak HTTP */
 };
 

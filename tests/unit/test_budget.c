@@ -35,6 +35,13 @@ field(const char *line, const char *name)
 	return at != NULL ? strtoul(at + strlen(key), NULL, 10) : 0;
 }
 
+static size_t
+parts_of(const char *line)
+{
+	return field(line, "base_mib") + field(line, "connections_mib") + field(line, "sessions_mib") + field(line, "services_mib") +
+	       field(line, "queued_mib") + field(line, "spool_mib") + field(line, "database_mib");
+}
+
 static int
 client(void)
 {
@@ -92,9 +99,9 @@ TEST(attack_stays_below_the_budget)
 	line = daemon_logged(&d, "event=memory_budget ");
 	CHECK(line != NULL);
 	budget = field(line, "total_mib");
-	parts = field(line, "base_mib") + field(line, "connections_mib") + field(line, "sessions_mib") + field(line, "queued_mib") +
-		field(line, "spool_mib") + field(line, "database_mib");
-	CHECK(parts <= budget && budget <= parts + 6); /* each is rounded down */
+	parts = parts_of(line);
+	CHECK(parts <= budget && budget <= parts + 7); /* each is rounded down */
+	CHECK_U64(field(line, "services_mib"), 0);
 	CHECK(daemon_logged(&d, "state=down") != NULL);
 	good = client();
 	for (int i = 0; i < DEAF; i++)
@@ -114,5 +121,26 @@ TEST(attack_stays_below_the_budget)
 		close(fd[--n]);
 	CHECK(answers(good));
 	close(good);
+	CHECK(daemon_stop(&d));
+}
+
+/* What the App Services door costs: users and requests, for each upstream that has one. */
+TEST(services_are_counted)
+{
+	static const char apps[] = "[upstream]\nurl = ws://127.0.0.1:1\napi_url = http://127.0.0.1:1\n[upstream b]\nurl = ws://127.0.0.1:1\n"
+				   "api_url = https://127.0.0.1:1\n[upstream c]\nurl = ws://127.0.0.1:1\n[listener b]\naddress = 127.0.0.1:0\n"
+				   "upstream = b\n[listener c]\naddress = 127.0.0.1:0\nupstream = c\n"
+				   "[limits]\nmax_users = 2048\nmax_exchanges = 1024\n";
+	const char *line;
+	size_t budget;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(daemon_start(&d, harness_tmpdir(), apps));
+	line = daemon_logged(&d, "event=memory_budget ");
+	CHECK(line != NULL);
+	budget = field(line, "total_mib");
+	CHECK_U64(field(line, "services_mib"), 2 * 6 + 100 + 140);
+	CHECK(parts_of(line) <= budget && budget <= parts_of(line) + 7);
 	CHECK(daemon_stop(&d));
 }

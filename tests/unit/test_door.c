@@ -511,20 +511,24 @@ TEST(many_connections)
 TEST(limits)
 {
 	static const char silent[] = "GET /silent HTTP/1.1\r\nHost: h\r\n\r\n";
-	int a, b;
+	unsigned named[2];
+	int a, b, c;
 
 	START(true, "", "max_exchanges = 1\nexchange_timeout = 1s\nkeep_alive = 100ms\n");
+	CHECK(add_upstream(named));
 	a = rawsock_connect(st.d.port, NULL);
 	b = rawsock_connect(st.d.port, NULL);
+	c = rawsock_connect(named[1], NULL);
 	CHECK(rawsock_send(a, silent, strlen(silent)));
 	for (int i = 0; st.api.state->requests == 0; i++) {
 		CHECK(i < 1000);
 		usleep(10000);
 	}
 	CHECK_U64(ask_on(b, "GET", "/big/1", NULL, ""), 503);
+	CHECK_U64(ask_on(c, "GET", "/big/1", NULL, ""), 503); /* limits are for all listeners together */
 	CHECK_U64(rawsock_status(a), 503); /* no answer in time */
 	CHECK(rawsock_ended(b, 10000));	   /* keep_alive */
-	close(a), close(b);
+	close(a), close(b), close(c);
 	FINISH();
 }
 
