@@ -1,9 +1,10 @@
 /* What is known of a file without its record: its name, its backlog, its queries; and the journal knows what the relay acknowledged.
  *
- * From that the record is written anew, and the file is LOST: no replay and no trim until an operator decides.  Why that is safe: what the
- * client is shown comes from the journal, or from upstream when this relay owes nothing (I4).  Nothing is known to be acknowledged by
- * upstream or to have been sent, so nothing of the backlog goes without that decision (I2), and after it what upstream acknowledges
- * unexpectedly is a CONFLICT.  The cursors are gone; the client's next IDENT states them. */
+ * From that the record is written anew, and the file is LOST: no replay and no trim until an operator decides, or upstream says that it
+ * has all of the backlog (session_upstream.c).  Why that is safe: what the client is shown comes from the journal, or from upstream when
+ * this relay owes nothing (I4).  Nothing is known to be acknowledged by upstream or to have been sent, so nothing of the backlog goes
+ * without that word (I2), and after it what upstream acknowledges unexpectedly is a CONFLICT.  The cursors are gone; the client's next
+ * IDENT states them. */
 #include <stdio.h>
 #include <string.h>
 

@@ -92,7 +92,9 @@ first_download(struct session *s, struct pair acked)
 		pool_burn(s->link->pool); /* upstream will give the idents of that time once more */
 		return;
 	}
-	if (f->state == STORE_FILE_LOST && acked.client_version >= f->shown.client_version) { /* it had arrived after all */
+	/* It had arrived after all, what was acknowledged here and what is kept: there is nothing left to replay. */
+	if (f->state == STORE_FILE_LOST && acked.client_version >= f->shown.client_version &&
+	    acked.client_version >= f->stored.client_version) {
 		f->aside = false;
 		s->no_replay = false;
 		file_set_state(f, STORE_FILE_OK, 0, "");
