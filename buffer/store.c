@@ -317,6 +317,7 @@ store_begin(struct store *s)
 	s->txn_bytes = s->tally.bytes;
 	s->disk_free = 0;
 	s->txn_nfiles = s->nfiles;
+	s->txn_damaged = s->damaged;
 	s->txn_next_id = s->next_id;
 	return STORE_OK;
 }
@@ -363,6 +364,7 @@ txn_keep(struct store *s)
 			tally_drop(&s->tally, s->changed.rows[i].id);
 	}
 	s->nfiles = s->txn_nfiles;
+	s->damaged = s->txn_damaged;
 	s->next_id = s->txn_next_id;
 	s->shrunk = s->shrunk || s->tally.bytes < before;
 }

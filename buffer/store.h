@@ -281,7 +281,7 @@ struct store_stat {
 	uint64_t disk_free;	 /* what the file system has left for us, UINT64_MAX if it does not say */
 	uint64_t log_bytes;	 /* of disk_bytes: write-ahead log */
 	bool ballast;		 /* the ballast is there, or none is wanted */
-	uint64_t damaged;	 /* files whose record could not be read at open; not in the totals */
+	uint64_t damaged;	 /* files whose record could not be read at open, nor was mended since; not in the totals */
 };
 STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 

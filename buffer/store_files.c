@@ -144,10 +144,10 @@ store_file_find(struct store *s, const char *endpoint, const char *path, uint64_
 	return err;
 }
 
-/* Calls each for every file record; bad ones are reported and counted, and the walk goes on: one bad file never stops another
- * one (I7). */
+/* Calls each for every file record; bad ones are reported, to bad (may be NULL) too, and the walk goes on: one bad file never stops
+ * another one (I7).  The id of a bad one is 0 when its key is none.  False from either ends the walk. */
 static enum store_err
-files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f), void *arg, uint64_t *nbad)
+files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f), bool (*bad)(void *arg, uint64_t id), void *arg)
 {
 	DBT key = { 0 }, data = { 0 };
 	struct store_file f;
@@ -155,7 +155,6 @@ files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f),
 	DBC *c;
 	int ret;
 
-	*nbad = 0;
 	if ((ret = s->files->cursor(s->files, s->txn, &c, 0)) != 0)
 		return store_db_error(s, ret);
 	s->walking++;
@@ -167,7 +166,8 @@ files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f),
 			(void)snprintf(text, sizeof(text), "the record of file %llu is unusable (%s), passed over",
 				       (unsigned long long)id, store_strerror(err));
 			env_report(s->env, text);
-			++*nbad;
+			if (bad != NULL && !bad(arg, id))
+				break;
 		} else if (!each(arg, &f)) {
 			break;
 		}
@@ -198,9 +198,8 @@ store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file
 {
 	struct each_arg a = { s, each, arg };
 	enum store_err err = store_may_read(s);
-	uint64_t nbad;
 
-	return err != STORE_OK ? err : files_walk(s, each_cb, &a, &nbad);
+	return err != STORE_OK ? err : files_walk(s, each_cb, NULL, &a);
 }
 
 /* ---- counters ---- */
@@ -209,6 +208,17 @@ struct load_arg {
 	struct store *s;
 	bool nomem;
 };
+
+static bool
+load_row(struct load_arg *a, const struct tally_row *row)
+{
+	if (!tally_reserve(&a->s->tally, 1)) {
+		a->nomem = true;
+		return false;
+	}
+	tally_put(&a->s->tally, row);
+	return true;
+}
 
 static bool
 load_cb(void *arg, const struct store_file *f)
@@ -221,24 +231,26 @@ load_cb(void *arg, const struct store_file *f)
 		s->next_id = f->id + 1;
 	if (f->backlog_records == 0 && f->state == STORE_FILE_OK)
 		return true;
-	if (!tally_reserve(&s->tally, 1)) {
-		a->nomem = true;
-		return false;
-	}
-	tally_put(&s->tally, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						  .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
-	return true;
+	return load_row(a, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
+						.oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
+}
+
+static bool
+load_bad_cb(void *arg, uint64_t id)
+{
+	struct load_arg *a = arg;
+
+	a->s->nfiles++;
+	a->s->damaged++;
+	return id == 0 || load_row(a, &(struct tally_row){ .id = id, .damaged = true });
 }
 
 enum store_err
 store_files_load(struct store *s)
 {
 	struct load_arg a = { .s = s };
-	uint64_t nbad;
-	enum store_err err = files_walk(s, load_cb, &a, &nbad);
+	enum store_err err = files_walk(s, load_cb, load_bad_cb, &a);
 
-	s->damaged = nbad;
-	s->nfiles += nbad;
 	return a.nomem ? STORE_NOMEM : err;
 }
 
@@ -420,8 +432,9 @@ store_file_mend(struct store *s, struct store_file *f)
 		return err;
 	known = tally_find(&s->tally, f->id);
 	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
+	s->txn_damaged -= known != NULL && known->damaged;
 	return store_row_put(s, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						     .oldest_ms = f->oldest_ms });
+						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
 }
 
 enum store_err

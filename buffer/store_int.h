@@ -58,7 +58,7 @@ struct store {
 	enum store_err txn_err; /* the first failure in it: it can only be aborted */
 	struct tally changed;	/* rows of the files it touched, as they will be */
 	uint64_t txn_bytes;	/* payload held, as it will be */
-	uint64_t txn_nfiles, txn_next_id;
+	uint64_t txn_nfiles, txn_next_id, txn_damaged;
 	struct run run;		/* appended and not in the table yet */
 };
 

@@ -1,6 +1,6 @@
 /* Backlog counters of files, in memory: a sorted array of rows and the sums over them.
  *
- * The store keeps two: one of what is committed, with a row for every file that has a backlog or was set aside (so its size follows the number of
+ * The store keeps two: one of what is committed, with a row for every file that has a backlog, was set aside or is damaged (so its size follows the number of
  * such files, not the length of an outage: I6), and one of what the open transaction changed.  Opened and filled from the files
  * table only. */
 #ifndef BUFFER_TALLY_H
@@ -14,6 +14,7 @@ struct tally_row {
 	uint64_t id; /* of the file */
 	uint64_t records, bytes, oldest_ms;
 	bool aside; /* its state is not OK */
+	bool damaged; /* its record could not be read at open; the counters are not known */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
 	/* Only in the transaction's tally: */
 	bool dirty; /* the file's record does not say this yet */

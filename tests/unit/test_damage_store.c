@@ -330,7 +330,18 @@ TEST(file_record_mended)
 	named.state = STORE_FILE_LOST;
 	CHECK_U64(store_begin(s), STORE_OK);
 	CHECK_U64(store_file_mend(s, &named), STORE_OK);
+	store_abort(s);
+	CHECK_U64(store_stat(s, &st), STORE_OK);
+	CHECK_U64(st.damaged, 1); /* nothing came of it */
+	CHECK_U64(st.files_aside, 0);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_file_mend(s, &named), STORE_OK);
 	CHECK_U64(store_commit(s, true), STORE_OK);
+	CHECK_U64(store_stat(s, &st), STORE_OK); /* as the next open would count */
+	CHECK_U64(st.damaged, 0);
+	CHECK_U64(st.files_aside, 1);
+	CHECK_U64(st.files, 3);
+	CHECK_U64(st.records, 30);
 	CHECK_U64(store_begin(s), STORE_OK);
 	CHECK_U64(store_file_mend(s, &named), STORE_INVALID); /* it is not damaged any more */
 	store_abort(s);
@@ -339,6 +350,7 @@ TEST(file_record_mended)
 	CHECK((s = kit_open(dir)) != NULL);
 	CHECK_U64(store_stat(s, &st), STORE_OK);
 	CHECK_U64(st.damaged, 0);
+	CHECK_U64(st.files_aside, 1);
 	CHECK_U64(st.files, 3);
 	CHECK_U64(st.records, 30);
 	CHECK_U64(store_file_find(s, f.endpoint, f.path, f.file_ident, f.file_ident_salt, &got), STORE_OK);
