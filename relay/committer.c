@@ -3,6 +3,8 @@
  * Payload bodies are shared read-only with the loop; what an operation owns stays the queue's (spool.c).  A store that fails for good
  * (STORE_IO, STORE_CORRUPT on a write) is reported to the callbacks like any error; the loop ends the process (relay.c), because a relay that
  * cannot write must not take uploads. */
+#include <string.h>
+
 #include "relay/committer.h"
 #include "relay/committer_impl.h"
 #include "relay/journal.h"
@@ -56,6 +58,30 @@ write_all(struct store *store, struct spool_list *group, bool durable, struct sp
 	return err == STORE_OK ? store_commit(store, durable) : err;
 }
 
+static bool
+is_of_same_file(const struct store_file *a, const struct store_file *b)
+{
+	return a->file_ident == b->file_ident && a->file_ident_salt == b->file_ident_salt && strcmp(a->path, b->path) == 0 &&
+	       strcmp(a->endpoint, b->endpoint) == 0;
+}
+
+/* op is left out.  With an upload go those behind it: nothing is kept of the file any more, and were each to find that out, a long tail would
+ * begin the group anew as often. */
+static void
+leave_out(struct spool_op *op)
+{
+	struct spool_op *next;
+
+	op->damaged = true;
+	if (op->kind != SPOOL_APPEND)
+		return;
+	for (next = STAILQ_NEXT(op, link); next != NULL; next = STAILQ_NEXT(next, link))
+		if (next->kind == SPOOL_APPEND && is_of_same_file(&next->file, &op->file)) {
+			next->damaged = true;
+			next->err = STORE_CORRUPT;
+		}
+}
+
 /* All writes of group in one transaction; when that fails, every one of them failed.  I7: one that meets damage in what its own file has is
  * left out, and the others are begun anew without it. */
 static void
@@ -72,7 +98,7 @@ group_write(struct store *store, struct spool_list *group)
 	if (!any)
 		return;
 	while ((err = write_all(store, group, durable, &culprit)) == STORE_CORRUPT && culprit != NULL && mend_is_local(store))
-		culprit->damaged = true;
+		leave_out(culprit);
 	if (err == STORE_OK)
 		return;
 	STAILQ_FOREACH (op, group, link)

@@ -10,6 +10,7 @@
 
 #include "relay/journal.h"
 #include "relay/spool.h"
+#include "relay/upload.h"
 
 struct rig {
 	struct event_base *base;
@@ -230,20 +231,39 @@ TEST(an_operator_has_the_last_word_about_a_lost_file)
 
 static sem_t started, posted;
 
-/* The record of file 1 goes bad while the store is in use; and the committer waits, so that what is posted meanwhile is one group. */
+/* A record goes bad while the store is in use; and the committer waits, so that what is posted meanwhile is one group. */
 static void
-spoil_and_wait(void *arg, struct store *s)
+spoil(DB *db, uint8_t *id, size_t len)
 {
-	uint8_t id[8] = { 0, 0, 0, 0, 0, 0, 0, 1 }, rec[4096];
-	DBT key = store_dbt(id, sizeof(id)), val = { .data = rec, .ulen = sizeof(rec), .flags = DB_DBT_USERMEM };
+	uint8_t rec[4096];
+	DBT key = store_dbt(id, len), val = { .data = rec, .ulen = sizeof(rec), .flags = DB_DBT_USERMEM };
 
-	(void)arg;
-	CHECK_U64(s->files->get(s->files, NULL, &key, &val, 0), 0);
+	CHECK_U64(db->get(db, NULL, &key, &val, 0), 0);
 	rec[val.size - 1] ^= 0x40;
-	CHECK_U64(s->files->put(s->files, NULL, &key, &val, DB_AUTO_COMMIT), 0);
+	CHECK_U64(db->put(db, NULL, &key, &val, DB_AUTO_COMMIT), 0);
 	sem_post(&started);
 	while (sem_wait(&posted) != 0)
 		;
+}
+
+/* That of file 1. */
+static void
+spoil_and_wait(void *arg, struct store *s)
+{
+	uint8_t id[8] = { 0, 0, 0, 0, 0, 0, 0, 1 };
+
+	(void)arg;
+	spoil(s->files, id, sizeof(id));
+}
+
+/* Its changeset 1. */
+static void
+spoil_changeset_and_wait(void *arg, struct store *s)
+{
+	uint8_t id[16] = { [7] = 1, [15] = 1 };
+
+	(void)arg;
+	spoil(s->changesets, id, sizeof(id));
 }
 
 struct outcome {
@@ -305,6 +325,62 @@ TEST(a_damaged_record_concerns_its_file_alone)
 	CHECK_U64(g.file.ack, STORE_ACK_RELAY);
 	CHECK_U64(g.file.shown_client_version, 20);
 	CHECK_U64(g.file.shown_server_version, 3);
+	rig_close(&g);
+	sem_destroy(&started);
+	sem_destroy(&posted);
+}
+
+/* Posts an upload of this one version, which follows version - 1. */
+static void
+post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_done *then, void *arg)
+{
+	struct query_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct upload_entry e = { .client_version = version, .changeset = view_of("changeset") };
+	struct message m = { .type = MSG_C_UPLOAD };
+	char body[256];
+	size_t len = upload_entry_format(&e, body);
+	struct upload *u;
+
+	memcpy(body + len, e.changeset.ptr, e.changeset.len);
+	len += e.changeset.len;
+	m.upload.uncompressed_size = len;
+	m.upload.progress_client_version = version;
+	CHECK_U64(upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, 1000, 1000, 0, &u), PROTO_OK);
+	spool_append(g->spool, f, u, version - 1, false, &none, then, arg);
+	upload_unref(u);
+}
+
+/* An upload is compared with a changeset that is damaged: those behind it are left out with it, of that file alone. */
+TEST(uploads_behind_a_damaged_changeset_are_left_out)
+{
+	struct store_file one = kit_file(1), two = kit_file(2);
+	struct outcome bad[3] = { { 0 } }, good = { 0 };
+	struct rig g;
+
+	CHECK(sem_init(&started, 0, 0) == 0 && sem_init(&posted, 0, 0) == 0);
+	rig_open(&g);
+	CHECK(!harness_failed());
+	post_upload(&g, &one, 1, done, &g);
+	await(&g, 1);
+	CHECK_U64(g.err, STORE_OK);
+	spool_call(g.spool, spoil_changeset_and_wait, called, &g);
+	while (sem_wait(&started) != 0)
+		;
+	for (uint64_t v = 1; v <= 3; v++)
+		post_upload(&g, &one, v, noted, &bad[v - 1]);
+	post_upload(&g, &two, 1, noted, &good);
+	sem_post(&posted);
+	await(&g, 1);
+	while (!good.done)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	CHECK_U64(good.err, STORE_OK);
+	for (int i = 0; i < 3; i++) {
+		CHECK(bad[i].done && bad[i].damaged);
+		CHECK_U64(bad[i].err, STORE_CORRUPT);
+	}
+	g.file = one;
+	look(&g);
+	CHECK_U64(g.file.held_client_version, 1);
 	rig_close(&g);
 	sem_destroy(&started);
 	sem_destroy(&posted);
