@@ -43,19 +43,18 @@ may_store(const struct session *s, const struct upload *u, bool live, bool *refu
 }
 
 /* LIVE, but upstream takes bytes more slowly than the client sends them: the client waits a little, and if that does not help, it goes by way
- * of the disk from here on, so that the client can be read (its PINGs share the stream) while memory stays bounded (I6). */
+ * of the disk from here on, so that the client can be read (its PINGs share the stream) while memory stays bounded (I6).  What is aside may
+ * not be stored: it is read all the same, as far as max_queued_connection goes (session_upload). */
 static bool
 still_live(struct session *s, const struct upload *u)
 {
 	if (s->upside == UPSIDE_LIVE && !file_offer(s->file, u->progress_client_version))
 		s->upside = UPSIDE_REPLAY;
 	if (s->upside == UPSIDE_LIVE && upstream_queued(s->upstream) > s->opt->out_high) {
-		if (s->file->aside)
-			conn_await_upstream(s->conn); /* nothing may be stored: the client must wait */
-		else if (upstream_is_slow(s->upstream))
-			s->upside = UPSIDE_REPLAY;
-		else
+		if (!upstream_is_slow(s->upstream))
 			upstream_hold_client(s->upstream);
+		else if (!s->file->aside)
+			s->upside = UPSIDE_REPLAY;
 	}
 	return s->upside == UPSIDE_LIVE && !s->no_replay;
 }
@@ -77,10 +76,16 @@ session_upload(struct session *s, const struct message *m, struct view body)
 {
 	struct upload *u;
 	const struct options *o = s->opt;
-	uint8_t *whole = m->upload.is_compressed ? NULL : conn_take_whole(s->conn); /* a compressed one is forwarded from there */
-	enum proto_err err = upload_parse(m, body, whole, o->max_inflated, o->max_ratio, clock_wall_ms(), &u);
+	uint8_t *whole;
+	enum proto_err err;
 	bool live, store, refuse, again;
 
+	if (s->file->aside && conn_held(s->conn) > o->max_queued_connection) {
+		conn_overfull(s->conn, "more than max_queued_connection is held for this client");
+		return;
+	}
+	whole = m->upload.is_compressed ? NULL : conn_take_whole(s->conn); /* a compressed one is forwarded from there */
+	err = upload_parse(m, body, whole, o->max_inflated, o->max_ratio, clock_wall_ms(), &u);
 	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */
 		conn_close(s->conn, proto_strerror(err));
 		return;
