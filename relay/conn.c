@@ -27,6 +27,7 @@
 #include "relay/wire.h"
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
+#define IN_PLACE_MAX 65536   /* bytes of it at once: a fill of the shared buffer, so that READ_MAX (stream_data.c) holds for it as well */
 #define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
@@ -475,22 +476,41 @@ gather(struct conn *c, struct view data)
 static void
 gather_in_place(struct conn *c)
 {
-	uint64_t left = c->whole_len - c->msg_len, room = c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN;
+	uint64_t left = c->whole_len - c->msg_len, room = c->msg_cap - c->msg_len;
 
 	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
 		return;
-	if (room > left)
-		room = left;
-	if (reserve(c, c->msg_len + (size_t)room) == NULL)
-		stream_read_into(c->stream, c->msg + c->msg_len, (size_t)room);
+	if (room < IN_PLACE_MIN) { /* what was reserved before is full */
+		room = c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN;
+		if (room > left)
+			room = left;
+		if (reserve(c, c->msg_len + (size_t)room) != NULL)
+			return;
+	}
+	stream_read_into(c->stream, c->msg + c->msg_len, room < IN_PLACE_MAX ? (size_t)room : IN_PLACE_MAX);
+}
+
+/* What came in fragments was gathered in memory that doubled: whoever takes it counts its bytes only. */
+static void
+give_back_spare(struct conn *c)
+{
+	uint8_t *p;
+
+	if (c->msg_len <= SECRET_MAX || c->msg_cap - c->msg_len <= c->msg_cap / 4) /* a secret leaves no copy behind */
+		return;
+	p = realloc(c->msg, c->msg_len);
+	if (p != NULL)
+		c->msg = p;
 }
 
 /* The message is complete: in one piece where it was received, or gathered. */
 static void
 message_complete(struct conn *c)
 {
-	struct view whole = c->msg != NULL ? (struct view){ c->msg, c->msg_len } : c->piece;
+	struct view whole;
 
+	give_back_spare(c);
+	whole = c->msg != NULL ? (struct view){ c->msg, c->msg_len } : c->piece;
 	c->whole = c->msg;
 	c->msg = NULL;
 	c->msg_len = c->msg_cap = 0;
