@@ -95,6 +95,12 @@ outqueue_commit(struct outqueue *q, size_t len)
 	q->len += len;
 }
 
+void
+outqueue_mark_secret(struct outqueue *q)
+{
+	q->last->secret = true;
+}
+
 static bool
 add(struct outqueue *q, const uint8_t *from, size_t len, bool secret)
 {
@@ -107,7 +113,8 @@ add(struct outqueue *q, const uint8_t *from, size_t len, bool secret)
 			return false;
 		memcpy(to, from, room);
 		outqueue_commit(q, room);
-		q->last->secret = q->last->secret || secret;
+		if (secret)
+			outqueue_mark_secret(q);
 	}
 	return true;
 }

@@ -36,6 +36,8 @@ bool outqueue_add_secret(struct outqueue *q, const void *buf, size_t len);
  * written there, before q is used otherwise. */
 uint8_t *outqueue_room(struct outqueue *q, size_t want, size_t *room);
 void outqueue_commit(struct outqueue *q, size_t len);
+/* What was committed last is a secret, as with outqueue_add_secret. */
+void outqueue_mark_secret(struct outqueue *q);
 
 /* What is sent first, in up to n parts; returns how many.  Valid until q is changed. */
 int outqueue_peek(const struct outqueue *q, struct iovec *iov, int n);

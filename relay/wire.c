@@ -6,9 +6,10 @@
 #include "relay/tls.h"
 #include "relay/wire.h"
 
-/* Appends bytes of a payload, from its position offset on; mask NULL: unmasked.  False, here and below: out of memory. */
+/* Appends bytes of a payload, from its position offset on; mask NULL: unmasked.  secret: they are wiped once they were sent (I9).  False, here
+ * and below: out of memory. */
 static bool
-payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t offset)
+payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t offset, bool secret)
 {
 	size_t room;
 
@@ -21,12 +22,14 @@ payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t of
 		if (mask != NULL)
 			ws_mask(to, room, mask, offset);
 		outqueue_commit(out, room);
+		if (secret)
+			outqueue_mark_secret(out);
 	}
 	return true;
 }
 
 static bool
-frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b)
+frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b, bool secret)
 {
 	uint8_t head[WS_HEAD_MAX], mask[4];
 	const uint8_t *key = role == WS_CLIENT ? mask : NULL;
@@ -35,7 +38,7 @@ frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct vie
 	if (key != NULL)
 		tls_mask(mask);
 	h.len = ws_format_head(head, role, true, opcode, a.len + b.len, mask);
-	return payload(out, h, NULL, 0) && payload(out, a, key, 0) && payload(out, b, key, a.len);
+	return payload(out, h, NULL, 0, secret) && payload(out, a, key, 0, secret) && payload(out, b, key, a.len, secret);
 }
 
 bool
@@ -43,8 +46,9 @@ wire_message(struct outqueue *out, enum ws_role role, const struct message *m, s
 {
 	char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
+	bool token = m->type == MSG_C_BIND || m->type == MSG_C_REFRESH;
 
-	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body);
+	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, token);
 }
 
 /* The frame is in the stream's queue, behind the bytes that were there before; or not. */
@@ -86,5 +90,5 @@ wire_control(struct stream *s, enum ws_role role, enum ws_opcode opcode, const v
 	size_t before = stream_queued(s);
 
 	if (out != NULL)
-		sent(s, before, frame(out, role, opcode, (struct view){ bytes, len }, (struct view){ NULL, 0 }));
+		sent(s, before, frame(out, role, opcode, (struct view){ bytes, len }, (struct view){ NULL, 0 }, false));
 }

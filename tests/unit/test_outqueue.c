@@ -5,6 +5,7 @@
 #include "tests/harness.h"
 
 #include "relay/outqueue.h"
+#include "relay/wire.h"
 
 static uint8_t
 pattern(uint64_t pos)
@@ -121,4 +122,28 @@ TEST(secrets_are_wiped)
 	CHECK_MEM(where, 5, "token", 5);
 	outqueue_clear(&q); /* its memory is stored for the next */
 	CHECK_MEM(where, 5, "\0\0\0\0\0", 5);
+}
+
+/* The messages that hold a token. */
+TEST(tokens_are_wiped)
+{
+	static const enum msg_type types[] = { MSG_C_BIND, MSG_C_REFRESH };
+	uint8_t token[200], zero[300] = { 0 };
+	struct message m = { 0 };
+	struct outqueue q = { 0 };
+	struct iovec iov;
+
+	memset(token, 't', sizeof(token));
+	for (size_t i = 0; i < 2; i++) {
+		m.type = types[i];
+		if (m.type == MSG_C_BIND)
+			m.bind.token_size = sizeof(token);
+		else
+			m.refresh.token_size = sizeof(token);
+		CHECK(wire_message(&q, WS_CLIENT, &m, (struct view){ token, sizeof(token) }));
+		CHECK_U64(outqueue_peek(&q, &iov, 1), 1);
+		CHECK(iov.iov_len > 200 && iov.iov_len <= sizeof(zero));
+		outqueue_clear(&q);
+		CHECK_MEM(iov.iov_base, iov.iov_len, zero, iov.iov_len);
+	}
 }
