@@ -220,7 +220,7 @@ upstream_hold_client(struct upstream *u)
 	u->client_waits_at = clock_ms();
 	conn_await_upstream(u->conn);
 	if (u->due > u->client_waits_at + CLIENT_WAITS_MS)
-		set_timer(u, CLIENT_WAITS_MS);
+		set_timer(u, CLIENT_WAITS_MS + 1);
 }
 
 bool
@@ -295,7 +295,7 @@ static void
 tick(struct upstream *u)
 {
 	const struct options *o = u->way->opt;
-	uint64_t now = clock_ms(), since;
+	uint64_t now = clock_ms(), since, next = tick_ms(u), released;
 	const char *stuck;
 
 	measure(u, now);
@@ -313,8 +313,10 @@ tick(struct upstream *u)
 		release_client(u, true);
 	if (!u->awaiting_pong && now - u->ping_at >= o->upstream_ping_ms)
 		upstream_ping(u);
-	since = u->client_waits_at != 0 && tick_ms(u) > CLIENT_WAITS_MS ? CLIENT_WAITS_MS : tick_ms(u);
-	set_timer(u, since);
+	released = u->client_waits_at + CLIENT_WAITS_MS + 1; /* a timer may come a little early */
+	if (u->client_waits_at != 0 && released < now + next)
+		next = released - now;
+	set_timer(u, next);
 }
 
 static void
