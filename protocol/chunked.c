@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "protocol/chunked.h"
+#include "protocol/hex.h"
 #include "protocol/view.h"
 
 #define DIGITS_MAX 7 /* of a size: below 256 MiB, far above what anybody waits for whole */
@@ -31,16 +32,6 @@ next_line(struct view *rest, struct view *line)
 			return PROTO_HTTP_SYNTAX;
 	}
 	return PROTO_MORE;
-}
-
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 static enum proto_err

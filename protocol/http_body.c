@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/hex.h"
 #include "protocol/http_body.h"
 #include "protocol/http_impl.h"
 
@@ -58,15 +59,6 @@ http_body_done(const struct http_body *b)
 		return false;
 	}
 	return true;
-}
-
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static enum proto_err

@@ -7,6 +7,8 @@
  * Every skip_ function takes *p to the first byte behind what it names, or returns false. */
 #include <string.h>
 
+#include "protocol/hex.h"
+
 #include "relay/claims.h"
 
 #define DEPTH_MAX 8
@@ -34,15 +36,6 @@ skip_byte(struct text *t, char c)
 		return false;
 	t->p++;
 	return true;
-}
-
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* One character of a string, escaped or not, from *p; the code of an ASCII one, 128 for any other (no name we look for has such), or

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/hex.h"
+
 #include "relay/json.h"
 
 /* ---- writing ---- */
@@ -187,14 +189,11 @@ unescape(char **p, char **out)
 	if (*(*p)++ != 'u')
 		return false;
 	for (int i = 0; i < 4; i++, ++*p) {
-		char d = **p;
+		int digit = hex_digit(**p);
 
-		if (d >= '0' && d <= '9')
-			c = c << 4 | (unsigned)(d - '0');
-		else if ((d | 0x20) >= 'a' && (d | 0x20) <= 'f')
-			c = c << 4 | (unsigned)((d | 0x20) - 'a' + 10);
-		else
+		if (digit < 0)
 			return false;
+		c = c << 4 | (unsigned)digit;
 	}
 	*out = put_utf8(*out, c == 0 || (c >= 0xd800 && c < 0xe000) ? 0xfffd : c);
 	return true;

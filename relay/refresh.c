@@ -179,7 +179,6 @@ find(const struct refresh *r, const uint8_t id[REFRESH_ID])
 	return found != NULL ? *found : NULL;
 }
 
-
 static struct user *
 find_token(const struct refresh *r, struct view token)
 {

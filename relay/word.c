@@ -1,17 +1,9 @@
 /* Splits and escapes the words of control lines; see word.h.  Pure. */
 #include <string.h>
 
-#include "relay/word.h"
+#include "protocol/hex.h"
 
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#include "relay/word.h"
 
 /* Unescapes a word in place; false: malformed. */
 static bool
@@ -25,7 +17,7 @@ unescape(char *w)
 		w++;
 	for (; *w != '\0'; w++) {
 		if (*w == '%') {
-			int high = hex(w[1]), low = high < 0 ? -1 : hex(w[2]);
+			int high = hex_digit(w[1]), low = high < 0 ? -1 : hex_digit(w[2]);
 
 			if (low < 0 || high * 16 + low == 0)
 				return false;
