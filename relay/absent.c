@@ -515,9 +515,7 @@ absents_new(struct link *link)
 	as->step = relay_alloc(sizeof(*as->step));
 	as->step->owner = as;
 	TAILQ_INIT(&as->list);
-	as->timer = event_new(as->relay->base, -1, 0, tick_cb, as);
-	if (as->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	as->timer = relay_timer(as->relay->base, tick_cb, as);
 	relay_after_ms(as->timer, 0);
 	return as;
 }

@@ -350,9 +350,7 @@ connect_for(struct api *a, struct api_call *c)
 	w->api = a;
 	w->call = c;
 	w->state = WIRE_RESOLVING;
-	w->timer = event_new(s->relay->base, -1, 0, timer_cb, w);
-	if (w->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	w->timer = relay_timer(s->relay->base, timer_cb, w);
 	TAILQ_INSERT_TAIL(&a->wires, w, link);
 	relay_after_ms(w->timer, s->opt->connect_timeout_ms);
 	w->query = resolver_ask(s->relay->resolver, s->url.host, s->url.port, resolved_cb, w);
@@ -452,9 +450,7 @@ api_new(struct services *services)
 	a->services = services;
 	TAILQ_INIT(&a->wires);
 	TAILQ_INIT(&a->closed);
-	a->reap = event_new(services->relay->base, -1, 0, reap_cb, a);
-	if (a->reap == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	a->reap = relay_timer(services->relay->base, reap_cb, a);
 	return a;
 }
 

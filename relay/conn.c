@@ -636,8 +636,8 @@ retry_cb(evutil_socket_t fd, short what, void *arg)
 void
 conn_retry_after(struct conn *c, uint64_t ms)
 {
-	if (c->retry == NULL && (c->retry = event_new(c->relay->base, -1, 0, retry_cb, c)) == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	if (c->retry == NULL)
+		c->retry = relay_timer(c->relay->base, retry_cb, c);
 	relay_after_ms(c->retry, ms);
 }
 
@@ -742,9 +742,7 @@ conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer
 		free(c);
 		return;
 	}
-	c->timer = event_new(relay->base, -1, 0, timer_cb, c);
-	if (c->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	c->timer = relay_timer(relay->base, timer_cb, c);
 	relay_after_ms(c->timer, gate_patience_ms(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;

@@ -785,9 +785,7 @@ door_new(struct services *services, const struct options *opt, struct conn *conn
 	d->conn = conn;
 	d->stream = stream;
 	d->tls = tls;
-	d->timer = event_new(services->relay->base, -1, 0, timer_cb, d);
-	if (d->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	d->timer = relay_timer(services->relay->base, timer_cb, d);
 	stream_set_low_water(stream, (size_t)opt->out_low);
 	services->nconns++;
 	return d;

@@ -46,9 +46,7 @@ drain_begin(struct relay *relay)
 		return;
 	d = relay_alloc(sizeof(*d));
 	d->relay = relay;
-	d->timer = event_new(relay->base, -1, 0, look_cb, d);
-	if (d->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	d->timer = relay_timer(relay->base, look_cb, d);
 	relay->drain = d;
 	log_event(LOG_INFO, "drain", "records=%llu bytes=%llu", (unsigned long long)st->records, (unsigned long long)st->bytes);
 	TAILQ_FOREACH (f, &relay->fronts, entry)

@@ -207,9 +207,7 @@ begin(struct exchanges *es, const uint8_t id[REFRESH_ID])
 	memcpy(e->id, id, REFRESH_ID);
 	TAILQ_INIT(&e->waits);
 	TAILQ_INSERT_TAIL(&es->list, e, link);
-	e->timer = event_new(es->services->relay->base, -1, 0, timer_cb, e);
-	if (e->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	e->timer = relay_timer(es->services->relay->base, timer_cb, e);
 	if (secret != NULL && refresh_real(es->services->refresh, id) == NULL)
 		request(e, secret);
 	else

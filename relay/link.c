@@ -384,10 +384,8 @@ link_start(struct link *l)
 	char key[PATH_KEY_MAX];
 
 	certs_watch(relay->certs, l->tls, l->label);
-	l->timer = event_new(relay->base, -1, 0, timer_cb, l);
-	l->watch = event_new(relay->base, -1, 0, watch_cb, l);
-	if (l->timer == NULL || l->watch == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	l->timer = relay_timer(relay->base, timer_cb, l);
+	l->watch = relay_timer(relay->base, watch_cb, l);
 	l->pace = pace_new(l);
 	relay_after_ms(l->watch, 0);
 	path_key(l, key);

@@ -92,9 +92,7 @@ pace_new(struct link *link)
 
 	p->link = link;
 	TAILQ_INIT(&p->line);
-	p->timer = event_new(link->relay->base, -1, 0, timer_cb, p);
-	if (p->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	p->timer = relay_timer(link->relay->base, timer_cb, p);
 	return p;
 }
 

@@ -485,9 +485,7 @@ pool_new(struct link *link)
 	p->relay = link->relay;
 	p->link = link;
 	TAILQ_INIT(&p->pairs);
-	p->timer = event_new(p->relay->base, -1, 0, timer_cb, p);
-	if (p->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	p->timer = relay_timer(p->relay->base, timer_cb, p);
 	return p;
 }
 

@@ -686,9 +686,7 @@ refresh_new(struct services *services)
 	TAILQ_INIT(&r->list);
 	TAILQ_INIT(&r->read);
 	r->signer = sign_new(relay, r->scope);
-	r->timer = event_new(relay->base, -1, 0, pass_cb, r);
-	if (r->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	r->timer = relay_timer(relay->base, pass_cb, r);
 	if (credential_may_store(relay))
 		spool_call(relay->spool, read_all, read_done, r);
 	else

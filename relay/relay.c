@@ -1,4 +1,4 @@
-/* The little that all parts share: allocation, room in the buffer. */
+/* The little that all parts share: allocation, timers, room in the buffer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +35,16 @@ relay_wipe(char *secret)
 	if (secret != NULL)
 		explicit_bzero(secret, strlen(secret));
 	free(secret);
+}
+
+struct event *
+relay_timer(struct event_base *base, void (*fn)(int fd, short what, void *arg), void *arg)
+{
+	struct event *ev = event_new(base, -1, 0, fn, arg);
+
+	if (ev == NULL)
+		log_fatal("out_of_memory", "bytes=0");
+	return ev;
 }
 
 void

@@ -99,6 +99,9 @@ void *relay_alloc(size_t n);
 char *relay_strndup(const void *text, size_t n); /* NUL terminated copy; freed with free() */
 void relay_wipe(char *secret);			 /* a NUL terminated secret: overwritten, then freed; NULL allowed */
 
+/* A timer, not armed, that calls fn(-1, EV_TIMEOUT, arg) in base's loop; event_free() ends it.  Ends the process when memory is out. */
+struct event *relay_timer(struct event_base *base, void (*fn)(int fd, short what, void *arg), void *arg);
+
 /* Arms ev to fire once in ms milliseconds (again, if it was armed). */
 void relay_after_ms(struct event *ev, uint64_t ms);
 

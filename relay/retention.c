@@ -310,9 +310,7 @@ retention_new(struct relay *relay)
 	struct retention *r = relay_alloc(sizeof(*r));
 
 	r->relay = relay;
-	r->timer = event_new(relay->base, -1, 0, timer_cb, r);
-	if (r->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	r->timer = relay_timer(relay->base, timer_cb, r);
 	relay_after_ms(r->timer, START_MS);
 	return r;
 }

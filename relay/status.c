@@ -381,10 +381,8 @@ status_new(struct relay *relay)
 
 	st->relay = relay;
 	st->started_ms = clock_ms();
-	st->line = event_new(relay->base, -1, 0, line_cb, st);
-	st->sample = event_new(relay->base, -1, 0, sample_cb, st);
-	if (st->line == NULL || st->sample == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	st->line = relay_timer(relay->base, line_cb, st);
+	st->sample = relay_timer(relay->base, sample_cb, st);
 	relay_after_ms(st->line, 0);
 	relay_after_ms(st->sample, 0);
 	return st;

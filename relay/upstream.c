@@ -604,9 +604,7 @@ upstream_open(struct link *way, const struct upstream_request *req, const struct
 	TAILQ_INSERT_TAIL(&way->upstreams, u, link);
 	way->nupstreams++;
 	ws_decoder_init(&u->ws, WS_CLIENT, MAX_MESSAGE);
-	u->timer = event_new(u->relay->base, -1, 0, timer_cb, u);
-	if (u->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	u->timer = relay_timer(u->relay->base, timer_cb, u);
 	u->first_url = link_first_url(way);
 	u->url = link_url(way, u->first_url, 0);
 	resolve(u);

@@ -125,9 +125,7 @@ walltime_new(struct relay *relay)
 
 	w->relay = relay;
 	read_boot_id(w->boot_id);
-	w->timer = event_new(relay->base, -1, 0, timer_cb, w);
-	if (w->timer == NULL)
-		log_fatal("out_of_memory", "bytes=0");
+	w->timer = relay_timer(relay->base, timer_cb, w);
 	spool_get(relay->spool, STORE_META, view_of(KEY), read_cb, w);
 	return w;
 }
