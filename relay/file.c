@@ -11,6 +11,7 @@
 
 #include "relay/clock.h"
 #include "relay/file.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/session.h"
@@ -250,9 +251,9 @@ file_open_cancel(struct file_opening *o)
 static void
 linger_stop(struct file *f)
 {
-	if (f->linger_at != 0)
-		TAILQ_REMOVE(&f->relay->lingering, f, lingering);
-	f->linger_at = 0;
+	if (f->linger_since != 0)
+		TAILQ_REMOVE(&f->session->link->lingering.files, f, lingering);
+	f->linger_since = 0;
 }
 
 void
@@ -414,12 +415,35 @@ file_post(struct file *f)
 }
 
 void
+file_unanswered(struct file *f)
+{
+	f->timed = 0;
+	file_post(f);
+}
+
+void
 file_note_progress(struct file *f, const struct upload *u)
 {
 	if (u->progress_client_version > f->final.client_version)
 		f->final = (struct pair){ u->progress_client_version, u->progress_server_version };
 	if (u->locked_server_version > f->locked_server_version)
 		f->locked_server_version = u->locked_server_version;
+}
+
+/* The tail may linger from now on.  Times one upload at a time, as TCP does. */
+static void
+linger_start(struct file *f)
+{
+	uint64_t now = clock_ms();
+
+	if (f->timed == 0) {
+		f->timed = f->held.client_version;
+		f->timed_at = now;
+	}
+	if (f->linger_since != 0)
+		return;
+	f->linger_since = now;
+	TAILQ_INSERT_TAIL(&f->session->link->lingering.files, f, lingering);
 }
 
 void
@@ -433,12 +457,10 @@ file_take(struct file *f, struct upload *u, bool now)
 	f->relay->tail_bytes += u->len;
 	if (u->last.client_version > f->held.client_version)
 		f->held = (struct pair){ u->last.client_version, u->last.server_version };
-	if (now || f->relay->tail_bytes > f->relay->opt->spool_bytes / 2) { /* a long linger must not gather more than the spool may (I6) */
+	if (now || f->relay->tail_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
 		file_post(f);
-	} else if (f->linger_at == 0) {
-		f->linger_at = clock_ms() + f->relay->opt->linger_ms;
-		TAILQ_INSERT_TAIL(&f->relay->lingering, f, lingering);
-	}
+	else
+		linger_start(f);
 }
 
 void
@@ -496,6 +518,10 @@ file_acked(struct file *f, struct pair p)
 		f->upstream = p;
 	if (p.client_version > f->held.client_version)
 		f->held = p;
+	if (f->timed != 0 && f->timed <= p.client_version && f->session != NULL) {
+		linger_learn(&f->session->link->lingering, clock_ms() - f->timed_at);
+		f->timed = 0;
+	}
 	while ((u = f->unposted) != NULL && u->last.client_version <= p.client_version) {
 		STAT_ADD(f->relay, uploads_acked, u->nentry);
 		tail_remove(f, u);
@@ -662,14 +688,19 @@ file_take_back(struct file *f)
 }
 
 int64_t
-file_linger_pass(struct relay *relay, uint64_t now_ms)
+file_linger_pass(const struct relay *relay, uint64_t now_ms)
 {
+	const struct link *l;
 	struct file *f;
+	int64_t wait = -1;
 
-	while ((f = TAILQ_FIRST(&relay->lingering)) != NULL) {
-		if (f->linger_at > now_ms)
-			return (int64_t)(f->linger_at - now_ms);
-		file_post(f);
+	TAILQ_FOREACH (l, &relay->links, entry) {
+		uint64_t patience = linger_ms(&l->lingering, relay->opt);
+
+		while ((f = TAILQ_FIRST(&l->lingering.files)) != NULL && f->linger_since + patience <= now_ms)
+			file_post(f);
+		if (f != NULL && (wait < 0 || (int64_t)(f->linger_since + patience - now_ms) < wait))
+			wait = (int64_t)(f->linger_since + patience - now_ms);
 	}
-	return -1;
+	return wait;
 }

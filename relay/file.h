@@ -32,7 +32,7 @@ struct cursors {
 };
 
 struct file {
-	TAILQ_ENTRY(file) lingering; /* on relay->lingering while linger_at is not 0 */
+	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while linger_since is not 0 */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
 	/* identity and record; strings owned */
@@ -66,12 +66,11 @@ struct file {
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
-	uint64_t linger_at;  /* clock_ms when the tail is to be posted; 0 = nothing lingers */
+	uint64_t linger_since; /* clock_ms when the oldest of the tail not posted was taken; 0 = nothing lingers */
+	uint64_t timed, timed_at; /* the client_version whose acknowledgement is waited for with a watch (linger.h), since; 0 = none */
 	unsigned inflight;   /* operations at the spool */
 	unsigned appending;  /* of these, appends */
 };
-
-TAILQ_HEAD(file_list, file);
 
 /* What became of the store's answer for a session's IDENT; f is NULL on failure (the store refused: close the client). */
 typedef void file_opened(void *arg, struct file *f);
@@ -102,6 +101,8 @@ struct upload *file_tail_next(struct file *f, uint64_t sent);
 
 /* Posts everything of the tail that was not posted yet. */
 void file_post(struct file *f);
+/* The same, for nobody can acknowledge it now. */
+void file_unanswered(struct file *f);
 
 /* Upstream acknowledged up to p: forgets the tail up to it, trims the disk (I2). */
 void file_acked(struct file *f, struct pair p);
@@ -137,6 +138,6 @@ bool file_owes(const struct file *f);
 bool file_take_back(struct file *f);
 
 /* The lingering tails that are due; returns ms until the next is due, or -1. */
-int64_t file_linger_pass(struct relay *relay, uint64_t now_ms);
+int64_t file_linger_pass(const struct relay *relay, uint64_t now_ms);
 
 #endif

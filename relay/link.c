@@ -365,6 +365,7 @@ link_new(struct relay *relay, const char *name, const struct options *opt)
 	l->name = relay_strndup(name, strlen(name));
 	snprintf(l->label, sizeof(l->label), name[0] != '\0' ? "upstream %s" : "upstream", name);
 	TAILQ_INIT(&l->upstreams);
+	linger_init(&l->lingering);
 	l->since = clock_ms();
 	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
 	if (!address_url_list(opt->upstream_url, &l->urls, why, sizeof(why)))

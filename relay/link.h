@@ -21,6 +21,7 @@
 #include <sys/queue.h>
 
 #include "relay/address.h"
+#include "relay/linger.h"
 #include "relay/relay.h"
 #include "relay/schedule.h"
 #include "relay/section.h"
@@ -68,6 +69,7 @@ struct link {
 	struct service *service;   /* likewise */
 	struct pace *pace;
 	struct services *services; /* NULL: no api_url */
+	struct lingering lingering; /* uploads that are not written yet */
 	struct upstream_list upstreams; /* connections on it */
 	uint64_t nupstreams;
 	uint64_t nconns; /* clients whose listener names it */

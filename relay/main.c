@@ -261,7 +261,6 @@ relay_open(struct relay *r)
 	struct link *l;
 
 	TAILQ_INIT(&r->conns);
-	TAILQ_INIT(&r->lingering);
 	TAILQ_INIT(&r->to_show);
 	TAILQ_INIT(&r->ended_sessions);
 	open_ways(r);

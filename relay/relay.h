@@ -71,7 +71,6 @@ struct relay {
 	struct front_list fronts; /* listeners */
 	struct front_list retired_fronts;
 	struct conn_list conns;
-	struct file_list lingering;   /* files with a tail that waits for linger, oldest first */
 	struct session_list to_show;  /* sessions that owe their client an acknowledgement (ack = relay) */
 	struct session_list ended_sessions;
 	void *registry;		      /* sessions by file identity (session.c) */

@@ -473,7 +473,7 @@ session_upstream_lost(struct session *s)
 		session_end(s);
 		return;
 	case SESSION_READY:
-		file_post(s->file); /* no linger while nobody can acknowledge */
+		file_unanswered(s->file);
 		if (s->file->gap) {
 			conn_close(s->conn, "an upload could not be stored");
 			return;
