@@ -63,7 +63,4 @@ const char *refresh_real(const struct refresh *r, const uint8_t id[REFRESH_ID]);
 void refresh_keep_profile(struct refresh *r, struct view access, struct view json);
 bool refresh_profile(struct refresh *r, struct view access, struct view *json); /* lives until the next keep */
 
-/* Whether key (of the table tokens) is one of ours; for relay/retention, which removes those whose value is empty. */
-bool refresh_is_key(const void *key, size_t len);
-
 #endif

@@ -16,11 +16,11 @@
 #include "relay/front.h"
 #include "relay/log.h"
 #include "relay/options.h"
-#include "relay/refresh.h"
 #include "relay/relay.h"
 #include "relay/retention.h"
 #include "relay/session.h"
 #include "relay/spool.h"
+#include "relay/users.h"
 #include "relay/walltime.h"
 
 #define PASS_MS 3600000 /* hourly: what ages by days need not be seen sooner */
@@ -52,7 +52,7 @@ is_old(const struct retention_pass *p, const void *key, size_t key_len, const vo
 	if (p->phase == RETENTION_TOKENS) {
 		if (credential_is_key(key, key_len, &at))
 			return true; /* perhaps: sift */
-		if (refresh_is_key(key, key_len))
+		if (users_is_key(key, key_len))
 			return val_len == 0; /* they age there */
 		at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
 		return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms;

@@ -12,21 +12,15 @@
 #include "protocol/view.h"
 
 struct jwt_key;
-struct relay;
+struct services;
 struct signer;
 
-#define SIGN_KEYS 2	     /* the one in use and the one before */
-#define SIGN_KEY_PACKED 48   /* bytes: when it was made (8), kid (8), the secret (32) */
-#define SIGN_SCOPE 8
-#define SIGN_NAME (2 + SIGN_SCOPE) /* bytes of a key's name in the store: 'k', 0 or 1, scope */
 #define SIGN_KEY_DAYS 30     /* longer than any token of the relay's lives */
 
-/* scope: SIGN_SCOPE bytes, whose keys they are on the disk. */
-struct signer *sign_new(struct relay *relay, const uint8_t *scope);
-void sign_free(struct signer *s); /* NULL allowed */
+/* Those kept on the disk are read from the loop; until then nothing is signed, and no token is known. */
+struct signer *sign_new(const struct services *services);
+void sign_free(struct signer *s); /* after the spool is gone; NULL allowed */
 
-/* The keys as they were kept, the newer first (len 0: none); makes one when there is none. */
-void sign_start(struct signer *s, uint8_t key[SIGN_KEYS][SIGN_KEY_PACKED], const size_t len[SIGN_KEYS]);
 /* Replaces the one in use if it is old. */
 void sign_rotate(struct signer *s);
 
