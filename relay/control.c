@@ -376,7 +376,8 @@ accept_cb(evutil_socket_t fd, short what, void *arg)
 	bufferevent_setcb(c->bev, read_cb, written_cb, event_cb, c);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, CONTROL_LINE_MAX + 1);
 	bufferevent_set_timeouts(c->bev, &idle, &idle);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
+		conn_end(c); /* it cannot be watched */
 }
 
 void

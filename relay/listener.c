@@ -4,6 +4,8 @@
  * just goes on spins.  So the listener stops for a while.  And it stops early: descriptors are given out lowest first, so an
  * accepted one near the limit means that few are left, and those belong to the store and the upstream leg.
  *
+ * A socket that cannot be watched is tried again likewise.
+ *
  * Three reasons not to accept: pausing (a timer ends it), full (listener_release ends it), held (listener_hold). update() is the only
  * place that arms or disarms. */
 #include <errno.h>
@@ -47,22 +49,6 @@ may_tell(uint64_t *told_ms)
 }
 
 static void
-update(struct listener *l)
-{
-	bool want = !l->pausing && !l->held && l->fd >= 0 && l->count < l->max;
-
-	if (l->count >= l->max && l->armed && may_tell(&l->full_told_ms))
-		log_event(LOG_WARN, "connections_full", "max=%llu", (unsigned long long)l->max);
-	if (want == l->armed)
-		return;
-	l->armed = want;
-	if (!want)
-		event_del(l->readable);
-	else if (event_add(l->readable, NULL) != 0)
-		log_fatal("listen_failed", "reason=\"cannot watch the socket\"");
-}
-
-static void
 pause_accepting(struct listener *l, const char *reason)
 {
 	static const struct timeval tv = { 0, LISTENER_PAUSE_MS * 1000 };
@@ -75,6 +61,31 @@ pause_accepting(struct listener *l, const char *reason)
 		log_end(&line);
 	}
 	l->pausing = evtimer_add(l->pause, &tv) == 0;
+}
+
+static void
+cannot_watch(struct listener *l)
+{
+	l->armed = false;
+	pause_accepting(l, "cannot watch the socket");
+	if (!l->pausing)
+		log_fatal("listen_failed", "reason=\"cannot watch the socket\"");
+}
+
+static void
+update(struct listener *l)
+{
+	bool want = !l->pausing && !l->held && l->fd >= 0 && l->count < l->max;
+
+	if (l->count >= l->max && l->armed && may_tell(&l->full_told_ms))
+		log_event(LOG_WARN, "connections_full", "max=%llu", (unsigned long long)l->max);
+	if (want == l->armed)
+		return;
+	l->armed = want;
+	if (!want)
+		event_del(l->readable);
+	else if (event_add(l->readable, NULL) != 0)
+		cannot_watch(l);
 }
 
 static void

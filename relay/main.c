@@ -187,19 +187,27 @@ open_monitor(struct relay *r)
 	log_end(&l);
 }
 
-/* What is watched changes often (back-pressure): libevent tells the kernel once a pass. */
+/* Its warnings come when a system call failed. */
+static void
+libevent_cb(int severity, const char *text)
+{
+	struct log_line l;
+
+	if (severity < EVENT_LOG_WARN)
+		return;
+	log_begin(&l, LOG_WARN, "libevent");
+	log_str(&l, "text", text);
+	log_end(&l);
+}
+
 static struct event_base *
 base_new(void)
 {
-	struct event_config *config = event_config_new();
-	struct event_base *base;
+	struct event_base *base = event_base_new();
 
-	if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0)
-		log_fatal("out_of_memory", "bytes=0");
-	base = event_base_new_with_config(config);
-	event_config_free(config);
 	if (base == NULL)
 		log_fatal("out_of_memory", "bytes=0");
+	event_set_log_callback(libevent_cb);
 	return base;
 }
 

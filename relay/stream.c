@@ -3,7 +3,8 @@
  *
  * The ideas needed to read it:
  *
- * - One struct event per stream, armed for what the state wants; stream_arm() is the only place that does so.
+ * - Two struct events per stream, for reading and for writing, armed for what the state wants; stream_arm() is the only place that does so.
+ *   The kernel is told at once (no EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST): a stream that it has no memory to watch must fail, not sleep.
  * - What no descriptor will announce - bytes kept here or inside OpenSSL, a failure found while writing - is announced by
  *   ourselves: stream_ready() puts the stream on a list which a zero timer works off in the next pass.  Callbacks therefore
  *   never nest.
@@ -133,23 +134,40 @@ wanted(const struct stream *s)
 	}
 }
 
+/* One direction (EV_READ or EV_WRITE), as want says.  False: the kernel could not. */
+static bool
+watch(struct stream *s, struct event *ev, short direction, short want)
+{
+	if (((want ^ s->armed) & direction) == 0)
+		return true;
+	s->armed ^= direction;
+	if ((want & direction) == 0)
+		return event_del(ev) == 0;
+	if (event_add(ev, NULL) == 0)
+		return true;
+	s->armed ^= direction;
+	return false;
+}
+
+/* Nobody would tell when it takes output again, so what is queued is lost as if a write had failed, and whoever waits for it is told. */
+static void
+unwatched(struct stream *s)
+{
+	s->write_failed = true;
+	s->blocked = false;
+	outqueue_clear(&s->out);
+	stream_dirty(s);
+	stream_fail_later(s, "cannot watch the socket");
+}
+
 void
 stream_arm(struct stream *s)
 {
 	short want = wanted(s);
+	bool reads = watch(s, &s->readable, EV_READ, want), writes = watch(s, &s->writable, EV_WRITE, want);
 
-	if (want == s->armed)
-		return;
-	if (s->armed != 0)
-		event_del(&s->ev);
-	s->armed = 0;
-	if (want == 0)
-		return;
-	if (event_assign(&s->ev, g.base, s->io.fd, (short)(want | EV_PERSIST), event_cb, s) != 0 || event_add(&s->ev, NULL) != 0) {
-		stream_fail_later(s, "cannot watch the socket");
-		return;
-	}
-	s->armed = want;
+	if ((!reads || !writes) && s->state != ST_DEAD)
+		unwatched(s);
 }
 
 /* Ends s at once; the struct stays until stream_reap. */
@@ -403,6 +421,8 @@ stream_new(int fd, const struct sockaddr *peer, socklen_t peer_len, stream_cb *c
 		return NULL;
 	}
 	s->io.fd = fd;
+	event_assign(&s->readable, g.base, fd, EV_READ | EV_PERSIST, event_cb, s);
+	event_assign(&s->writable, g.base, fd, EV_WRITE | EV_PERSIST, event_cb, s);
 	s->cb = cb;
 	s->arg = arg;
 	s->next = g.all;
