@@ -1,4 +1,28 @@
-/* Every limit of [limits], below it, at it, and above it: against the whole daemon, with its link DOWN and everybody admitted. */
+/* Every limit of [limits], below it, at it, and above it: against the whole daemon, with its link DOWN and everybody admitted.  All limits are
+ * the process's: several listeners share them (limits_of_all_listeners).
+ *
+ *	what				option			test (here, where nothing else is said)
+ *	connections in all		max_connections		connections, limits_of_all_listeners
+ *	connections of an address	max_per_address		connections_per_address, what_an_address_is, limits_of_all_listeners
+ *	handshakes in flight		max_handshakes		handshakes_in_flight, handshakes_of_all_listeners, patience_is_short_when_many_wait
+ *	handshake deadline		handshake_timeout	handshake_deadline; TLS: tests/unit/test_stream_tls
+ *	head size			max_head		head_size
+ *	path length			max_path		path_length
+ *	token length			max_token		token_length
+ *	message size			max_message		message_size
+ *	inflated size			max_inflated		inflated_size
+ *	ratio				max_ratio		inflated_ratio
+ *	sessions of a connection	max_sessions		sessions_on_a_connection
+ *	sessions in all			max_sessions_total	sessions_in_all, limits_of_all_listeners
+ *	bytes held for a connection	max_queued_connection	bytes_held_for_a_connection, queries_held
+ *	bytes held in all		max_queued		bytes_held_in_all; all at once: tests/unit/test_budget
+ *	output a slow reader leaves	out_high, out_low	pings_without_reading; tests/scenarios/slow-client, slow-upstream
+ *	idle				idle_timeout		idle
+ *	a refusal's body		max_refusal		tests/scenarios/refused-upgrade
+ *	lines of the log		log_burst		tests/unit/test_log, tests/scenarios/logs
+ *	HTTP requests under way		max_exchanges		tests/unit/test_door
+ *	body of an HTTP request		max_body		tests/unit/test_door
+ *	HTTP's deadlines		exchange_timeout, keep_alive	tests/unit/test_door */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +84,15 @@ static bool
 answers(int fd)
 {
 	return rawsock_message(fd, "ping 7 0", "", 0, 0) && rawsock_await(fd, "pong 7");
+}
+
+static bool
+bind_session(int fd, unsigned ident)
+{
+	char head[64];
+
+	snprintf(head, sizeof head, "bind %u 2 0 0 0", ident);
+	return rawsock_message(fd, head, "/p", 2, 0);
 }
 
 /* ---- connections ---- */
@@ -277,6 +310,61 @@ TEST(token_length)
 	CHECK(daemon_stop(&d));
 }
 
+/* Clients of two listeners are counted together, and who does not fit by one does not by the other. */
+TEST(limits_of_all_listeners)
+{
+	unsigned other = 0;
+	const char *line;
+	int a, b, c[2];
+
+	START("max_connections = 3\nmax_per_address = 2\nmax_sessions_total = 2\n[listener b]\naddress = 127.0.0.1:0\noffline_admit = any\n");
+	line = daemon_logged(&d, "event=listener name=b ");
+	CHECK(line != NULL && sscanf(strrchr(line, ':'), ":%u", &other) == 1);
+	a = client();
+	b = rawsock_connect(other, NULL);
+	CHECK(rawsock_upgrade(b, "/p", "") == 101);
+	CHECK(bind_session(a, 1) && answers(a));
+	CHECK(bind_session(b, 1) && answers(b));
+	for (int i = 0; i < 2; i++) { /* max_per_address */
+		c[i] = rawsock_connect(i == 0 ? d.port : other, NULL);
+		CHECK(rawsock_ended(c[i], SOON_MS));
+		close(c[i]);
+	}
+	c[0] = rawsock_connect(other, "127.0.0.2"); /* the third: max_connections */
+	CHECK(rawsock_upgrade(c[0], "/p", "") == 101);
+	CHECK(bind_session(c[0], 1) && rawsock_ended(c[0], SOON_MS)); /* max_sessions_total */
+	close(c[0]);
+	c[0] = rawsock_connect(other, "127.0.0.2");
+	CHECK(rawsock_upgrade(c[0], "/p", "") == 101 && answers(c[0]));
+	c[1] = rawsock_connect(d.port, "127.0.0.3");
+	CHECK(rawsock_send(c[1], "GET / HTTP/1.0\r\n\r\n", 18));
+	CHECK(!rawsock_ended(c[1], A_WHILE_MS));
+	close(b);
+	CHECK_U64(rawsock_status(c[1]), 400);
+	close(a), close(c[0]), close(c[1]);
+	CHECK(daemon_stop(&d));
+}
+
+TEST(handshakes_of_all_listeners)
+{
+	unsigned other = 0;
+	const char *line;
+	int idle[2], good;
+
+	START("max_handshakes = 2\n[listener b]\naddress = 127.0.0.1:0\n");
+	line = daemon_logged(&d, "event=listener name=b ");
+	CHECK(line != NULL && sscanf(strrchr(line, ':'), ":%u", &other) == 1);
+	idle[0] = rawsock_connect(d.port, NULL);
+	idle[1] = rawsock_connect(other, NULL);
+	good = rawsock_connect(other, NULL);
+	CHECK(rawsock_send(good, "GET / HTTP/1.0\r\n\r\n", 18));
+	CHECK(!rawsock_ended(good, A_WHILE_MS));
+	close(idle[0]);
+	CHECK_U64(rawsock_status(good), 400);
+	close(idle[1]), close(good);
+	CHECK(daemon_stop(&d));
+}
+
 /* ---- messages ---- */
 
 /* A message of exactly len bytes that is read whole is answered with an error, since nobody knows it; a longer one is not read. */
@@ -337,15 +425,6 @@ TEST(inflated_ratio)
 	CHECK(parse_zeros(100000, 1000000, ratio + 2, &z_len) != PROTO_MSG_LIMIT);
 	CHECK(parse_zeros(100000, 1000000, ratio + 1, &z_len) != PROTO_MSG_LIMIT);
 	CHECK_U64(parse_zeros(100000, 1000000, ratio, &z_len), PROTO_MSG_LIMIT);
-}
-
-static bool
-bind_session(int fd, unsigned ident)
-{
-	char head[64];
-
-	snprintf(head, sizeof head, "bind %u 2 0 0 0", ident);
-	return rawsock_message(fd, head, "/p", 2, 0);
 }
 
 TEST(sessions_on_a_connection)
