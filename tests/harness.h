@@ -67,10 +67,15 @@ struct harness_test {
 #ifndef __has_feature /* clang's question, gcc's answer is a macro */
 #define __has_feature(x) 0
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define HARNESS_TSAN true /* which has a thread of its own in every process */
+#else
+#define HARNESS_TSAN false
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define HARNESS_SANITIZED true
 #else
-#define HARNESS_SANITIZED __has_feature(address_sanitizer)
+#define HARNESS_SANITIZED HARNESS_TSAN
 #endif
 
 /* A fresh private directory (0700), another one at each call; removed with all it holds when the test program exits. The string

@@ -5,7 +5,7 @@
  *	connections in all		max_connections		connections, limits_of_all_listeners
  *	connections of an address	max_per_address		connections_per_address, what_an_address_is, limits_of_all_listeners
  *	handshakes in flight		max_handshakes		handshakes_in_flight, handshakes_of_all_listeners, patience_is_short_when_many_wait
- *	handshake deadline		handshake_timeout	handshake_deadline; TLS: tests/unit/test_stream_tls
+ *	handshake deadline		handshake_timeout	handshake_deadline; handshake_deadline_of_tls
  *	head size			max_head		head_size
  *	path length			max_path		path_length
  *	token length			max_token		token_length
@@ -35,6 +35,7 @@
 #include <zlib.h>
 
 #include "tests/harness.h"
+#include "tests/peer/cert.h"
 #include "tests/peer/daemon.h"
 #include "tests/peer/rawsock.h"
 
@@ -229,6 +230,30 @@ TEST(handshake_deadline)
 	CHECK(daemon_logged(&d, "reason=\"the upgrade took too long\"") != NULL);
 	CHECK(answers(good));
 	close(fd), close(good);
+	CHECK(daemon_stop(&d));
+}
+
+/* Before TLS is through no request could be: the same deadline. */
+TEST(handshake_deadline_of_tls)
+{
+	static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+	struct cert_files files;
+	char config[2048];
+	int fd;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(cert_make(harness_tmpdir(), "edge", &files));
+	snprintf(config, sizeof config, "tls_certificate = %s\ntls_key = %s\n[upstream]\nurl = ws://127.0.0.1:1\n[limits]\nhandshake_timeout = 300ms\n",
+		 files.cert, files.key);
+	CHECK(daemon_start(&d, harness_tmpdir(), config));
+	fd = rawsock_connect(d.port, NULL);
+	CHECK(rawsock_send(fd, hello, sizeof hello - 1));
+	for (int i = 0; i < 400 && !rawsock_ended(fd, 20); i++) /* less than the record that was promised */
+		(void)rawsock_send(fd, "a", 1);
+	CHECK(rawsock_ended(fd, 0));
+	CHECK(daemon_logged(&d, "reason=\"the upgrade took too long\"") != NULL);
+	close(fd);
 	CHECK(daemon_stop(&d));
 }
 

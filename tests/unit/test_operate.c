@@ -56,6 +56,8 @@ check_status_file(void)
 	ssize_t n;
 	int fd;
 
+	for (int i = 0; access(in_dir("status.json"), R_OK) != 0 && i < 1000; i++) /* it comes after its first line */
+		usleep(10000);
 	for (int i = 0; i < 200; i++) {
 		fd = open(in_dir("status.json"), O_RDONLY | O_CLOEXEC);
 		CHECK(fd >= 0);

@@ -79,6 +79,8 @@ TEST(the_daemon_keeps_nothing)
 	struct daemon d;
 	char path[64];
 
+	if (HARNESS_TSAN)
+		SKIP("ThreadSanitizer's own thread keeps its capabilities");
 	if (!daemon_is_built())
 		SKIP("the daemon is not built");
 	CHECK(daemon_start(&d, harness_tmpdir(), "[upstream]\nurl = ws://127.0.0.1:1\n"));
