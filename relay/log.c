@@ -33,6 +33,7 @@ static _Atomic uint64_t burst;				    /* 0: no bound */
 static _Atomic int file_fd = -1;
 static char *file_path;
 static _Atomic uint64_t lost; /* lines that could not be written */
+static atomic_bool over;      /* the last word is being said: no other thread has one behind it */
 
 void
 log_set_level(enum log_level level)
@@ -341,19 +342,24 @@ log_fmt(struct log_line *l, const char *key, const char *fmt, ...)
 	put_value(l, key, (const uint8_t *)text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-void
-log_end(struct log_line *l)
+static void
+finish_line(struct log_line *l)
 {
 	int saved = errno;
 	const char *tail = l->cut ? CUT_MARK : "\n";
 
-	if (!l->on)
-		return;
 	memcpy(l->text + l->len, tail, strlen(tail));
 	l->len += strlen(tail);
 	write_line(l->level, l->text, l->len);
 	l->on = false;
 	errno = saved;
+}
+
+void
+log_end(struct log_line *l)
+{
+	if (l->on && !atomic_load(&over))
+		finish_line(l);
 }
 
 /* Appends ready logfmt; a control character in it would be a bug of the caller's and is blunted. */
@@ -435,11 +441,13 @@ log_fatal(const char *event, const char *fmt, ...)
 	struct log_line l;
 	va_list ap;
 
+	while (atomic_exchange(&over, true))
+		pause(); /* another thread is at it */
 	log_begin(&l, LOG_ERROR, event);
 	va_start(ap, fmt);
 	put_ready(&l, fmt, ap);
 	va_end(ap);
-	log_end(&l);
+	finish_line(&l);
 	fflush(NULL);
 	_exit(1); /* not exit(): other threads may be at work on what its handlers would take down */
 }

@@ -59,7 +59,7 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...) __
 /* Our own bug: logs level=error event=panic and aborts.  A peer can never cause it. */
 void log_panic(const char *file, int line, const char *what) __attribute__((noreturn));
 #define PANIC(what) log_panic(__FILE__, __LINE__, what)
-/* Cannot start or cannot go on: logs and exits with status 1. */
+/* Cannot start or cannot go on: logs and exits with status 1.  Its line is the last, whatever other threads do. */
 void log_fatal(const char *event, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
 #endif

@@ -1,7 +1,10 @@
 /* Tests relay/log (and the clock it reads): the exact bytes on stderr. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,11 +39,13 @@ capture_begin(void)
 static const char *
 capture_end(void)
 {
+	const off_t most = sizeof(text) - 1;
+	struct stat st;
 	ssize_t n;
 
 	dup2(saved_stderr, STDERR_FILENO);
 	close(saved_stderr);
-	n = pread(captured, text, sizeof(text) - 1, 0);
+	n = fstat(captured, &st) == 0 ? pread(captured, text, (size_t)most, st.st_size > most ? st.st_size - most : 0) : 0; /* its end */
 	close(captured);
 	text[n > 0 ? n : 0] = '\0';
 	clock_real();
@@ -254,6 +259,41 @@ TEST(fatal_exits_with_1)
 	status = in_child(false);
 	CHECK_STR(capture_end(), "ts=2026-11-23T08:36:00.123Z level=error event=cannot_start reason=5\n");
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+static atomic_uint chatted;
+
+static void *
+chatter(void *arg)
+{
+	(void)arg;
+	for (;; chatted++)
+		log_event(LOG_INFO, "test", "a=1");
+	return NULL;
+}
+
+/* Whoever looks for the reason of an end finds it in the last line. */
+TEST(nothing_is_said_after_a_fatal)
+{
+	const char *said, *last;
+	pthread_t thread;
+	int status = 0;
+	pid_t pid;
+
+	capture_begin();
+	pid = fork();
+	if (pid == 0) {
+		if (pthread_create(&thread, NULL, chatter, NULL) == 0)
+			while (chatted < 10)
+				sched_yield();
+		log_fatal("cannot_go_on", "reason=%d", 5);
+	}
+	waitpid(pid, &status, 0);
+	said = capture_end();
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	last = strstr(said, "event=cannot_go_on");
+	CHECK(last != NULL && last - said > 200); /* the other one had been at it */
+	CHECK_STR(strchr(last, '\n'), "\n");
 }
 
 /* The other half of journal_prefix: this program once more, with its stderr announced as the journal. */
