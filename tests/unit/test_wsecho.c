@@ -282,17 +282,51 @@ take_client(int lfd)
 	return rawsock_send(fd, out, strlen(out)) ? fd : -1;
 }
 
-TEST(as_client)
+/* Listens for one; false if it cannot. */
+static bool
+listen_here(int *lfd, char address[64])
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof sa;
+
+	*lfd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(*lfd, (struct sockaddr *)&sa, len) != 0 || listen(*lfd, 4) != 0 || getsockname(*lfd, (struct sockaddr *)&sa, &len) != 0)
+		return false;
+	snprintf(address, 64, "127.0.0.1:%u", ntohs(sa.sin_port));
+	return true;
+}
+
+TEST(masked_frames_of_a_server)
+{
+	static const uint8_t frame[] = { 0x82, 0x81, 1, 2, 3, 4, 'a' ^ 1 };
+	char address[64], text[64] = "";
+	const char *const args[] = { address, "/", NULL };
 	struct timeval tv = { 10, 0 };
-	int lfd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct child *c;
+	int lfd, fd;
+
+	CHECK(listen_here(&lfd, address));
+	c = child_start("wsecho", args);
+	if (c == NULL)
+		SKIP("wsecho is not built");
+	fd = take_client(lfd);
+	CHECK(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0);
+	CHECK(rawsock_send(fd, frame, sizeof frame));
+	while (tell_frame(fd, true, text, sizeof text))
+		;
+	CHECK_STR(text, "88 1002 end");
+	close(fd), close(lfd);
+	CHECK(child_stop(c));
+}
+
+TEST(as_client)
+{
+	struct timeval tv = { 10, 0 };
 	char address[64];
 	const char *const args[] = { address, "/run?case=1", NULL };
+	int lfd;
 
-	CHECK(bind(lfd, (struct sockaddr *)&sa, len) == 0 && listen(lfd, 4) == 0 && getsockname(lfd, (struct sockaddr *)&sa, &len) == 0);
-	snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(sa.sin_port));
+	CHECK(listen_here(&lfd, address));
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct child *c = child_start("wsecho", args);
 		int fd;

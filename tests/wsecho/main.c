@@ -7,6 +7,9 @@
  * It sends back each message as one frame of the same type, answers pings and closes, and fails a connection with 1002 (protocol), 1007 (text
  * that is not UTF-8) or 1009 (over MESSAGE_MAX). The daemon refuses text at its beginning; that is the one thing that it adds to what runs there.
  *
+ * From outside, the cases of crossbario's autobahn-testsuite 25.10.1 but those of compression, which is never agreed to: of 301, in either
+ * role, 294 OK, 4 "non-strict" (6.4.x: text is judged when it is whole), 3 for information only, none failed.
+ *
  * One idea: struct echo is one connection; everything is in its stream callback. */
 #include <stdio.h>
 #include <stdlib.h>
