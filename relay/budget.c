@@ -78,7 +78,7 @@ budget_of(const struct sections *all)
 	b.sessions = o->max_sessions_total * SESSION;
 	b.services = services_of(all);
 	b.queued = o->max_queued + o->max_message; /* the one that tips the scale */
-	b.spool = o->spool_bytes + 2 * o->max_inflated;
+	b.spool = o->spool_bytes + o->spool_bytes / 2 + 2 * o->max_inflated; /* half as much again lingers (file.c) */
 	b.database = DATABASE + o->buffer_cache_bytes + o->buffer_cache_bytes / 4;
 	b.total = b.base + b.connections + b.sessions + b.services + b.queued + b.spool + b.database;
 	return b;

@@ -154,6 +154,21 @@ append_entries(struct store *store, struct spool_op *op)
 	return err;
 }
 
+/* Whether upstream was faster than the disk.  Then the record says so, or what follows would find a gap (I3). */
+static bool
+is_needless(struct spool_op *op)
+{
+	const struct upload *u = op->upload;
+
+	if (op->show || *u->acked < u->last.client_version)
+		return false;
+	if (u->last.client_version > op->file.upstream_client_version) {
+		op->file.upstream_client_version = u->last.client_version;
+		op->file.upstream_server_version = u->last.server_version;
+	}
+	return true;
+}
+
 static enum store_err
 do_append(struct store *store, struct spool_op *op)
 {
@@ -161,11 +176,12 @@ do_append(struct store *store, struct spool_op *op)
 	struct store_file *f = &op->file;
 	enum store_err err, put;
 
+	op->needless = is_needless(op);
 	err = record_resolve(store, op, &cur);
 	if (err != STORE_OK)
 		return err;
 	err = keep_queries(store, op);
-	if (err == STORE_OK)
+	if (err == STORE_OK && !op->needless)
 		err = append_entries(store, op);
 	if (err == STORE_OK && op->upload->progress_client_version > f->final_client_version) {
 		f->final_client_version = op->upload->progress_client_version;

@@ -126,6 +126,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->cursors = (struct cursors){ rec->download_server_version, rec->download_client_version, rec->latest_server_version,
 		rec->latest_server_version_salt };
 	f->upstream = (struct pair){ rec->upstream_client_version, rec->upstream_server_version };
+	f->acked = f->upstream.client_version;
 	f->shown = (struct pair){ rec->shown_client_version, rec->shown_server_version };
 	f->held = f->stored = (struct pair){ rec->held_client_version, rec->held_server_version };
 	f->final = (struct pair){ rec->final_client_version, rec->final_server_version };
@@ -285,6 +286,7 @@ tail_remove(struct file *f, struct upload *u)
 		f->passed = TAILQ_PREV(u, upload_list, link);
 	if (f->unposted == u)
 		f->unposted = TAILQ_NEXT(u, link);
+	f->relay->lingering_bytes -= u->posted ? 0 : u->len;
 	TAILQ_REMOVE(&f->tail, u, link);
 	f->tail_bytes -= u->len;
 	f->relay->tail_bytes -= u->len;
@@ -337,7 +339,8 @@ appended(void *arg, struct spool_op *op)
 		f->id = op->file.id; /* the record was committed */
 	if (op->err == STORE_OK) {
 		u->durable = true;
-		f->on_disk = f->on_disk || u->nentry > 0;
+		f->on_disk = f->on_disk || (u->nentry > 0 && !op->needless);
+		STAT_ADD(f->relay, uploads_acked, op->needless ? u->nentry : 0);
 		f->backlog_bytes = op->file.backlog_bytes;
 		if (op->file.held_client_version > f->stored.client_version)
 			f->stored = (struct pair){ op->file.held_client_version, op->file.held_server_version };
@@ -362,6 +365,7 @@ post_one(struct file *f, struct upload *u)
 	struct store_file rec;
 
 	u->posted = true;
+	f->relay->lingering_bytes -= u->len;
 	f->inflight++;
 	f->appending++;
 	fill_record(f, &rec);
@@ -453,11 +457,13 @@ file_take(struct file *f, struct upload *u, bool now)
 	if (f->unposted == NULL)
 		f->unposted = u;
 	u->after = f->held.client_version;
+	u->acked = &f->acked;
 	f->tail_bytes += u->len;
 	f->relay->tail_bytes += u->len;
+	f->relay->lingering_bytes += u->len;
 	if (u->last.client_version > f->held.client_version)
 		f->held = (struct pair){ u->last.client_version, u->last.server_version };
-	if (now || f->relay->tail_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
+	if (now || f->relay->lingering_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
 		file_post(f);
 	else
 		linger_start(f);
@@ -514,8 +520,10 @@ file_acked(struct file *f, struct pair p)
 {
 	struct upload *u;
 
-	if (p.client_version > f->upstream.client_version)
+	if (p.client_version > f->upstream.client_version) {
 		f->upstream = p;
+		f->acked = p.client_version;
+	}
 	if (p.client_version > f->held.client_version)
 		f->held = p;
 	if (f->timed != 0 && f->timed <= p.client_version && f->session != NULL) {

@@ -45,6 +45,7 @@ struct file {
 	bool is_subserver;
 	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
 	struct pair upstream, shown, held, stored, final;
+	_Atomic uint64_t acked; /* upstream.client_version, for the committer */
 	uint64_t locked_server_version;
 	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
 	uint64_t sent_max; /* newest that was */

@@ -330,6 +330,8 @@ TEST(a_damaged_record_concerns_its_file_alone)
 	sem_destroy(&posted);
 }
 
+static _Atomic uint64_t upstream_acked; /* of every file here */
+
 /* Posts an upload of this one version, which follows version - 1. */
 static void
 post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_done *then, void *arg)
@@ -346,6 +348,7 @@ post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_d
 	m.upload.uncompressed_size = len;
 	m.upload.progress_client_version = version;
 	CHECK_U64(upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, 1000, 1000, 0, &u), PROTO_OK);
+	u->acked = &upstream_acked;
 	spool_append(g->spool, f, u, version - 1, false, &none, then, arg);
 	upload_unref(u);
 }
@@ -381,6 +384,56 @@ TEST(uploads_behind_a_damaged_changeset_are_left_out)
 	g.file = one;
 	look(&g);
 	CHECK_U64(g.file.held_client_version, 1);
+	rig_close(&g);
+	sem_destroy(&started);
+	sem_destroy(&posted);
+}
+
+static void
+just_wait(void *arg, struct store *s)
+{
+	(void)arg;
+	(void)s;
+	sem_post(&started);
+	while (sem_wait(&posted) != 0)
+		;
+}
+
+static void
+needless(void *arg, struct spool_op *op)
+{
+	*(unsigned *)arg += op->err == STORE_OK && op->needless ? 1 : 0;
+}
+
+/* What upstream acknowledges while it waits for the disk is not written; what comes behind it finds no gap. */
+TEST(acknowledged_uploads_are_not_written)
+{
+	struct store_file one = kit_file(1);
+	unsigned count = 0;
+	struct rig g;
+
+	CHECK(sem_init(&started, 0, 0) == 0 && sem_init(&posted, 0, 0) == 0);
+	rig_open(&g);
+	CHECK(!harness_failed());
+	upstream_acked = 0;
+	post_upload(&g, &one, 1, done, &g);
+	await(&g, 1);
+	spool_call(g.spool, just_wait, called, &g);
+	while (sem_wait(&started) != 0)
+		;
+	for (uint64_t v = 2; v <= 5; v++)
+		post_upload(&g, &one, v, needless, &count);
+	upstream_acked = 4;
+	sem_post(&posted);
+	await(&g, 1);
+	g.file = one;
+	look(&g);
+	CHECK_U64(g.err, STORE_OK);
+	CHECK_U64(count, 3);
+	CHECK_U64(g.file.backlog_records, 2); /* 1, which a trim will remove, and 5 */
+	CHECK_U64(g.file.upstream_client_version, 4);
+	CHECK_U64(g.file.held_client_version, 5);
+	upstream_acked = 0;
 	rig_close(&g);
 	sem_destroy(&started);
 	sem_destroy(&posted);
