@@ -110,20 +110,17 @@ const_number_at(const void *base, const struct field *f)
 static inline enum proto_err
 read_number(struct cursor *c, uint8_t stop, uint64_t *value)
 {
-	const uint8_t *p = c->ptr;
+	const uint8_t *p = c->ptr, *limit = c->end - p > NUMBER_DIGITS ? p + NUMBER_DIGITS : c->end;
 	uint64_t v = 0;
 	unsigned digit;
 
-	for (; p < c->end && (digit = (unsigned)*p - '0') <= 9; p++) {
-		if (p - c->ptr == NUMBER_DIGITS || (p > c->ptr && v == 0)) /* too long, or a leading zero */
-			return PROTO_MSG_SYNTAX;
+	for (; p < limit && (digit = (unsigned)*p - '0') <= 9; p++)
 		v = v * 10 + digit;
-	}
-	if (v > MSG_NUMBER_MAX)
+	if (v > MSG_NUMBER_MAX || (p - c->ptr > 1 && *c->ptr == '0'))
 		return PROTO_MSG_SYNTAX;
 	if (p == c->end)
 		return PROTO_MORE;
-	if (p == c->ptr || *p != stop)
+	if (p == c->ptr || *p != stop) /* which a digit too many is not either */
 		return PROTO_MSG_SYNTAX;
 	c->ptr = p + 1;
 	*value = v;

@@ -615,11 +615,10 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 		c->spool_suspended = true;
 		c->relay->nsuspended++;
 	}
-	if (done == len && c->state == CONN_OPEN) {
-		if (!c->secret_seen)
-			stream_harmless(c->stream);
+	if (c->state == CONN_OPEN && !c->secret_seen)
+		stream_harmless(c->stream);
+	if (c->state == CONN_OPEN && done == len)
 		gather_in_place(c);
-	}
 	return done;
 }
 

@@ -73,7 +73,7 @@ void stream_fail(struct stream *s, const char *why);
 /* Within STREAM_DATA, when all is consumed: the next bytes, up to len < 2^32, are read to buf, and given there.  Once; buf must live until
  * then, or until another call. */
 void stream_read_into(struct stream *s, uint8_t *buf, size_t len);
-/* Within STREAM_DATA: the bytes at hand hold no secret, so they need not be wiped (I9). */
+/* Within STREAM_DATA: what is consumed of the bytes at hand holds no secret, so it need not be wiped (I9). */
 void stream_harmless(struct stream *s);
 
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */

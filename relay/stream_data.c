@@ -77,8 +77,11 @@ deliver(struct stream *s, uint8_t *buf, size_t len)
 			PANIC("stream callback consumed more than it was given");
 		keep(s, buf + used, len - used);
 	}
-	if (buf == shared && !s->harmless)
-		explicit_bzero(shared, len); /* I9: requests and BINDs hold tokens, and this buffer is never freed */
+	if (buf == shared) { /* I9: requests and BINDs hold tokens, and this buffer is never freed */
+		size_t harmless = s->harmless ? used : 0;
+
+		explicit_bzero(shared + harmless, len - harmless);
+	}
 	return s->state == ST_OPEN;
 }
 
