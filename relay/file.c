@@ -252,9 +252,9 @@ file_open_cancel(struct file_opening *o)
 static void
 linger_stop(struct file *f)
 {
-	if (f->linger_since != 0)
+	if (f->is_lingering)
 		TAILQ_REMOVE(&f->session->link->lingering.files, f, lingering);
-	f->linger_since = 0;
+	f->is_lingering = false;
 }
 
 void
@@ -406,16 +406,24 @@ file_keep_queries(struct file *f)
 	spool_keep_queries(f->relay->spool, &rec, &queries, queries_kept, f);
 }
 
-void
-file_post(struct file *f)
+/* Posts what was taken at taken_ms or before. */
+static void
+post_older(struct file *f, uint64_t taken_ms)
 {
 	struct upload *u;
 
-	linger_stop(f);
-	while ((u = f->unposted) != NULL) {
+	while ((u = f->unposted) != NULL && u->taken_ms <= taken_ms) {
 		f->unposted = TAILQ_NEXT(u, link);
 		post_one(f, u);
 	}
+	if (u == NULL)
+		linger_stop(f);
+}
+
+void
+file_post(struct file *f)
+{
+	post_older(f, UINT64_MAX);
 }
 
 void
@@ -434,20 +442,17 @@ file_note_progress(struct file *f, const struct upload *u)
 		f->locked_server_version = u->locked_server_version;
 }
 
-/* The tail may linger from now on.  Times one upload at a time, as TCP does. */
+/* u may linger.  Times one upload at a time, as TCP does. */
 static void
-linger_start(struct file *f)
+linger_start(struct file *f, const struct upload *u)
 {
-	uint64_t now = clock_ms();
-
 	if (f->timed == 0) {
-		f->timed = f->held.client_version;
-		f->timed_at = now;
+		f->timed = u->last.client_version;
+		f->timed_at = u->taken_ms;
 	}
-	if (f->linger_since != 0)
-		return;
-	f->linger_since = now;
-	TAILQ_INSERT_TAIL(&f->session->link->lingering.files, f, lingering);
+	if (!f->is_lingering)
+		TAILQ_INSERT_TAIL(&f->session->link->lingering.files, f, lingering);
+	f->is_lingering = true;
 }
 
 void
@@ -458,6 +463,7 @@ file_take(struct file *f, struct upload *u, bool now)
 		f->unposted = u;
 	u->after = f->held.client_version;
 	u->acked = &f->acked;
+	u->taken_ms = clock_ms();
 	f->tail_bytes += u->len;
 	f->relay->tail_bytes += u->len;
 	f->relay->lingering_bytes += u->len;
@@ -466,7 +472,7 @@ file_take(struct file *f, struct upload *u, bool now)
 	if (now || f->relay->lingering_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
 		file_post(f);
 	else
-		linger_start(f);
+		linger_start(f, u);
 }
 
 void
@@ -534,7 +540,7 @@ file_acked(struct file *f, struct pair p)
 		STAT_ADD(f->relay, uploads_acked, u->nentry);
 		tail_remove(f, u);
 	}
-	if (TAILQ_EMPTY(&f->tail))
+	if (f->unposted == NULL)
 		linger_stop(f);
 	if (f->gap && f->gap_end.client_version <= p.client_version && f->appending == 0)
 		f->gap = false;
@@ -698,17 +704,26 @@ file_take_back(struct file *f)
 int64_t
 file_linger_pass(const struct relay *relay, uint64_t now_ms)
 {
-	const struct link *l;
+	struct link *l;
 	struct file *f;
 	int64_t wait = -1;
 
 	TAILQ_FOREACH (l, &relay->links, entry) {
 		uint64_t patience = linger_ms(&l->lingering, relay->opt);
 
-		while ((f = TAILQ_FIRST(&l->lingering.files)) != NULL && f->linger_since + patience <= now_ms)
-			file_post(f);
-		if (f != NULL && (wait < 0 || (int64_t)(f->linger_since + patience - now_ms) < wait))
-			wait = (int64_t)(f->linger_since + patience - now_ms);
+		while ((f = TAILQ_FIRST(&l->lingering.files)) != NULL) {
+			uint64_t due = f->unposted->taken_ms + patience;
+
+			if (due > relay->pass_ms) {
+				int64_t left = due > now_ms ? (int64_t)(due - now_ms) : 0;
+
+				wait = wait < 0 || left < wait ? left : wait;
+				break;
+			}
+			TAILQ_REMOVE(&l->lingering.files, f, lingering);
+			TAILQ_INSERT_TAIL(&l->lingering.files, f, lingering);
+			post_older(f, relay->pass_ms - patience);
+		}
 	}
 	return wait;
 }

@@ -32,7 +32,7 @@ struct cursors {
 };
 
 struct file {
-	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while linger_since is not 0 */
+	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
 	/* identity and record; strings owned */
@@ -67,7 +67,7 @@ struct file {
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
-	uint64_t linger_since; /* clock_ms when the oldest of the tail not posted was taken; 0 = nothing lingers */
+	bool is_lingering;   /* unposted is to be posted when its time comes */
 	uint64_t timed, timed_at; /* the client_version whose acknowledgement is waited for with a watch (linger.h), since; 0 = none */
 	unsigned inflight;   /* operations at the spool */
 	unsigned appending;  /* of these, appends */
@@ -138,7 +138,8 @@ bool file_owes(const struct file *f);
 /* An exported file whose backlog upstream has acknowledged, from wherever it came, is an ordinary one again: then true. */
 bool file_take_back(struct file *f);
 
-/* The lingering tails that are due; returns ms until the next is due, or -1. */
+/* At the end of a pass of the loop: posts of the lingering tails what was due when the pass before ended (relay->pass_ms), for until this pass its
+ * acknowledgement may have lain unread in a socket.  Returns ms until the next is due, or -1. */
 int64_t file_linger_pass(const struct relay *relay, uint64_t now_ms);
 
 #endif

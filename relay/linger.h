@@ -16,7 +16,7 @@ struct options;
 TAILQ_HEAD(linger_list, file);
 
 struct lingering { /* of one link */
-	struct linger_list files; /* whose tails linger, oldest first; file.c's */
+	struct linger_list files; /* whose tails linger, nearly oldest first: what was acknowledged does not move them; file.c's */
 	bool measured;
 	uint64_t smoothed8, deviation4; /* ms, times 8 and 4 */
 };

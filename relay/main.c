@@ -360,6 +360,7 @@ end_of_pass(struct relay *r)
 	uint64_t now = clock_ms();
 	int64_t linger = file_linger_pass(r, now), show = session_show_pass(r, now);
 
+	r->pass_ms = now;
 	stream_flush_all();
 	budget_pass(r);
 	stream_reap();

@@ -79,6 +79,7 @@ struct relay {
 	uint64_t nrefused;   /* sessions of which an UPLOAD was not taken */
 	uint64_t nsuspended; /* conns that are not read because the committer is behind */
 	uint64_t tail_bytes;	      /* in all tails (I6) */
+	uint64_t pass_ms;	      /* clock_ms when the last pass of the loop ended */
 	uint64_t lingering_bytes;     /* of these, not posted to the spool */
 	uint64_t held_sum, held_at;   /* budget.c: what was held for clients when stream_moved() was held_at */
 	uint64_t next_conn_id;

@@ -23,6 +23,7 @@ struct upload {
 	struct upload_entry first, last; /* views into body; all zero when nentry is 0 */
 	uint64_t progress_client_version, progress_server_version, locked_server_version;
 	uint64_t received_ms; /* wall clock */
+	uint64_t taken_ms;    /* clock_ms when its file took it */
 	uint64_t after;	      /* newest client_version the file had taken before this one */
 	const _Atomic uint64_t *acked; /* newest client_version of the file that upstream acknowledged; lives while u is in its tail */
 	bool posted;	      /* given to the committer */
