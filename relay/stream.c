@@ -134,18 +134,34 @@ wanted(const struct stream *s)
 	}
 }
 
-/* One direction (EV_READ or EV_WRITE), as want says.  False: the kernel could not. */
+/* Both: false when the kernel, or malloc, could not. */
 static bool
-watch(struct stream *s, struct event *ev, short direction, short want)
+watch_input(struct stream *s, bool want)
 {
-	if (((want ^ s->armed) & direction) == 0)
+	if (want == s->reading)
 		return true;
-	s->armed ^= direction;
-	if ((want & direction) == 0)
-		return event_del(ev) == 0;
-	if (event_add(ev, NULL) == 0)
+	if ((want ? event_add(&s->readable, NULL) : event_del(&s->readable)) != 0)
+		return false;
+	s->reading = want;
+	return true;
+}
+
+static bool
+watch_output(struct stream *s, bool want)
+{
+	if (want == (s->writable != NULL))
 		return true;
-	s->armed ^= direction;
+	if (!want) {
+		event_free(s->writable);
+		s->writable = NULL;
+		return true;
+	}
+	s->writable = event_new(g.base, s->io.fd, EV_WRITE | EV_PERSIST, event_cb, s);
+	if (s->writable != NULL && event_add(s->writable, NULL) == 0)
+		return true;
+	if (s->writable != NULL)
+		event_free(s->writable);
+	s->writable = NULL;
 	return false;
 }
 
@@ -164,7 +180,7 @@ void
 stream_arm(struct stream *s)
 {
 	short want = wanted(s);
-	bool reads = watch(s, &s->readable, EV_READ, want), writes = watch(s, &s->writable, EV_WRITE, want);
+	bool reads = watch_input(s, (want & EV_READ) != 0), writes = watch_output(s, (want & EV_WRITE) != 0);
 
 	if ((!reads || !writes) && s->state != ST_DEAD)
 		unwatched(s);
@@ -422,7 +438,6 @@ stream_new(int fd, const struct sockaddr *peer, socklen_t peer_len, stream_cb *c
 	}
 	s->io.fd = fd;
 	event_assign(&s->readable, g.base, fd, EV_READ | EV_PERSIST, event_cb, s);
-	event_assign(&s->writable, g.base, fd, EV_WRITE | EV_PERSIST, event_cb, s);
 	s->cb = cb;
 	s->arg = arg;
 	s->next = g.all;

@@ -31,13 +31,14 @@ enum stream_state {
 enum stream_end { END_NONE, END_EOF, END_ERROR };
 
 struct stream {
-	struct event readable, writable;
+	struct event readable;
+	struct event *writable; /* NULL: not watched for that, as mostly */
 	struct rawio io;
 	uint8_t state;	   /* enum stream_state */
 	uint8_t end;	   /* enum stream_end: no more input will come */
 	uint8_t told;	   /* the end the callback knows of */
 	uint8_t suspended; /* enum stream_suspend bits */
-	short armed;	   /* EV_READ, EV_WRITE: which of the two are added */
+	bool reading : 1;  /* readable is added */
 	bool blocked : 1;  /* the kernel takes no more output now */
 	bool above : 1;	   /* out was above low: STREAM_DRAINED is owed */
 	bool offer : 1;	   /* kept is to be given again although nothing new came */
