@@ -21,7 +21,8 @@ _holdfastctl() {
 	case $command in
 	'') mapfile -t COMPREPLY < <(compgen -W "$daemon buffer $options" -- "$cur") ;;
 	' buffer') mapfile -t COMPREPLY < <(compgen -W "$buffer" -- "$cur") ;;
-	' link') mapfile -t COMPREPLY < <(compgen -W 'online offline auto' -- "$cur") ;;
+	' link') mapfile -t COMPREPLY < <(compgen -W 'online offline auto budget' -- "$cur") ;;
+	' link budget' | ' link '*' budget') mapfile -t COMPREPLY < <(compgen -W 'add' -- "$cur") ;;
 	' log-level') mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$cur") ;;
 	' buffer export' | ' buffer import' | ' buffer backup') mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur") ;;

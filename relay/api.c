@@ -12,6 +12,7 @@
 #include "relay/api.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/options.h"
 #include "relay/relay.h"
 #include "relay/resolver.h"
@@ -307,6 +308,8 @@ connect_next(struct api_wire *w)
 	w->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, s->tls, s->url.host, stream_event_cb, w);
 	if (w->stream == NULL)
 		lost(w, "out of descriptors");
+	else
+		stream_count_wire(w->stream, meter_wire(s->link->meter));
 	return true;
 }
 

@@ -15,6 +15,8 @@
 #include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/meter.h"
+#include "relay/options.h"
 #include "relay/pace.h"
 #include "relay/reload.h"
 #include "relay/session.h"
@@ -150,10 +152,18 @@ next_way(const struct command *c, const struct ways *w, struct link *l)
 static void
 link_fields(struct json *j, const struct link *l)
 {
+	struct meter_figures f = meter_figures(l->meter);
+
 	json_str(j, "link", link_state_name(link_state(l)));
 	json_str(j, "link_mode", link_mode_name(link_mode(l)));
 	json_str(j, "cause", link_cause(l));
 	json_str(j, "replay", pace_held(l->pace) ? "paused" : "on");
+	if (f.budget == 0)
+		return;
+	json_str(j, "budget", meter_state_name(meter_state(l->meter)));
+	json_u64(j, "budget_bytes", f.budget);
+	json_u64(j, "budget_used", f.used);
+	json_u64(j, "budget_ends_in_s", f.ends_in_s);
 }
 
 /* One upstream is told in the last object, several in one each. */
@@ -174,14 +184,41 @@ tell_ways(struct command *c, const struct ways *w)
 	}
 }
 
+/* "[NAME] budget add SIZE": c->nword is 3 or 4. */
+static const char *
+do_budget(struct command *c)
+{
+	static const char *const none[] = { NULL };
+	const char *const *word = c->word + c->nword - 3;
+	struct ways w;
+	const char *wrong;
+	uint64_t bytes;
+	bool added = false;
+
+	if (strcmp(word[0], "budget") != 0 || strcmp(word[1], "add") != 0 || !options_size(word[2], &bytes) || bytes == 0 || bytes > METER_ADD_MAX)
+		return "want budget add and a size, such as 10MiB";
+	c->nword -= 3;
+	wrong = read_ways(c, none, "no such upstream", &w);
+	for (struct link *l = NULL; wrong == NULL && (l = next_way(c, &w, l)) != NULL;)
+		added = meter_add(l->meter, bytes) || added;
+	if (wrong == NULL && !added)
+		return "there is no budget";
+	if (wrong == NULL)
+		tell_ways(c, &w);
+	return wrong;
+}
+
 static const char *
 do_link(struct command *c)
 {
 	static const enum link_mode modes[] = { LINK_AUTO, LINK_ONLINE, LINK_OFFLINE };
 	const char *orders[] = { link_mode_name(modes[0]), link_mode_name(modes[1]), link_mode_name(modes[2]), NULL };
 	struct ways w;
-	const char *wrong = read_ways(c, orders, "want online, offline or auto", &w);
+	const char *wrong;
 
+	if (c->nword > 2)
+		return do_budget(c);
+	wrong = read_ways(c, orders, "want online, offline or auto", &w);
 	for (size_t i = 0; wrong == NULL && w.order != NULL && i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (strcmp(w.order, orders[i]) == 0)
 			for (struct link *l = next_way(c, &w, NULL); l != NULL; l = next_way(c, &w, l))
@@ -199,7 +236,7 @@ do_replay(struct command *c)
 	const char *wrong = read_ways(c, orders, "want pause or resume", &w);
 
 	for (struct link *l = NULL; wrong == NULL && w.order != NULL && (l = next_way(c, &w, l)) != NULL;)
-		pace_hold(l->pace, strcmp(w.order, orders[0]) == 0);
+		pace_hold(l->pace, PACE_OPERATOR, strcmp(w.order, orders[0]) == 0);
 	if (wrong == NULL)
 		tell_ways(c, &w);
 	return wrong;
@@ -282,7 +319,7 @@ static const struct {
 	command_fn *run;
 } commands[] = {
 	{ "version", 0, do_version }, { "status", 0, do_status }, { "sessions", 0, do_sessions }, { "config", 0, do_config },
-	{ "link", 2, do_link },	      { "replay", 2, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
+	{ "link", 4, do_link },	      { "replay", 2, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
 	{ "log-level", 1, do_log_level }, { "reload", 0, do_reload }, { "rotate", 0, do_rotate },
 };
 

@@ -13,6 +13,7 @@
 #include "relay/conn.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/options.h"
 #include "relay/pace.h"
 #include "relay/pool.h"
@@ -234,20 +235,37 @@ open_link(struct link *l)
 	probe_now(l);
 }
 
-/* Opens or closes it when mode or schedule say so now.  A gateway that has no idea of the time yet is open: it may well learn it by this
+/* Why it is to be closed now, in words; NULL: it is not. */
+static const char *
+order_to_close(const struct link *l, bool in_window)
+{
+	if (l->mode == LINK_OFFLINE)
+		return "closed by an operator";
+	if (l->mode == LINK_ONLINE)
+		return NULL;
+	if (!in_window)
+		return "outside the windows of schedule";
+	return l->opt->budget_end == BUDGET_END_OFFLINE && meter_state(l->meter) == METER_SPENT ? "the byte budget is used up" : NULL;
+}
+
+/* Opens or closes it when mode, schedule or budget say so now.  A gateway that has no idea of the time yet is open: it may well learn it by this
  * link. */
 static void
 judge_order(struct link *l)
 {
 	uint64_t wall_s = clock_wall_ms() / 1000;
 	bool open = schedule_open(&l->schedule, wall_s, &l->rate) || wall_s < TIME_UNKNOWN_S;
-	bool closed = l->mode == LINK_OFFLINE || (l->mode == LINK_AUTO && !open);
+	const char *why = order_to_close(l, open);
 
 	if (l->mode != LINK_AUTO || wall_s < TIME_UNKNOWN_S)
 		l->rate = 0;
-	if (closed && !l->closed)
-		close_link(l, l->mode == LINK_OFFLINE ? "closed by an operator" : "outside the windows of schedule");
-	else if (!closed && l->closed)
+	pace_hold(l->pace, PACE_BUDGET,
+		  l->mode == LINK_AUTO && l->opt->budget_end == BUDGET_END_REPLAY && meter_state(l->meter) == METER_SPENT);
+	if (why != NULL && !l->closed)
+		close_link(l, why);
+	else if (why != NULL)
+		snprintf(l->cause, sizeof(l->cause), "%s", why); /* perhaps another one than before */
+	else if (l->closed)
 		open_link(l);
 }
 
@@ -286,7 +304,15 @@ link_reloaded(struct link *l)
 
 	if (!schedule_parse(l->opt->schedule, &l->schedule, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
+	meter_reloaded(l->meter);
 	judge_order(l);
+}
+
+void
+link_metered(struct link *l)
+{
+	if (!l->stopped)
+		judge_order(l);
 }
 
 static void
@@ -370,6 +396,7 @@ link_new(struct relay *relay, const char *name, const struct options *opt)
 	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
 	if (!address_url_list(opt->upstream_url, &l->urls, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
+	l->meter = meter_new(l);
 	TAILQ_INSERT_TAIL(&relay->links, l, entry);
 	relay->nlinks++;
 	if (read_keys(l))
@@ -389,6 +416,7 @@ link_start(struct link *l)
 	l->watch = relay_timer(relay->base, watch_cb, l);
 	l->pace = pace_new(l);
 	relay_after_ms(l->watch, 0);
+	meter_start(l->meter);
 	path_key(l, key);
 	spool_get(relay->spool, STORE_META, view_of(key), path_read, l); /* then the first probe */
 	if (l->services != NULL)
@@ -427,6 +455,7 @@ link_free(struct link *l)
 	absents_free(l->absents);
 	services_free(l->services);
 	pace_free(l->pace);
+	meter_free(l->meter);
 	tls_free(l->tls);
 	free(l->path);
 	free(l->name);

@@ -10,7 +10,8 @@
  *   UP:    a failure starts a probe at once; a cut alone never makes the link DOWN.  With no connection open it is probed from time
  *          to time, so that the status tells the truth.
  *   DOWN:  probed every probe_interval; nobody else connects.
- *   Closed by order, an operator's (LINK_OFFLINE) or that of the schedule: DOWN, not even probed; what was open is cut.
+ *   Closed by order, an operator's (LINK_OFFLINE), that of the schedule or of a budget that is used up (meter.h): DOWN, not even probed; what
+ *   was open is cut.
  *
  * A probe is a connection of the relay's own: TCP, TLS, an upgrade without credentials to the path last accepted, and PING/PONG. */
 #ifndef RELAY_LINK_H
@@ -30,6 +31,7 @@
 struct absents;
 struct event;
 struct log_line;
+struct meter;
 struct options;
 struct pace;
 struct pool;
@@ -51,7 +53,7 @@ enum link_evidence {
 };
 
 enum link_mode {
-	LINK_AUTO,    /* open in the windows of the schedule (option schedule), and evidence decides */
+	LINK_AUTO,    /* open in the windows of the schedule (option schedule) and within the budget, and evidence decides */
 	LINK_ONLINE,  /* open at all times */
 	LINK_OFFLINE, /* closed */
 };
@@ -68,6 +70,7 @@ struct link {
 	struct pool *pool;	   /* NULL while starting and stopping */
 	struct service *service;   /* likewise */
 	struct pace *pace;
+	struct meter *meter;
 	struct services *services; /* NULL: no api_url */
 	struct lingering lingering; /* uploads that are not written yet */
 	struct upstream_list upstreams; /* connections on it */
@@ -129,11 +132,13 @@ const char *link_cause(const struct link *l);	/* why it is DOWN, in words; "" ot
 /* The operator's wish, until the process ends.  Logged. */
 void link_set_mode(struct link *l, enum link_mode mode);
 enum link_mode link_mode(const struct link *l);
-bool link_closed(const struct link *l); /* by order: the operator's, or the schedule's */
+bool link_closed(const struct link *l); /* by order: the operator's, the schedule's or the budget's */
 /* What the schedule allows replay now, in bytes a second; 0 = it does not say. */
 uint64_t link_rate(const struct link *l);
-/* The option schedule has changed. */
+/* The options have changed. */
 void link_reloaded(struct link *l);
+/* The meter came to another state. */
+void link_metered(struct link *l);
 const char *link_mode_name(enum link_mode mode);
 
 /* A connection that ought to have worked did not; why in words (copied). */

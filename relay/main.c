@@ -26,6 +26,7 @@
 #include "relay/journal.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/monitor.h"
 #include "relay/notify.h"
 #include "relay/privilege.h"
@@ -323,6 +324,8 @@ relay_close(struct relay *r)
 	while (spool_queued(r->spool) > 0 && event_base_loop(r->base, EVLOOP_ONCE) >= 0)
 		end_of_pass(r); /* what the sessions posted on their way out is committed */
 	end_of_pass(r);
+	TAILQ_FOREACH (l, &r->links, entry)
+		meter_keep(l->meter);
 	spool_free(r->spool);
 	retention_free(r->retention);
 	walltime_free(r->walltime);
@@ -362,6 +365,7 @@ end_of_pass(struct relay *r)
 
 	r->pass_ms = now;
 	stream_flush_all();
+	meter_pass(r);
 	budget_pass(r);
 	stream_reap();
 	session_free_ended(r);

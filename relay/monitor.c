@@ -17,6 +17,7 @@
 #include "relay/link.h"
 #include "relay/listener.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/monitor.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
@@ -90,7 +91,8 @@ metric_number(void *arg, const char *key, uint64_t value)
 	char name[80];
 	size_t len = strlen(key);
 
-	if (is_counter(key) || strchr(key, '.') != NULL || strcmp(key, "since_s") == 0)
+	if (is_counter(key) || strchr(key, '.') != NULL || strcmp(key, "since_s") == 0 || strncmp(key, "link_", 5) == 0 ||
+	    strncmp(key, "budget_", 7) == 0)
 		return; /* metrics() has them, with their help, or with the upstream they are of */
 	if (len > 2 && strcmp(key + len - 2, "_s") == 0)
 		snprintf(name, sizeof(name), "%.*s_seconds", (int)len - 2, key); /* Prometheus spells units out */
@@ -98,6 +100,13 @@ metric_number(void *arg, const char *key, uint64_t value)
 		snprintf(name, sizeof(name), "%s", key);
 	gauge(arg, name, value);
 }
+
+/* A figure of each upstream. */
+struct link_figure {
+	const char *name, *type;
+	uint64_t (*value)(const struct link *l);
+	bool budget; /* only with one */
+};
 
 static uint64_t
 link_is_up(const struct link *l)
@@ -129,34 +138,75 @@ link_clients(const struct link *l)
 	return l->nconns;
 }
 
-/* One of each upstream: that of a named one has a label. */
+static uint64_t
+link_received(const struct link *l)
+{
+	return meter_figures(l->meter).received;
+}
+
+static uint64_t
+link_sent(const struct link *l)
+{
+	return meter_figures(l->meter).sent;
+}
+
+static uint64_t
+link_budget(const struct link *l)
+{
+	return meter_figures(l->meter).budget;
+}
+
+static uint64_t
+link_budget_used(const struct link *l)
+{
+	return meter_figures(l->meter).used;
+}
+
+static uint64_t
+link_budget_ends(const struct link *l)
+{
+	return meter_figures(l->meter).ends_in_s;
+}
+
+/* One of each upstream that has it: that of a named one has a label. */
 static void
-link_gauge(struct evbuffer *out, const struct relay *r, const char *name, uint64_t (*value)(const struct link *l))
+link_metric(struct evbuffer *out, const struct relay *r, const struct link_figure *f)
 {
 	const struct link *l;
 
-	evbuffer_add_printf(out, "# TYPE holdfast_%s gauge\n", name);
+	evbuffer_add_printf(out, "# TYPE holdfast_%s %s\n", f->name, f->type);
 	TAILQ_FOREACH (l, &r->links, entry) {
-		evbuffer_add_printf(out, "holdfast_%s", name);
+		if (f->budget && link_budget(l) == 0)
+			continue;
+		evbuffer_add_printf(out, "holdfast_%s", f->name);
 		if (l->name[0] != '\0')
 			evbuffer_add_printf(out, "{upstream=\"%s\"}", l->name);
-		evbuffer_add_printf(out, " %llu\n", (unsigned long long)value(l));
+		evbuffer_add_printf(out, " %llu\n", (unsigned long long)f->value(l));
 	}
 }
 
 static void
 metrics(struct relay *r, struct answer *a)
 {
+	static const struct link_figure figures[] = {
+		{ "link_up", "gauge", link_is_up, false },
+		{ "link_closed_by_order", "gauge", link_is_closed, false },
+		{ "replay_paused", "gauge", link_is_paused, false },
+		{ "since_seconds", "gauge", link_seconds, false },
+		{ "link_clients", "gauge", link_clients, false },
+		{ "link_received_bytes_total", "counter", link_received, false },
+		{ "link_sent_bytes_total", "counter", link_sent, false },
+		{ "link_budget_bytes", "gauge", link_budget, true },
+		{ "link_budget_used_bytes", "gauge", link_budget_used, true },
+		{ "link_budget_ends_in_seconds", "gauge", link_budget_ends, true },
+	};
 	static const struct status_sink sink = { metric_text, metric_number };
 	struct evbuffer *out = a->body;
 
 	a->type = "text/plain; version=0.0.4; charset=utf-8";
 	evbuffer_add_printf(out, "# TYPE holdfast_info gauge\nholdfast_info{version=\"" HOLDFAST_VERSION "\"} 1\n");
-	link_gauge(out, r, "link_up", link_is_up);
-	link_gauge(out, r, "link_closed_by_order", link_is_closed);
-	link_gauge(out, r, "replay_paused", link_is_paused);
-	link_gauge(out, r, "since_seconds", link_seconds);
-	link_gauge(out, r, "link_clients", link_clients);
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		link_metric(out, r, &figures[i]);
 	gauge(out, "draining", r->drain != NULL);
 	gauge(out, "buffer_full", relay_full_by(r) != NULL);
 	status_each(r, &sink, out);

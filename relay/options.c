@@ -9,6 +9,7 @@
 #include "relay/address.h"
 #include "relay/log.h"
 #include "relay/options.h"
+#include "relay/period.h"
 #include "relay/schedule.h"
 
 enum type { TYPE_STRING, TYPE_BOOL, TYPE_SIZE, TYPE_DURATION, TYPE_COUNT, TYPE_ENUM };
@@ -181,6 +182,12 @@ parse_number(enum type type, const char *value, uint64_t *out)
 		}
 	}
 	return false;
+}
+
+bool
+options_size(const char *text, uint64_t *bytes)
+{
+	return parse_number(TYPE_SIZE, text, bytes);
 }
 
 static bool
@@ -409,6 +416,7 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	struct address_urls urls;
 	struct address_url url;
 	struct schedule schedule;
+	struct period period;
 	char text[200], why[128];
 	unsigned low, high;
 	socklen_t len;
@@ -432,6 +440,10 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	if (!schedule_parse(o->schedule, &schedule, why, sizeof why)) {
 		snprintf(text, sizeof text, "schedule: %s", why);
 		complain(arg, OPTION_schedule, OPTION_schedule, text);
+	}
+	if (!period_parse(o->budget_period, &period, why, sizeof why)) {
+		snprintf(text, sizeof text, "budget_period: %s", why);
+		complain(arg, OPTION_budget_period, OPTION_budget_period, text);
 	}
 	if (!options_versions(o->offline_versions, &low, &high))
 		complain(arg, OPTION_offline_versions, OPTION_offline_versions, "offline_versions must be a version or low-high");

@@ -17,6 +17,7 @@ enum { TLS_MIN_13, TLS_MIN_12 };
 enum { OFFLINE_MARK_ANSWER, OFFLINE_MARK_HOLD };
 enum { OFFLINE_NEW_HOLD, OFFLINE_NEW_ADMIT };
 enum { ON_RESET_HOLD, ON_RESET_PASS };
+enum { BUDGET_END_OFFLINE, BUDGET_END_REPLAY, BUDGET_END_WARN };
 
 #define OPT_CTYPE_STRING char *
 #define OPT_CTYPE_BOOL bool
@@ -53,6 +54,9 @@ bool options_reloadable(enum option_id id);
 
 /* Parses value into the field of id, range checked.  False with a sentence in why; the field is then as before. */
 bool options_set(struct options *o, enum option_id id, const char *value, char *why, size_t why_len);
+
+/* A value of type SIZE: "10MiB".  False: it is none. */
+bool options_size(const char *text, uint64_t *bytes);
 
 /* Checks what no single row can: pairs of options, URL, address.  Calls complain once per problem, with the option to look at
  * and the other one of a pair (or the same again). */

@@ -20,7 +20,7 @@ struct pace {
 	struct pace_bucket bucket;
 	TAILQ_HEAD(, session) line;
 	struct session *served; /* whose turn it is, off the line; NULL otherwise */
-	bool held;		/* by an operator */
+	unsigned held;		/* enum pace_reason bits */
 };
 
 void
@@ -62,7 +62,7 @@ serve(struct pace *p)
 	uint64_t rate = pace_rate(p->link);
 	struct session *s;
 
-	if (p->held)
+	if (p->held != 0)
 		return;
 	if (rate > 0)
 		pace_fill(&p->bucket, rate, clock_ms());
@@ -106,25 +106,26 @@ pace_free(struct pace *p)
 }
 
 void
-pace_hold(struct pace *p, bool hold)
+pace_hold(struct pace *p, enum pace_reason why, bool hold)
 {
 	struct log_line line;
 
-	if (hold == p->held)
+	if (hold == ((p->held & why) != 0))
 		return;
-	p->held = hold;
+	p->held = hold ? p->held | why : p->held & ~(unsigned)why;
 	log_begin(&line, LOG_INFO, "replay");
 	link_log_name(p->link, &line);
-	log_str(&line, "state", hold ? "paused" : "on");
+	log_str(&line, "state", p->held != 0 ? "paused" : "on");
+	log_str(&line, "by", why == PACE_OPERATOR ? "order" : "budget");
 	log_end(&line);
-	if (!hold)
+	if (p->held == 0)
 		relay_after_ms(p->timer, 0);
 }
 
 bool
 pace_held(const struct pace *p)
 {
-	return p->held;
+	return p->held != 0;
 }
 
 static void
@@ -142,7 +143,7 @@ pace_ask(struct session *s, uint64_t bytes)
 
 	if (s->in_line)
 		return false;
-	if (p->held) {
+	if (p->held != 0) {
 		stand_in_line(p, s);
 		return false;
 	}

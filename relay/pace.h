@@ -28,8 +28,12 @@ uint64_t pace_wait_ms(const struct pace_bucket *b, uint64_t rate);
 struct pace *pace_new(struct link *link); /* of each upstream */
 void pace_free(struct pace *p); /* NULL allowed; no session waits any more */
 
-/* An operator pauses replay: until it is let go everybody waits in line.  Logged. */
-void pace_hold(struct pace *p, bool hold);
+/* Reasons to pause replay: until the last is cleared everybody waits in line (style 34). */
+enum pace_reason {
+	PACE_OPERATOR = 1 << 0,
+	PACE_BUDGET = 1 << 1, /* budget_end = replay, and the budget of the link is used up */
+};
+void pace_hold(struct pace *p, enum pace_reason why, bool hold); /* logged */
 bool pace_held(const struct pace *p);
 
 /* Bytes a second that hold now: replay_rate, or that of the schedule if it is less; 0 = no bound. */

@@ -110,6 +110,7 @@ plain_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 		if (n < 0)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_READ : RAWIO_FAIL;
 		*got += (size_t)n;
+		io->received += (uint64_t)n;
 		if (*got < len && !all)
 			return RAWIO_READ;
 	}
@@ -155,6 +156,7 @@ plain_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
 	if (sent < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_WRITE : RAWIO_FAIL;
 	*put = (size_t)sent;
+	io->sent += (uint64_t)sent;
 	return *put == total ? RAWIO_OK : RAWIO_WRITE;
 }
 
@@ -224,6 +226,17 @@ rawio_pending(const struct rawio *io)
 	return io->ssl != NULL && SSL_has_pending(io->ssl) == 1;
 }
 
+void
+rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent)
+{
+	*received = io->received;
+	*sent = io->sent;
+	if (io->ssl != NULL) {
+		*received += BIO_number_read(SSL_get_rbio(io->ssl));
+		*sent += BIO_number_written(SSL_get_wbio(io->ssl));
+	}
+}
+
 enum rawio_result
 rawio_shutdown(struct rawio *io)
 {
@@ -244,6 +257,11 @@ rawio_shutdown(struct rawio *io)
 void
 rawio_close(struct rawio *io)
 {
+	uint64_t received, sent;
+
+	rawio_wire(io, &received, &sent);
+	io->received = received;
+	io->sent = sent;
 	SSL_free(io->ssl);
 	io->ssl = NULL;
 	if (io->fd >= 0)

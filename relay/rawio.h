@@ -27,6 +27,7 @@ struct rawio {
 	int fd;
 	uint32_t retry;	    /* length of the record OpenSSL is in the middle of writing; it must be offered again, exactly */
 	struct ssl_st *ssl; /* NULL: plain */
+	uint64_t received, sent; /* bytes that did not go through ssl; all, once it is closed */
 };
 
 /* Sets what every socket here has (non-blocking, no delay, little unsent data in the kernel); false with errno. */
@@ -46,6 +47,8 @@ enum rawio_result rawio_write(struct rawio *io, const struct iovec *iov, int n, 
 enum rawio_result rawio_discard(struct rawio *io, uint8_t *buf, size_t len);
 /* Bytes may wait inside OpenSSL although the socket is empty. */
 bool rawio_pending(const struct rawio *io);
+/* What went over the wire so far: the bytes that the kernel took and gave, so of TLS its handshake and records, too.  Also after rawio_close. */
+void rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent);
 /* Says goodbye in our direction (close_notify, FIN). */
 enum rawio_result rawio_shutdown(struct rawio *io);
 void rawio_close(struct rawio *io);

@@ -40,9 +40,8 @@ parse_days(const char *word, unsigned *days)
 	}
 }
 
-/* "HH:MM" at p; 24:00 is the end of a day. */
-static bool
-parse_time(const char *p, unsigned *min)
+bool
+schedule_time(const char *p, unsigned *min)
 {
 	for (int i = 0; i < 5; i++)
 		if (i == 2 ? p[i] != ':' : p[i] < '0' || p[i] > '9')
@@ -54,7 +53,7 @@ parse_time(const char *p, unsigned *min)
 static bool
 parse_times(const char *word, unsigned *begin, unsigned *end)
 {
-	if (strlen(word) != strlen("HH:MM-HH:MM") || word[5] != '-' || !parse_time(word, begin) || !parse_time(word + 6, end) ||
+	if (strlen(word) != strlen("HH:MM-HH:MM") || word[5] != '-' || !schedule_time(word, begin) || !schedule_time(word + 6, end) ||
 	    *begin == DAY_MIN)
 		return false;
 	if (*end <= *begin)

@@ -26,6 +26,9 @@ struct schedule {
 /* text: "" is no schedule.  False with a sentence in why. */
 bool schedule_parse(const char *text, struct schedule *s, char *why, size_t why_len);
 
+/* "HH:MM" as minutes since midnight, up to 24:00; what follows is not looked at. */
+bool schedule_time(const char *text, unsigned *min);
+
 /* At this time (seconds since 1970, UTC).  *rate: the largest of the windows that are open, 0 if one has no bound. */
 bool schedule_open(const struct schedule *s, uint64_t wall_s, uint64_t *rate);
 

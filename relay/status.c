@@ -17,6 +17,7 @@
 #include "relay/json.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/notify.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
@@ -132,6 +133,23 @@ prefixed_number(void *arg, const char *key, uint64_t value)
 	p->sink->number(p->arg, name, value);
 }
 
+/* What went over the wire since the start, and the budget if there is one. */
+static void
+meter_figures_of(const struct link *l, const struct status_sink *sink, void *arg)
+{
+	struct meter_figures f = meter_figures(l->meter);
+
+	sink->number(arg, "link_received", f.received);
+	sink->number(arg, "link_sent", f.sent);
+	if (f.budget == 0)
+		return;
+	sink->text(arg, "budget", meter_state_name(meter_state(l->meter)));
+	sink->number(arg, "budget_bytes", f.budget);
+	sink->number(arg, "budget_used", f.used);
+	if (f.ends_in_s > 0)
+		sink->number(arg, "budget_ends_in_s", f.ends_in_s);
+}
+
 static void
 link_figures(const struct link *l, const struct status_sink *sink, void *arg)
 {
@@ -142,6 +160,7 @@ link_figures(const struct link *l, const struct status_sink *sink, void *arg)
 	sink->text(arg, "server", link_url(l, link_first_url(l), 0)->authority);
 	sink->text(arg, "link_mode", link_mode_name(link_mode(l)));
 	sink->text(arg, "replay", pace_held(l->pace) ? "paused" : "on");
+	meter_figures_of(l, sink, arg);
 }
 
 /* Of a named one, without prefix. */

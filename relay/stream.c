@@ -186,6 +186,20 @@ stream_arm(struct stream *s)
 		unwatched(s);
 }
 
+/* To be called after whatever may have moved bytes. */
+static void
+count_wire(struct stream *s)
+{
+	struct stream_wire now;
+
+	if (s->wire == NULL)
+		return;
+	rawio_wire(&s->io, &now.received, &now.sent);
+	s->wire->received += now.received - s->counted.received;
+	s->wire->sent += now.sent - s->counted.sent;
+	s->counted = now;
+}
+
 /* Ends s at once; the struct stays until stream_reap. */
 void
 stream_finish(struct stream *s)
@@ -193,6 +207,7 @@ stream_finish(struct stream *s)
 	s->state = ST_DEAD;
 	stream_arm(s);
 	rawio_close(&s->io);
+	count_wire(s);
 	outqueue_clear(&s->out);
 	stream_drop_input(s);
 	if (s->linger != NULL)
@@ -314,6 +329,7 @@ event_cb(evutil_socket_t fd, short what, void *arg)
 	default:
 		PANIC("event for a stream that waits for none");
 	}
+	count_wire(s);
 }
 
 static void
@@ -360,6 +376,7 @@ wake_cb(evutil_socket_t fd, short what, void *arg)
 		list = s->next_ready;
 		s->is_ready = false;
 		ready_step(s);
+		count_wire(s);
 	}
 }
 
@@ -376,6 +393,7 @@ stream_flush_all(void)
 			stream_flush(s);
 		else if (s->state == ST_CLOSING && !s->blocked)
 			stream_closing_step(s, EV_WRITE);
+		count_wire(s);
 	}
 	rest(); /* unless a STREAM_DRAINED wrote just now: then the next pass comes at once */
 }
@@ -558,6 +576,12 @@ bool
 stream_resumed(const struct stream *s)
 {
 	return rawio_resumed(&s->io);
+}
+
+void
+stream_count_wire(struct stream *s, struct stream_wire *w)
+{
+	s->wire = w;
 }
 
 void

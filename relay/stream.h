@@ -76,6 +76,12 @@ void stream_read_into(struct stream *s, uint8_t *buf, size_t len);
 /* Within STREAM_DATA: what is consumed of the bytes at hand holds no secret, so it need not be wiped (I9). */
 void stream_harmless(struct stream *s);
 
+struct stream_wire { /* bytes on the wire: of TLS its handshake and records, too; not what TCP and IP add */
+	uint64_t received, sent;
+};
+/* What s puts on the wire and takes from it is added to *w (borrowed until s is freed), that before this call, too. */
+void stream_count_wire(struct stream *s, struct stream_wire *w);
+
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
 size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */
 uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open (life on a thin link) */

@@ -54,6 +54,7 @@ struct stream {
 	struct outqueue out;
 	size_t low;
 	uint64_t sent, received;
+	struct stream_wire counted, *wire; /* what of the wire is in *wire, which is the owner's; NULL: nobody asks */
 	stream_cb *cb;
 	void *arg;
 	char *peer, *why;

@@ -15,6 +15,7 @@
 #include "relay/clock.h"
 #include "relay/conn.h"
 #include "relay/log.h"
+#include "relay/meter.h"
 #include "relay/replay.h"
 #include "relay/resolver.h"
 #include "relay/session.h"
@@ -507,6 +508,8 @@ connect_next(struct upstream *u)
 				   stream_event_cb, u);
 	if (u->stream == NULL)
 		upstream_lost(u, LINK_CUT, "out of descriptors");
+	else
+		stream_count_wire(u->stream, meter_wire(u->way->meter));
 	return true;
 }
 

@@ -66,6 +66,8 @@ const char *text_bytes(char out[TEXT_MAX], uint64_t bytes); /* "1.5 MiB" */
 const char *text_span(char out[TEXT_MAX], uint64_t s); /* seconds: "3h12m" */
 const char *text_age(char out[TEXT_MAX], uint64_t since_ms); /* "3h12m"; "-" for 0 */
 const char *text_time(char out[TEXT_MAX], uint64_t ms);	    /* "2026-11-23 09:55:01Z"; "-" for 0 */
+/* What of a link's budget is used, by the fields of o whose keys begin with prefix, of len bytes; false: it has none, nothing is printed. */
+bool text_print_budget(const char *before, const struct json_object *o, const char *prefix, size_t len);
 /* A string that came from outside, on a terminal: control characters become "?". */
 void text_print(const char *s);
 /* The path of a file; before it the name of the upstream, if its endpoint has one. */

@@ -85,6 +85,8 @@ print_link(const struct json_object *o, const char *prefix, size_t len)
 		printf(", replay %s", v[4]);
 	if (len > 0)
 		printf(", %llu clients", (ull)json_get_u64(o, key));
+	if (len > 0)
+		(void)text_print_budget(", budget ", o, prefix, len);
 	if (v[3] != NULL) {
 		fputs(": ", stdout);
 		text_print(v[3]);
@@ -105,6 +107,8 @@ print_links(const struct json_object *o)
 	for (size_t i = 0; i < o->n; i++)
 		if (ctl_upstream_of(o->field[i].key, "link", &len) != NULL && len > 0)
 			print_link(o, o->field[i].key, strlen(o->field[i].key) - strlen("link"));
+	if (text_print_budget("budget     ", o, "", 0))
+		putchar('\n');
 	printf("replay     %s%s\n", all_are(o, "replay", "on") ? "on" : "paused", is(o, "draining", "yes") ? ", draining" : "");
 }
 

@@ -30,6 +30,7 @@ usage(FILE *out)
 	      "  files                       every client file (buffer list)\n"
 	      "  link [NAME] [online|offline|auto]\n"
 	      "                              shows, opens or closes the way to a server\n"
+	      "  link [NAME] budget add SIZE so many bytes more in this budget_period\n"
 	      "  pause, resume [NAME]        replay of backlogs stops, goes on\n"
 	      "  drain                       no new clients; when all is replayed the daemon ends\n"
 	      "  kill CONN                   disconnects a client, which loses nothing\n"
@@ -174,7 +175,7 @@ static const struct command commands[] = {
 	{ NULL, "devices", 0, 0, ctl_devices, false },
 	{ NULL, "sessions", 0, 0, ctl_sessions, false },
 	{ NULL, "files", 0, 0, ctl_list, true },
-	{ NULL, "link", 0, 2, ctl_link, false },
+	{ NULL, "link", 0, 4, ctl_link, false },
 	{ NULL, "pause", 0, 1, ctl_pause, false },
 	{ NULL, "resume", 0, 1, ctl_resume, false },
 	{ NULL, "drain", 0, 0, ctl_drain, false },

@@ -44,6 +44,7 @@ print_link(const struct json_object *o)
 	if (name != NULL)
 		printf("%-16s ", name[0] != '\0' ? name : "(no name)");
 	printf("link %s, mode %s", field_of(o, "link"), field_of(o, "link_mode"));
+	(void)text_print_budget(", budget ", o, "", 0);
 	if (field_of(o, "cause")[0] != '\0') {
 		fputs(": ", stdout);
 		text_print(field_of(o, "cause"));
@@ -82,10 +83,13 @@ show_links(struct ctl *c, struct reply *r, void (*print)(const struct json_objec
 	return strcmp(field(r, "link"), "up") != 0;
 }
 
+/* The last argument of a command that does something: the state of the link says nothing about how that went. */
 static bool
-is_mode(const char *word)
+is_order(const struct ctl *c)
 {
-	return strcmp(word, "online") == 0 || strcmp(word, "offline") == 0 || strcmp(word, "auto") == 0;
+	const char *word = c->argc > 0 ? c->argv[c->argc - 1] : "";
+
+	return c->argc > 2 || strcmp(word, "online") == 0 || strcmp(word, "offline") == 0 || strcmp(word, "auto") == 0;
 }
 
 void
@@ -94,7 +98,7 @@ ctl_link(struct ctl *c)
 	struct reply r = { 0 };
 
 	order(c, &r, "link", NULL);
-	if (show_links(c, &r, print_link) > 0 && (c->argc == 0 || !is_mode(c->argv[c->argc - 1])))
+	if (show_links(c, &r, print_link) > 0 && !is_order(c))
 		ctl_raise(c, CTL_LOOK);
 	reply_free(&r);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -58,6 +59,25 @@ text_time(char out[TEXT_MAX], uint64_t ms)
 	if (ms == 0 || gmtime_r(&t, &tm) == NULL || strftime(out, TEXT_MAX, "%Y-%m-%d %H:%M:%SZ", &tm) == 0)
 		snprintf(out, TEXT_MAX, "-");
 	return out;
+}
+
+bool
+text_print_budget(const char *before, const struct json_object *o, const char *prefix, size_t len)
+{
+	static const char *const keys[] = { "budget", "budget_used", "budget_bytes", "budget_ends_in_s" };
+	const char *v[4];
+	char key[128], used[TEXT_MAX], all[TEXT_MAX], span[TEXT_MAX];
+
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(key, sizeof(key), "%.*s%s", (int)len, prefix, keys[i]);
+		v[i] = json_get(o, key);
+	}
+	if (v[0] == NULL || v[1] == NULL || v[2] == NULL)
+		return false;
+	printf("%s%s, %s of %s used", before, v[0], text_bytes(used, strtoull(v[1], NULL, 10)), text_bytes(all, strtoull(v[2], NULL, 10)));
+	if (v[3] != NULL && strcmp(v[3], "0") != 0)
+		printf(", anew in %s", text_span(span, strtoull(v[3], NULL, 10)));
+	return true;
 }
 
 /* Bytes of UTF-8 pass but for C1 controls (c2 80 .. c2 9f), which some terminals obey. */
