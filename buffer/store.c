@@ -410,6 +410,22 @@ store_stat(struct store *s, struct store_stat *out)
 	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);
 }
 
+void
+store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX])
+{
+	memset(out, 0, STORE_SHARES_MAX * sizeof(*out));
+	for (size_t i = 0; i < s->tally.n; i++) {
+		const struct tally_row *row = &s->tally.rows[i];
+		struct store_share *sum = &out[row->share];
+
+		sum->records += row->records;
+		sum->bytes += row->bytes;
+		sum->files += row->records > 0;
+		if (row->oldest_ms != 0 && (sum->oldest_ms == 0 || row->oldest_ms < sum->oldest_ms))
+			sum->oldest_ms = row->oldest_ms;
+	}
+}
+
 #define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */
 #define COMPACT_PAGES 256      /* a step: some tens of milliseconds at most */
 

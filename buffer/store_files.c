@@ -204,6 +204,32 @@ store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file
 
 /* ---- counters ---- */
 
+static uint8_t
+share_of(const struct store *s, const struct store_file *f)
+{
+	return (uint8_t)(s->share_of != NULL ? s->share_of(s->share_arg, f) % STORE_SHARES_MAX : 0);
+}
+
+enum store_err
+store_share_by(struct store *s, store_share_fn *of, void *arg)
+{
+	struct store_file f;
+	enum store_err err = store_may_read(s);
+
+	if (err != STORE_OK || s->txn != NULL)
+		return err != STORE_OK ? err : STORE_INVALID;
+	s->share_of = of;
+	s->share_arg = arg;
+	for (size_t i = 0; i < s->tally.n; i++) {
+		if (s->tally.rows[i].damaged)
+			continue; /* nothing of it is in the totals */
+		if ((err = file_load(s, s->tally.rows[i].id, &f)) != STORE_OK)
+			return err;
+		s->tally.rows[i].share = share_of(s, &f);
+	}
+	return STORE_OK;
+}
+
 struct load_arg {
 	struct store *s;
 	bool nomem;
@@ -269,7 +295,7 @@ store_row_get(struct store *s, uint64_t id, struct tally_row *row)
 	if ((err = file_load(s, id, &f)) != STORE_OK)
 		return err;
 	known = tally_find(&s->tally, id);
-	*row = known != NULL ? *known : (struct tally_row){ .id = id };
+	*row = known != NULL ? *known : (struct tally_row){ .id = id, .share = share_of(s, &f) };
 	return STORE_OK;
 }
 
@@ -329,7 +355,7 @@ file_create(struct store *s, struct store_file *f, const uint8_t *name, size_t n
 		return store_db_error(s, ret);
 	err = store_own_put(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, s->txn_next_id + 1);
 	if (err == STORE_OK)
-		err = store_row_put(s, &(struct tally_row){ .id = s->txn_next_id });
+		err = store_row_put(s, &(struct tally_row){ .id = s->txn_next_id, .share = share_of(s, f) });
 	if (err != STORE_OK)
 		return err;
 	f->id = s->txn_next_id++;
@@ -434,7 +460,7 @@ store_file_mend(struct store *s, struct store_file *f)
 	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
 	s->txn_damaged -= known != NULL && known->damaged;
 	return store_row_put(s, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
+						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK, .share = share_of(s, f) });
 }
 
 enum store_err

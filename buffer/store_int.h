@@ -52,6 +52,8 @@ struct store {
 	size_t scratch_cap;
 	/* what is committed */
 	struct tally tally;
+	store_share_fn *share_of; /* NULL: all is share 0 */
+	void *share_arg;
 	uint64_t nfiles, next_id;
 	/* the open transaction */
 	DB_TXN *txn;		/* NULL: none */

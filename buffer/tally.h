@@ -14,6 +14,7 @@ struct tally_row {
 	uint64_t id; /* of the file */
 	uint64_t records, bytes, oldest_ms;
 	bool aside; /* its state is not OK */
+	uint8_t share; /* below STORE_SHARES_MAX.  In memory only */
 	bool damaged; /* its record could not be read at open; the counters are not known */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
 	/* Only in the transaction's tally: */

@@ -396,6 +396,7 @@ link_new(struct relay *relay, const char *name, const struct options *opt)
 	l->path = relay_strndup("/realm-sync", strlen("/realm-sync"));
 	if (!address_url_list(opt->upstream_url, &l->urls, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
+	l->share = (unsigned)relay->nlinks;
 	l->meter = meter_new(l);
 	TAILQ_INSERT_TAIL(&relay->links, l, entry);
 	relay->nlinks++;
@@ -491,6 +492,25 @@ link_has_endpoint(const struct link *l, const char *endpoint)
 	if (name == 0)
 		return endpoint[n] != ':';
 	return endpoint[n] == ':' && strncmp(endpoint + n + 1, l->name, name) == 0 && endpoint[n + 1 + name] == '/';
+}
+
+_Static_assert(SECTIONS_MAX <= STORE_SHARES_MAX, "each upstream has a share, and there is a listener");
+
+unsigned
+link_share_of(void *relay, const struct store_file *f)
+{
+	const struct link *l;
+
+	TAILQ_FOREACH (l, &((const struct relay *)relay)->links, entry)
+		if (link_has_endpoint(l, f->endpoint))
+			return l->share;
+	return LINK_SHARE_NONE;
+}
+
+const struct store_share *
+link_backlog(const struct link *l)
+{
+	return &spool_shares(l->relay->spool)[l->share];
 }
 
 /* ---- all of them ---- */

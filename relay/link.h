@@ -30,6 +30,8 @@
 
 struct absents;
 struct event;
+struct store_file;
+struct store_share;
 struct log_line;
 struct meter;
 struct options;
@@ -63,6 +65,7 @@ struct link {
 	TAILQ_ENTRY(link) entry; /* relay->links */
 	struct relay *relay;
 	char *name;		   /* of its section; "" for the unnamed one; owned */
+	unsigned share;		   /* of the store's: its place among the links */
 	char label[SECTION_TITLE_MAX]; /* "upstream", or "upstream NAME" */
 	const struct options *opt; /* borrowed: as they hold for this upstream; of a listener's, those of the first that names it */
 	struct tls_context *tls;   /* NULL: plain */
@@ -114,6 +117,12 @@ char *link_endpoint(const struct link *l, struct view path);
 const char *link_endpoint_path(const char *endpoint);
 /* Whether an endpoint is one of l's. */
 bool link_has_endpoint(const struct link *l, const char *endpoint);
+
+/* Whose backlog a file belongs to: a store_share_fn with the relay as its arg.  In the committer's thread, too: links and their names stay. */
+unsigned link_share_of(void *relay, const struct store_file *f);
+#define LINK_SHARE_NONE (STORE_SHARES_MAX - 1) /* of an upstream that is not configured any more */
+/* What waits for l; lives as long as the spool. */
+const struct store_share *link_backlog(const struct link *l);
 
 /* The link of [upstream name]; NULL: there is none. */
 struct link *link_find(const struct relay *relay, const char *name);

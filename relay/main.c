@@ -280,6 +280,8 @@ relay_open(struct relay *r)
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);
 	store = recover_open(r->opt, &r->recovery);
+	if (store_share_by(store, link_share_of, r) != STORE_OK)
+		log_fatal("store", "reason=\"the files of the backlog cannot be read\"");
 	journal = open_journal(r->opt);
 	tell_promises(r->recovery, journal);
 	r->spool = spool_new(r->base, store, journal, spool_changed, r);

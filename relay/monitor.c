@@ -101,112 +101,70 @@ metric_number(void *arg, const char *key, uint64_t value)
 	gauge(arg, name, value);
 }
 
-/* A figure of each upstream. */
-struct link_figure {
+/* The figures of each upstream, and their values in the same order. */
+static const struct link_figure {
 	const char *name, *type;
-	uint64_t (*value)(const struct link *l);
 	bool budget; /* only with one */
+} link_figures[] = {
+	{ "link_up", "gauge", false },
+	{ "link_closed_by_order", "gauge", false },
+	{ "replay_paused", "gauge", false },
+	{ "since_seconds", "gauge", false },
+	{ "link_clients", "gauge", false },
+	{ "link_backlog_records", "gauge", false },
+	{ "link_backlog_bytes", "gauge", false },
+	{ "link_backlog_files", "gauge", false },
+	{ "link_oldest_seconds", "gauge", false },
+	{ "link_received_bytes_total", "counter", false },
+	{ "link_sent_bytes_total", "counter", false },
+	{ "link_budget_bytes", "gauge", true },
+	{ "link_budget_used_bytes", "gauge", true },
+	{ "link_budget_ends_in_seconds", "gauge", true },
 };
 
-static uint64_t
-link_is_up(const struct link *l)
-{
-	return link_state(l) == LINK_UP;
-}
+#define LINK_FIGURES (sizeof(link_figures) / sizeof(link_figures[0]))
 
-static uint64_t
-link_is_closed(const struct link *l)
-{
-	return link_closed(l);
-}
-
-static uint64_t
-link_is_paused(const struct link *l)
-{
-	return pace_held(l->pace);
-}
-
-static uint64_t
-link_seconds(const struct link *l)
-{
-	return (clock_ms() - link_since_ms(l)) / 1000;
-}
-
-static uint64_t
-link_clients(const struct link *l)
-{
-	return l->nconns;
-}
-
-static uint64_t
-link_received(const struct link *l)
-{
-	return meter_figures(l->meter).received;
-}
-
-static uint64_t
-link_sent(const struct link *l)
-{
-	return meter_figures(l->meter).sent;
-}
-
-static uint64_t
-link_budget(const struct link *l)
-{
-	return meter_figures(l->meter).budget;
-}
-
-static uint64_t
-link_budget_used(const struct link *l)
-{
-	return meter_figures(l->meter).used;
-}
-
-static uint64_t
-link_budget_ends(const struct link *l)
-{
-	return meter_figures(l->meter).ends_in_s;
-}
-
-/* One of each upstream that has it: that of a named one has a label. */
 static void
-link_metric(struct evbuffer *out, const struct relay *r, const struct link_figure *f)
+link_values(const struct link *l, uint64_t v[LINK_FIGURES])
 {
+	const struct store_share *b = link_backlog(l);
+	struct meter_figures m = meter_figures(l->meter);
+	const uint64_t all[LINK_FIGURES] = { link_state(l) == LINK_UP, link_closed(l), pace_held(l->pace), (clock_ms() - link_since_ms(l)) / 1000,
+		l->nconns, b->records, b->bytes, b->files, status_age_s(b->oldest_ms), m.received, m.sent, m.budget, m.used, m.ends_in_s };
+
+	memcpy(v, all, sizeof(all));
+}
+
+/* Figure i of each upstream that has it: that of a named one has a label. */
+static void
+link_metric(struct evbuffer *out, const struct relay *r, size_t i)
+{
+	const struct link_figure *f = &link_figures[i];
+	uint64_t v[LINK_FIGURES];
 	const struct link *l;
 
 	evbuffer_add_printf(out, "# TYPE holdfast_%s %s\n", f->name, f->type);
 	TAILQ_FOREACH (l, &r->links, entry) {
-		if (f->budget && link_budget(l) == 0)
+		if (f->budget && l->opt->budget == 0)
 			continue;
+		link_values(l, v);
 		evbuffer_add_printf(out, "holdfast_%s", f->name);
 		if (l->name[0] != '\0')
 			evbuffer_add_printf(out, "{upstream=\"%s\"}", l->name);
-		evbuffer_add_printf(out, " %llu\n", (unsigned long long)f->value(l));
+		evbuffer_add_printf(out, " %llu\n", (unsigned long long)v[i]);
 	}
 }
 
 static void
 metrics(struct relay *r, struct answer *a)
 {
-	static const struct link_figure figures[] = {
-		{ "link_up", "gauge", link_is_up, false },
-		{ "link_closed_by_order", "gauge", link_is_closed, false },
-		{ "replay_paused", "gauge", link_is_paused, false },
-		{ "since_seconds", "gauge", link_seconds, false },
-		{ "link_clients", "gauge", link_clients, false },
-		{ "link_received_bytes_total", "counter", link_received, false },
-		{ "link_sent_bytes_total", "counter", link_sent, false },
-		{ "link_budget_bytes", "gauge", link_budget, true },
-		{ "link_budget_used_bytes", "gauge", link_budget_used, true },
-		{ "link_budget_ends_in_seconds", "gauge", link_budget_ends, true },
-	};
 	static const struct status_sink sink = { metric_text, metric_number };
 	struct evbuffer *out = a->body;
 
 	a->type = "text/plain; version=0.0.4; charset=utf-8";
 	evbuffer_add_printf(out, "# TYPE holdfast_info gauge\nholdfast_info{version=\"" HOLDFAST_VERSION "\"} 1\n");
-	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
-		link_metric(out, r, &figures[i]);
+	for (size_t i = 0; i < LINK_FIGURES; i++)
+		link_metric(out, r, i);
 	gauge(out, "draining", r->drain != NULL);
 	gauge(out, "buffer_full", relay_full_by(r) != NULL);
 	status_each(r, &sink, out);

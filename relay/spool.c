@@ -43,6 +43,7 @@ struct spool {
 	struct merger_stat merged_shared;
 	uint64_t busy_since; /* clock_now_ms when the committer took up what it is doing; 0: it waits */
 	struct store_stat stat_shared;
+	struct store_share shares_shared[STORE_SHARES_MAX];
 	/* the loop's */
 	int fd; /* eventfd: finished is not empty */
 	struct event *event;
@@ -50,6 +51,7 @@ struct spool {
 	void *arg;
 	size_t queued;
 	struct store_stat stat;
+	struct store_share shares[STORE_SHARES_MAX];
 	struct merger_stat merged;
 };
 
@@ -150,8 +152,10 @@ committer_main(void *arg)
 		err = committer_run(&sp->committer, &group, growing, slice_ms, &st);
 
 		pthread_mutex_lock(&sp->lock);
-		if (err == STORE_OK)
+		if (err == STORE_OK) {
 			sp->stat_shared = st;
+			store_shares(sp->committer.store, sp->shares_shared);
+		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
 		STAILQ_CONCAT(&sp->finished, &group);
 		signal_loop(sp);
@@ -176,6 +180,7 @@ finished_cb(evutil_socket_t fd, short what, void *arg)
 	pthread_mutex_lock(&sp->lock);
 	STAILQ_CONCAT(&done, &sp->finished);
 	sp->stat = sp->stat_shared;
+	memcpy(sp->shares, sp->shares_shared, sizeof(sp->shares));
 	sp->merged = sp->merged_shared;
 	pthread_mutex_unlock(&sp->lock);
 	while ((op = STAILQ_FIRST(&done)) != NULL) {
@@ -209,6 +214,8 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 	if (!promise_adopt(store, journal) || store_stat(store, &sp->stat) != STORE_OK)
 		goto fail;
 	sp->stat_shared = sp->stat;
+	store_shares(store, sp->shares_shared);
+	memcpy(sp->shares, sp->shares_shared, sizeof(sp->shares));
 	sp->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (sp->fd < 0)
 		goto fail;
@@ -461,6 +468,12 @@ size_t
 spool_queued(const struct spool *sp)
 {
 	return sp->queued;
+}
+
+const struct store_share *
+spool_shares(const struct spool *sp)
+{
+	return sp->shares;
 }
 
 const struct store_stat *

@@ -148,6 +148,7 @@ void spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_do
 size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
 #define SPOOL_STUCK_MS 60000 /* no disk that still works takes so long for one group */
 uint64_t spool_busy_ms(struct spool *sp); /* how long the committer has been at what it is doing; 0: it waits */
+const struct store_share *spool_shares(const struct spool *sp); /* likewise, STORE_SHARES_MAX of them */
 const struct store_stat *spool_stat(const struct spool *sp); /* totals after the last group; lives as long as sp */
 
 #endif

@@ -133,6 +133,29 @@ prefixed_number(void *arg, const char *key, uint64_t value)
 	p->sink->number(p->arg, name, value);
 }
 
+uint64_t
+status_age_s(uint64_t since_ms)
+{
+	uint64_t wall = clock_wall_ms();
+
+	return since_ms != 0 && wall > since_ms ? (wall - since_ms) / 1000 : 0;
+}
+
+/* What waits for one upstream of several. */
+static void
+share_figures(const struct link *l, const struct status_sink *sink, void *arg)
+{
+	static const char *const keys[][4] = { { "link_backlog_records", "link_backlog_bytes", "link_backlog_files", "link_oldest_s" },
+		{ "backlog_records", "backlog_bytes", "backlog_files", "oldest_s" } };
+	const char *const *key = keys[l->name[0] != '\0']; /* without a prefix those are the totals */
+	const struct store_share *b = link_backlog(l);
+
+	sink->number(arg, key[0], b->records);
+	sink->number(arg, key[1], b->bytes);
+	sink->number(arg, key[2], b->files);
+	sink->number(arg, key[3], status_age_s(b->oldest_ms));
+}
+
 /* What went over the wire since the start, and the budget if there is one. */
 static void
 meter_figures_of(const struct link *l, const struct status_sink *sink, void *arg)
@@ -170,18 +193,19 @@ named_link_figures(const struct link *l, const struct status_sink *sink, void *a
 	link_figures(l, sink, arg);
 	sink->number(arg, "conns", l->nconns);
 	sink->number(arg, "upstreams", l->nupstreams);
+	share_figures(l, sink, arg);
 }
 
 static void
 backlog_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
 {
 	const struct store_stat *st = spool_stat(relay->spool);
-	uint64_t wall = clock_wall_ms(), rate = status_drain_rate(relay);
+	uint64_t rate = status_drain_rate(relay);
 
 	sink->number(arg, "backlog_records", st->records);
 	sink->number(arg, "backlog_bytes", st->bytes);
 	sink->number(arg, "backlog_files", st->files_with_backlog);
-	sink->number(arg, "oldest_s", st->oldest_ms != 0 && wall > st->oldest_ms ? (wall - st->oldest_ms) / 1000 : 0);
+	sink->number(arg, "oldest_s", status_age_s(st->oldest_ms));
 	if (rate > 0) {
 		sink->number(arg, "drain_rate", rate);
 		sink->number(arg, "drained_in_s", st->bytes / rate);
@@ -204,6 +228,8 @@ own_figures(const struct relay *relay, const struct status_sink *sink, void *arg
 
 	if (unnamed != NULL)
 		link_figures(unnamed, sink, arg);
+	if (unnamed != NULL && relay->nlinks > 1)
+		share_figures(unnamed, sink, arg);
 	sink->text(arg, "draining", relay->drain != NULL ? "yes" : "no");
 	sink->number(arg, "conns", relay->nconns);
 	sink->number(arg, "sessions", relay->nsessions);

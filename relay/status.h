@@ -35,6 +35,9 @@ void status_each(const struct relay *relay, const struct status_sink *sink, void
 /* The backlog of the last 24 hours in bytes, the oldest first: the largest of each step; the last is the current one.  Returns how many. */
 unsigned status_history(const struct relay *relay, uint64_t bytes[STATUS_HISTORY]);
 
+/* Seconds since this wall clock time in ms; 0 = none, or it lies ahead. */
+uint64_t status_age_s(uint64_t since_ms);
+
 /* Bytes a second by which the backlog has shrunk lately; 0 = it has not, or nobody knows yet. */
 uint64_t status_drain_rate(const struct relay *relay);
 

@@ -85,6 +85,9 @@ print_link(const struct json_object *o, const char *prefix, size_t len)
 		printf(", replay %s", v[4]);
 	if (len > 0)
 		printf(", %llu clients", (ull)json_get_u64(o, key));
+	snprintf(key, sizeof(key), "%.*s%sbacklog_records", (int)len, prefix, len > 0 ? "" : "link_");
+	if (json_get_u64(o, key) > 0)
+		printf(", %llu changesets waiting", (ull)json_get_u64(o, key));
 	if (len > 0)
 		(void)text_print_budget(", budget ", o, prefix, len);
 	if (v[3] != NULL) {

@@ -85,6 +85,9 @@ TEST(monitor)
 	CHECK(strstr(a, "\n# TYPE holdfast_backlog_bytes gauge\nholdfast_backlog_bytes 0\n") != NULL);
 	CHECK(strstr(a, "\n# TYPE holdfast_conns_accepted_total counter\nholdfast_conns_accepted_total 0\n") != NULL);
 	CHECK(strstr(a, "\nholdfast_oldest_seconds 0\n") != NULL);
+	CHECK(strstr(a, "\n# TYPE holdfast_link_backlog_records gauge\nholdfast_link_backlog_records 0\n") != NULL);
+	CHECK(strstr(a, "\n# TYPE holdfast_link_sent_bytes_total counter\nholdfast_link_sent_bytes_total 0\n") != NULL);
+	CHECK(strstr(a, "\nholdfast_link_budget_bytes ") == NULL); /* there is none */
 	a = get("/status.json?x=y");
 	body = strstr(a, "\r\n\r\n");
 	CHECK(body != NULL);

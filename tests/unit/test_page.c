@@ -339,6 +339,11 @@ page_in_browser(struct daemon *d, unsigned port)
 		  "LINK DOWN - holdfast");
 	CHECK_STR(evaluate("(show({'upstream.a.link':'up','upstream.b.link':'unknown',backlog_records:0,buffer:'ok'}),document.title)"),
 		  "LINK UNKNOWN - holdfast");
+	CHECK_STR(evaluate("(show({'upstream.a.link':'down','upstream.a.since_s':60,'upstream.a.link_mode':'auto','upstream.a.conns':3,"
+			   "'upstream.a.backlog_records':7,'upstream.a.oldest_s':7200,'upstream.a.budget':'spent','upstream.a.budget_used':2097152,"
+			   "'upstream.a.budget_bytes':1048576,'upstream.a.budget_ends_in_s':90000,backlog_records:7,buffer:'ok'}),"
+			   "document.getElementById('list').textContent)"),
+		  "a: DOWN for 1 min; 2.0 MiB of 1.0 MiB used, ALL OF IT, anew in 1 d 1 h; 3 devices; 7 changes wait, the oldest for 2 h 0 min");
 	CHECK_U64(b.faults, 0);
 }
 

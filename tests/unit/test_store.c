@@ -571,6 +571,64 @@ TEST(abort_undoes_all)
 	store_close(s);
 }
 
+/* Files of an odd number are share 3. */
+static unsigned
+odd_share(void *arg, const struct store_file *f)
+{
+	(void)arg;
+	return f->file_ident % 2 == 1 ? 3 : 0;
+}
+
+static void
+check_share(struct store *s, unsigned share, uint64_t files, uint64_t records, uint64_t oldest)
+{
+	struct store_share all[STORE_SHARES_MAX];
+
+	store_shares(s, all);
+	CHECK_U64(all[share].files, files);
+	CHECK_U64(all[share].records, records);
+	CHECK_U64(all[share].oldest_ms, oldest);
+	CHECK((all[share].bytes > 0) == (records > 0));
+}
+
+/* What was there when shares were made, what comes, what goes, what an abort undoes, and what is found again. */
+TEST(shares)
+{
+	const char *dir = harness_tmpdir();
+	struct store *s = kit_open(dir);
+	struct store_file f[3] = { 0 };
+
+	CHECK(s != NULL);
+	add(s, &f[0], 0, 11, 20);
+	add(s, &f[1], 1, 21, 25);
+	check_share(s, 0, 2, 15, 1700000000011u);
+	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_OK);
+	check_share(s, 0, 1, 10, 1700000000011u);
+	check_share(s, 3, 1, 5, 1700000000021u);
+	check_share(s, STORE_SHARES_MAX - 1, 0, 0, 0);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_INVALID);
+	CHECK_U64(store_trim(s, f[1].id, 100), STORE_OK);
+	store_abort(s);
+	check_share(s, 3, 1, 5, 1700000000021u);
+	CHECK_U64(store_begin(s), STORE_OK);
+	CHECK_U64(store_trim(s, f[1].id, 100), STORE_OK);
+	CHECK_U64(store_commit(s, false), STORE_OK);
+	check_share(s, 3, 0, 0, 0);
+	check_share(s, 0, 1, 10, 1700000000011u);
+	add(s, &f[1], 1, 26, 27); /* one that had none left */
+	check_share(s, 3, 1, 2, 1700000000026u);
+	add(s, &f[2], 3, 31, 33);
+	check_share(s, 3, 2, 5, 1700000000026u);
+	store_close(s);
+	s = kit_open(dir);
+	CHECK(s != NULL);
+	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_OK);
+	check_share(s, 3, 2, 5, 1700000000026u);
+	check_share(s, 0, 1, 10, 1700000000011u);
+	store_close(s);
+}
+
 static uint64_t
 aside(struct store *s)
 {
