@@ -154,14 +154,16 @@ append_entries(struct store *store, struct spool_op *op)
 	return err;
 }
 
-/* Whether upstream was faster than the disk.  Then the record says so, or what follows would find a gap (I3). */
+/* Whether upstream was faster than the disk.  Then the record says so, or what follows would find a gap (I3), and there is nothing left for
+ * the relay to acknowledge. */
 static bool
 is_needless(struct spool_op *op)
 {
 	const struct upload *u = op->upload;
 
-	if (op->show || *u->acked < u->last.client_version)
+	if (*u->acked < u->last.client_version)
 		return false;
+	op->show = false;
 	if (u->last.client_version > op->file.upstream_client_version) {
 		op->file.upstream_client_version = u->last.client_version;
 		op->file.upstream_server_version = u->last.server_version;

@@ -99,7 +99,7 @@ void spool_find(struct spool *sp, const struct store_file *key, spool_done *done
  * rec->id 0 finds or creates the file; op->file is the answer.  after: the newest client_version taken before u; when the store
  * holds less, something before u was not kept and u is refused with STORE_FULL (I3).  The pairs held, shown and final of the record
  * are raised here, with what was stored, and never taken from rec (I5); show: what is stored will be acknowledged (ack = relay).
- * What upstream has acknowledged meanwhile (u->acked) is not written, only the record that says so: op->needless; not with show.
+ * What upstream has acknowledged meanwhile (u->acked) is not written, only the record that says so: op->needless.
  * STORE_DIFFERS, STORE_FULL: entries before the one that failed are kept.  queries (moved to op->queries): kept first, else u is not. */
 void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
 		  struct query_list *queries, spool_done *done, void *arg);

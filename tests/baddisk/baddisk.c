@@ -4,6 +4,7 @@
  * The file that the environment variable BADDISK names holds one word, and is read before each call:
  *
  *	hold	log writes and syncs do not return, until the word is another one
+ *	slow	a log write or sync takes 100 ms more
  *	full	what needs new blocks fails with ENOSPC, and statvfs says that none is free; an empty file can be made
  *	other	calls go through
  *
@@ -39,10 +40,12 @@ told(const char *word)
 static void
 held(void)
 {
-	const struct timespec rest = { .tv_nsec = 2000000 };
+	const struct timespec rest = { .tv_nsec = 2000000 }, slow = { .tv_nsec = 100000000 };
 
 	while (told("hold"))
 		(void)nanosleep(&rest, NULL);
+	if (told("slow"))
+		(void)nanosleep(&slow, NULL);
 }
 
 /* Does a write of len bytes at the file's position go beyond its end or into a hole?  What has its place needs no space. */

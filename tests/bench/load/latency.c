@@ -1,7 +1,9 @@
 /* load latency - how long a message takes at fixed rates: from when it is due to its acknowledgement at the client (so a proxy that
  * falls behind is not forgiven), for each way in turn.
  *
- * rates=5000,20000 conns=100 size=1K ways=... legs=plain seconds=2 rounds=5 */
+ * rates=5000,20000 conns=100 size=1K ways=... legs=plain seconds=2 rounds=5 ack=upstream
+ *
+ * With ack=relay holdfast writes all of it to the disk as well, and ways=holdfast,slowdisk shows what a slow disk does to what passes. */
 #include <stdio.h>
 
 #include "tests/bench/load/bench.h"
@@ -36,7 +38,7 @@ print_rows(const bool way[PROXY_KINDS], struct row *rows, double rate, const cha
 }
 
 static void
-do_leg(struct bench *b, const bool way[PROXY_KINDS], bool tls, unsigned conns, struct fleet_load *load, const double *rates, size_t nrates,
+do_leg(struct bench *b, const bool way[PROXY_KINDS], bool tls, bool ack_relay, unsigned conns, struct fleet_load *load, const double *rates, size_t nrates,
        size_t rounds)
 {
 	static struct row rows[PROXY_KINDS];
@@ -44,7 +46,7 @@ do_leg(struct bench *b, const bool way[PROXY_KINDS], bool tls, unsigned conns, s
 
 	for (int w = 0; w < PROXY_KINDS; w++)
 		if (way[w])
-			bench_stand(b, &stands[w], (enum proxy_kind)w, conns, tls, false);
+			bench_stand(b, &stands[w], (enum proxy_kind)w, conns, tls, ack_relay);
 	for (size_t i = 0; i < nrates; i++) {
 		load->rate = rates[i];
 		for (size_t round = 0; round < rounds; round++)
@@ -61,7 +63,7 @@ do_leg(struct bench *b, const bool way[PROXY_KINDS], bool tls, unsigned conns, s
 void
 bench_latency(struct bench *b)
 {
-	bool way[PROXY_KINDS], leg[2];
+	bool way[PROXY_KINDS], leg[2], ack_relay;
 	double rates[ARGS_VALUES];
 	size_t nrates = args_numbers(&b->args, "rates", "5000,20000", rates), rounds = (size_t)args_number(&b->args, "rounds", 5);
 	unsigned conns = (unsigned)args_number(&b->args, "conns", 100);
@@ -70,11 +72,12 @@ bench_latency(struct bench *b)
 	rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
 	leg[0] = args_word(&b->args, "legs", "plain,tls", "plain");
 	leg[1] = args_word(&b->args, "legs", "plain,tls", "tls");
+	ack_relay = args_word(&b->args, "ack", "upstream", "relay");
 	bench_ways(b, way);
 	args_end(&b->args);
 	printf("\n%zu bytes, %u connections, microseconds from due to acknowledged\n%-18s %-10s %10s %10s %10s %12s\n", load.size, conns, "at", "",
 	       "p50", "p99", "p99.9", "messages/s");
 	for (int tls = 0; tls < 2; tls++)
 		if (leg[tls])
-			do_leg(b, way, tls == 1, conns, &load, rates, nrates, rounds);
+			do_leg(b, way, tls == 1, ack_relay, conns, &load, rates, nrates, rounds);
 }

@@ -22,7 +22,7 @@
 #define PATIENCE_MS 20000
 #define STEP_MS 5
 
-static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx" };
+static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx", "slowdisk" };
 
 const char *
 proxy_name(enum proxy_kind kind)
@@ -55,6 +55,9 @@ program(enum proxy_kind kind, char *out, size_t size)
 		break;
 	case PROXY_HOLDFAST:
 		build_path(out, size, "holdfast");
+		break;
+	case PROXY_SLOWDISK:
+		build_path(out, size, "obj/tests/baddisk/baddisk");
 		break;
 	default:
 		snprintf(out, size, "/usr/sbin/%s", names[kind]);
@@ -97,6 +100,17 @@ config_holdfast(const struct proxy *p, const struct proxy_setup *s)
 	fprintf(f, "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:%u\nreconnect_rate = 10000\nbackoff_min = 100ms\n", s->upstream_port);
 	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n");
 	fclose(f);
+}
+
+/* The same, and what baddisk is told. */
+static void
+config_slowdisk(const struct proxy *p, const struct proxy_setup *s)
+{
+	FILE *f = open_config(p, "disk");
+
+	fputs("slow", f);
+	fclose(f);
+	config_holdfast(p, s);
 }
 
 /* HAProxy wants certificate and key in one file. */
@@ -167,6 +181,10 @@ run(const struct proxy *p, const struct proxy_setup *s)
 		execl(path, "bare", listen_port, upstream_port, s->cert != NULL ? s->cert->cert : NULL, s->cert != NULL ? s->cert->key : NULL,
 		      (char *)NULL);
 		break;
+	case PROXY_SLOWDISK:
+		snprintf(config, sizeof(config), "%s/disk", p->dir);
+		setenv("BADDISK", config, 1);
+		/* fall through */
 	case PROXY_HOLDFAST:
 		snprintf(config, sizeof(config), "%s/holdfast.ini", p->dir);
 		execl(path, "holdfast", "-c", config, (char *)NULL);
@@ -266,7 +284,8 @@ proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *set
 {
 	static void (*const config[])(const struct proxy *p, const struct proxy_setup *s) = { [PROXY_HOLDFAST] = config_holdfast,
 		[PROXY_HAPROXY] = config_haproxy,
-		[PROXY_NGINX] = config_nginx };
+		[PROXY_NGINX] = config_nginx,
+		[PROXY_SLOWDISK] = config_slowdisk };
 
 	static unsigned started; /* each has a folder of its own: a new server must not be taken for one that forgot */
 

@@ -11,7 +11,8 @@
 
 #include "tests/peer/cert.h"
 
-enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_KINDS };
+/* PROXY_SLOWDISK: holdfast on a disk on which a sync takes 100 ms more (tests/baddisk). */
+enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_SLOWDISK, PROXY_KINDS };
 
 struct proxy {
 	enum proxy_kind kind;
