@@ -21,7 +21,7 @@
 
 #define KEY "meter"
 #define KEY_MAX (sizeof(KEY) + 1 + SECTION_NAME_MAX)
-#define STEPS 256		    /* in a budget: a crash costs no more than this part of it, and a period some 512 small commits */
+#define STEPS 256		    /* in a budget, or in what was used if that is more: a crash costs no more than this part, a period some 512 small commits */
 #define STEP_MIN 4096		    /* what a handshake takes */
 #define STEP_MAX (16u * 1024 * 1024) /* at 100 Mbit/s a commit in half a second or so */
 
@@ -83,9 +83,9 @@ meter_ledger_parse(const char *text, struct meter_ledger *l)
 }
 
 uint64_t
-meter_step(uint64_t budget)
+meter_step(uint64_t bytes)
 {
-	uint64_t step = budget / STEPS;
+	uint64_t step = bytes / STEPS;
 
 	return step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 }
@@ -113,10 +113,10 @@ write_record(struct meter *m, uint64_t used)
 static void
 run_ahead(struct meter *m)
 {
-	uint64_t step = meter_step(m->link->opt->budget);
+	uint64_t budget = m->link->opt->budget, used = m->ledger.now.used, step = meter_step(used > budget ? used : budget);
 
-	if (m->read && m->link->opt->budget != 0 && m->ledger.now.used + step / 2 > m->kept)
-		write_record(m, m->ledger.now.used + step);
+	if (m->read && budget != 0 && used + step / 2 > m->kept)
+		write_record(m, used + step);
 }
 
 void

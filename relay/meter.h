@@ -77,7 +77,8 @@ bool meter_ledger_turn(struct meter_ledger *l, const struct period *p, uint64_t 
 void meter_ledger_format(const struct meter_ledger *l, uint64_t used, char out[METER_TEXT_MAX]);
 bool meter_ledger_parse(const char *text, struct meter_ledger *l);
 
-/* How many bytes the record on the disk is ahead of the count at most: a 256th of the budget, within bounds. */
-uint64_t meter_step(uint64_t budget);
+/* How many bytes the record on the disk is ahead of the count at most: a 256th of the budget, or of what was used if that is more, within
+ * bounds. */
+uint64_t meter_step(uint64_t bytes);
 
 #endif
