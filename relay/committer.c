@@ -124,6 +124,40 @@ group_journal(struct store *store, struct journal *journal, const struct spool_l
 	}
 }
 
+/* Ops that waited for a pass over file id (0: any) go to done: it has ended, or will not come. */
+static void
+merge_release(struct committer *c, uint64_t id, struct spool_list *done)
+{
+	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	while ((op = STAILQ_FIRST(&c->merging)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->merging, link);
+		if (id == 0 || op->file.id == id)
+			STAILQ_INSERT_TAIL(done, op, link);
+		else
+			STAILQ_INSERT_TAIL(&rest, op, link);
+	}
+	STAILQ_CONCAT(&c->merging, &rest);
+}
+
+static bool
+is_awaited(const struct committer *c, uint64_t id)
+{
+	const struct spool_op *op;
+
+	STAILQ_FOREACH (op, &c->merging, link)
+		if (op->file.id == id)
+			return true;
+	return false;
+}
+
+static bool
+is_drained(const struct spool_op *op)
+{
+	return op->err == STORE_OK && (op->kind == SPOOL_FORGET || (op->kind == SPOOL_TRIM && op->file.backlog_records == 0));
+}
+
 /* Tells the merger what the group did.  MERGE ops for which there is work leave it, and wait. */
 static void
 group_merge(struct committer *c, struct spool_list *group, bool growing, bool on)
@@ -139,32 +173,30 @@ group_merge(struct committer *c, struct spool_list *group, bool growing, bool on
 		}
 		if (op->kind == SPOOL_APPEND && op->err == STORE_OK && growing && on)
 			merger_grew(c->merger, op->file.id, op->file.backlog_bytes);
-		if ((op->kind == SPOOL_TRIM && op->err == STORE_OK && op->file.backlog_records == 0) || op->kind == SPOOL_FORGET)
+		if (is_drained(op)) {
 			merger_drained(c->merger, op->file.id);
+			merge_release(c, op->file.id, &rest);
+		}
 		STAILQ_INSERT_TAIL(&rest, op, link);
 	}
 	STAILQ_CONCAT(group, &rest);
 }
 
-/* A slice; ops that waited for the pass that ends with it (or, when nothing is merged any more, all) go to done. */
+/* A slice; ops that waited for the pass that ends with it (or, when nothing is merged any more, all) go to done.  What came while the pass was
+ * under way wants another; but a pass that was given up is not tried again for them, or a full disk would hold up replay, which frees it. */
 static void
 merge_on(struct committer *c, struct spool_list *done, uint64_t slice_ms)
 {
-	uint64_t ended = slice_ms > 0 && merger_busy(c->merger) ? merger_slice(c->merger, c->store, slice_ms) : 0;
-	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
-	struct spool_op *op;
+	bool given_up = false;
+	uint64_t ended;
 
-	if (ended == 0 && slice_ms > 0)
+	if (slice_ms == 0) {
+		merge_release(c, 0, done);
 		return;
-	while ((op = STAILQ_FIRST(&c->merging)) != NULL) {
-		STAILQ_REMOVE_HEAD(&c->merging, link);
-		/* What came while the pass was under way wants another. */
-		if (slice_ms > 0 && (op->file.id != ended || merger_want(c->merger, c->store, ended)))
-			STAILQ_INSERT_TAIL(&rest, op, link);
-		else
-			STAILQ_INSERT_TAIL(done, op, link);
 	}
-	STAILQ_CONCAT(&c->merging, &rest);
+	ended = merger_busy(c->merger) ? merger_slice(c->merger, c->store, slice_ms, &given_up) : 0;
+	if (ended != 0 && is_awaited(c, ended) && (given_up || !merger_want(c->merger, c->store, ended)))
+		merge_release(c, ended, done);
 }
 
 bool

@@ -291,12 +291,13 @@ count(struct merger *m)
 }
 
 uint64_t
-merger_slice(struct merger *m, struct store *store, uint64_t ms)
+merger_slice(struct merger *m, struct store *store, uint64_t ms, bool *given_up)
 {
 	struct store_file f;
 	enum store_err err;
 	bool done = false;
 
+	*given_up = true;
 	if (m->at == NULL && !pass_begin(m))
 		return pass_end(m);
 	if (store_begin(store) != STORE_OK)
@@ -308,6 +309,7 @@ merger_slice(struct merger *m, struct store *store, uint64_t ms)
 	err = merge_for(m, store, f.id, ms);
 	done = err == STORE_NOTFOUND;
 	if ((err == STORE_OK || done) && (!done || store_file_get(store, f.id, &f) == STORE_OK) && store_commit(store, false) == STORE_OK) {
+		*given_up = false;
 		count(m);
 		if (!done)
 			return 0;

@@ -35,8 +35,8 @@ void merger_drained(struct merger *m, uint64_t id);
 bool merger_busy(const struct merger *m);
 
 /* Goes on for about ms milliseconds (at least one record), in one transaction of its own; returns the file whose pass has ended by that, or
- * 0.  No transaction may be open. */
-uint64_t merger_slice(struct merger *m, struct store *store, uint64_t ms);
+ * 0.  *given_up: it ended before its time, as the disk is full or memory is out, say, and the next one might too.  No transaction may be open. */
+uint64_t merger_slice(struct merger *m, struct store *store, uint64_t ms, bool *given_up);
 
 const struct merger_stat *merger_stat(const struct merger *m); /* lives as long as m */
 

@@ -1,7 +1,11 @@
 /* Tests relay/merger, the passes of pre-merge over a backlog in the store: with commits in between, with queries in the way, ended by a kill
- * after each slice. What a pass may drop is the business of test_premerge and test_merge. */
+ * after each slice, in vain on a full disk. What a pass may drop is the business of test_premerge and test_merge. */
+#include <errno.h>
 #include <event2/event.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
+#include "buffer/hooks.h"
 #include "tests/harness.h"
 #include "tests/peer/changeset_maker.h"
 #include "tests/peer/content.h"
@@ -25,12 +29,12 @@ append(struct store *s, uint64_t id, uint64_t version, const struct changeset *c
 	CHECK_U64(store_append(s, id, &r, &added), STORE_OK);
 }
 
-/* Version 1 makes an object; from then on one field of it is written again and again, a second one with every tenth version. A query stands
- * behind version `query'; 0: none. */
+/* Of file number `file', version 1 makes an object; from then on one field of it is written again and again, a second one with every tenth
+ * version. A query stands behind version `query'; 0: none. */
 static void
-fill(struct store *s, uint64_t n, uint64_t query, uint64_t *id)
+fill(struct store *s, uint64_t file, uint64_t n, uint64_t query, uint64_t *id)
 {
-	struct store_file f = kit_file(1);
+	struct store_file f = kit_file(file);
 	struct store_query q = { .query_version = 2, .place = query, .text = (const uint8_t *)"{}", .len = 2 };
 
 	CHECK_U64(store_begin(s), STORE_OK);
@@ -96,10 +100,13 @@ static void
 run_pass(struct store *s, uint64_t id)
 {
 	struct merger *m = merger_new();
+	bool given_up;
 
 	CHECK(merger_want(m, s, id));
-	while (merger_busy(m))
-		(void)merger_slice(m, s, 1000);
+	while (merger_busy(m)) {
+		(void)merger_slice(m, s, 1000, &given_up);
+		CHECK(!given_up);
+	}
 	merger_free(m);
 }
 
@@ -112,16 +119,17 @@ TEST(killed_after_each_slice)
 	struct held h, calmly;
 	uint32_t want, crc;
 
-	fill(s, 600, 0, &id);
-	fill(calm, 600, 0, &calm_id);
+	fill(s, 1, 600, 0, &id);
+	fill(calm, 1, 600, 0, &calm_id);
 	look(s, id, &h, &want);
 	CHECK_U64(h.n, 600);
 	for (unsigned slices = 0; slices < 8; slices++) {
 		struct merger *m = merger_new();
+		bool given_up;
 
 		CHECK(merger_want(m, s, id));
 		for (unsigned i = 0; i < slices && merger_busy(m); i++)
-			(void)merger_slice(m, s, 0);
+			(void)merger_slice(m, s, 0, &given_up);
 		merger_free(m);
 		look(s, id, &h, &crc);
 		CHECK_U64(crc, want);
@@ -146,7 +154,7 @@ TEST(query_is_a_barrier)
 	uint32_t crc;
 	uint64_t id;
 
-	fill(s, 250, 125, &id);
+	fill(s, 1, 250, 125, &id);
 	run_pass(s, id);
 	look(s, id, &h, &crc);
 	CHECK_U64(h.n, 5);
@@ -181,10 +189,10 @@ op_done(void *arg, struct spool_op *op)
 }
 
 static void
-merge_done(void *arg, struct spool_op *op)
+note(void *arg, struct spool_op *op)
 {
 	(void)op;
-	((struct rig *)arg)->merged = true;
+	*(bool *)arg = true;
 }
 
 static void
@@ -208,33 +216,113 @@ commit(struct rig *g)
 	await(g);
 }
 
+static void
+rig_open(struct rig *g, struct store *s)
+{
+	char journal[200], why[512];
+
+	snprintf(journal, sizeof(journal), "%s/j", harness_tmpdir());
+	g->base = event_base_new();
+	CHECK((g->spool = spool_new(g->base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
+}
+
+static void
+rig_close(struct rig *g)
+{
+	spool_free(g->spool);
+	event_base_free(g->base);
+}
+
 /* A pass of 20,000 changesets, in slices of a millisecond: whoever commits meanwhile waits for a slice, not for the pass. Some ten commits, one
  * after the other, are done before the pass is; one will do on a machine that has no time for us. */
 TEST(commits_go_on_during_a_pass)
 {
-	char state[200], journal[200], why[512];
-	const char *dir = harness_tmpdir();
 	struct rig g = { .file = kit_file(1) };
 	unsigned commits = 0;
 	struct store *s;
 	uint64_t id;
 
-	snprintf(state, sizeof(state), "%s/s", dir);
-	snprintf(journal, sizeof(journal), "%s/j", dir);
-	CHECK((s = kit_open(state)) != NULL);
-	fill(s, 20000, 0, &id);
-	g.base = event_base_new();
-	CHECK((g.spool = spool_new(g.base, s, journal_open(journal, why, sizeof(why)), changed, NULL)) != NULL);
+	CHECK((s = kit_open(harness_tmpdir())) != NULL);
+	fill(s, 1, 20000, 0, &id);
+	rig_open(&g, s);
 	find(&g);
 	CHECK_U64(g.file.backlog_records, 20000);
 	spool_merging(g.spool, false, 1);
-	spool_merge(g.spool, id, merge_done, &g);
+	spool_merge(g.spool, id, note, &g.merged);
 	for (commit(&g); !g.merged; commit(&g))
 		commits++;
 	printf("# %u commits during the pass\n", commits);
 	CHECK(commits >= 1);
 	find(&g);
 	CHECK_U64(g.file.backlog_records, 3);
-	spool_free(g.spool);
-	event_base_free(g.base);
+	rig_close(&g);
+}
+
+/* Upstream has all of a file that waits in line for its pass: nobody waits for that any more, and the others have theirs. */
+TEST(drained_while_in_line)
+{
+	struct rig g = { .file = kit_file(1) };
+	bool others = false;
+	struct store *s;
+	uint64_t id, other;
+
+	CHECK((s = kit_open(harness_tmpdir())) != NULL);
+	fill(s, 1, 200, 0, &id);
+	fill(s, 2, 20000, 0, &other);
+	rig_open(&g, s);
+	find(&g);
+	spool_merging(g.spool, false, 1);
+	spool_merge(g.spool, other, note, &others);
+	commit(&g); /* by now that pass is under way */
+	spool_merge(g.spool, id, note, &g.merged);
+	commit(&g);
+	g.file.upstream_client_version = 200;
+	spool_trim(g.spool, &g.file, 200, op_done, &g);
+	await(&g);
+	while (!g.merged || !others)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	find(&g);
+	CHECK_U64(g.file.backlog_records, 0);
+	rig_close(&g);
+}
+
+static atomic_bool full;
+
+static ssize_t
+full_write(int fd, const void *buf, size_t len)
+{
+	if (!atomic_load(&full))
+		return write(fd, buf, len);
+	errno = ENOSPC;
+	return -1;
+}
+
+/* The disk has no room for what a pass found. It is given up, and not begun again and again: replay, which waits for it, is what frees the disk. */
+TEST(given_up_on_a_full_disk)
+{
+	ssize_t (*real_write)(int, const void *, size_t) = hooks_io.write;
+	struct rig g = { .file = kit_file(1) };
+	struct store *s;
+	uint64_t id;
+
+	hooks_io.write = full_write;
+	CHECK((s = kit_open(harness_tmpdir())) != NULL);
+	fill(s, 1, 20000, 0, &id);
+	rig_open(&g, s);
+	find(&g);
+	atomic_store(&full, true);
+	spool_merging(g.spool, false, 10000);
+	spool_merge(g.spool, id, note, &g.merged);
+	while (!g.merged)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	atomic_store(&full, false);
+	find(&g);
+	CHECK_U64(g.file.backlog_records, 20000);
+	spool_merge(g.spool, id, note, &g.merged);
+	for (g.merged = false; !g.merged;)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	find(&g);
+	CHECK_U64(g.file.backlog_records, 3);
+	rig_close(&g);
+	hooks_io.write = real_write;
 }
