@@ -18,7 +18,11 @@
  *     field whose type changed shortly before, all overwritten later; it is dropped as design.md says.)
  *   - An AddInteger of another device is dropped by an Update of a string that it meets, but added into an Update of an integer.
  *   - What others send is dropped by a write that is there before it, and then it drops nothing more. Where that write was dropped here, it comes to
- *     what it comes to when the backlog comes a little later. (Of all that an AddInteger to a mixed field alone can tell the difference.)
+ *     what it comes to when the backlog comes a little later. (Only an AddInteger to a mixed field, and a Clear that meets a newer default, can tell
+ *     the difference.)
+ *
+ *   Known: an EraseColumn of another device drops Updates, but an AddInteger it leaves alone. The server refuses that then, or, where the column has
+ *   come back, adds to it what the device had overwritten itself. Dropped here, it does neither.
  *
  *   Known: where several clients replace a list in one mixed field at the same time, the reference's own merge may not converge, without any
  *   pre-merge (tests/unit/test_merge.c shows how), and what is dropped here can show what it hid (1 in some 100,000 cases of tests/merge, which
@@ -26,19 +30,24 @@
  *
  * Why the merge rules (protocol.md section 8) allow it
  *
- *   (a) An earlier write u and a later Update v of the same path, v not older, and nothing kept between them on that path, above it or below it.
- *   Two instructions that meet leave each other alone, or one kills the other. Pair by pair of section 8, two things hold:
- *	   What kills v, kills u. It is above the path, or newer than v and thus than u; and a default is killed all the more.
- *	   What u kills, v kills. It is inside the path, or older than u and thus than v, or a default; or a counter (SAME_SORT).
+ *   (a) An earlier write u and a later Update v of the same path, v real (not default), plain and not older, and nothing kept between them on that
+ *   path, above it or below it. Two instructions that meet leave each other alone, or one kills the other, or an AddInteger is added into an Update,
+ *   which changes nothing about who kills whom. Pair by pair of the reference's rules, two things hold:
+ *	   What kills v, kills u. It is above the path, or a real Update or a Clear of it that is newer than v and thus than u.
+ *	   What u kills, v kills. It is below the path, or the creation of an embedded object, or an Update or a Clear that is older than u and thus than
+ *	   v, or a default; or a counter that is older too, or any (SAME_SORT).
  *   So whatever u kills until it dies itself, v kills too: it cannot have died before, for what killed it would have killed u on the spot. What
  *   neither kills is hidden by v's value in the end. In no case is anything of u seen.
  *
- *   The first does not hold for lists and dictionaries: two of a kind leave each other alone, so u can outlive v, which the other one kills,
- *   and go on killing. So u is plain (EARLIER_PLAIN). It does hold when u is a default (EARLIER_DEFAULT).
+ *   EARLIER_DEFAULT is proven to follow: that u is real is not used. A default is killed by more and kills less: by a real Update of any age, and
+ *   none of those. EARLIER_PLAIN is needed: two lists, or two dictionaries, leave each other alone, so u can outlive v, which the other one
+ *   kills, and go on killing.
  *
- *   If the base of v is newer, u meets also what v was made on top of. What kills u of that changes nothing, as u is not there; what u would have
- *   killed of that lives on where u is missing, until v overwrites it. Nothing of the backlog was built on it or on its absence: that
- *   would stand between u and v on the path, above it or below it. So an equal base (SAME_BASE) follows from the rest. It stays, as caution.
+ *   SAME_BASE is proven to follow. Let x be an edit of another that v was made on top of, but u was not. If the server has u before x, u is upstream
+ *   already, and to drop it here changes nothing. Else x stands before u in the server's history, unchanged by u, and everybody applies it before
+ *   u and v and merges with it before them, whether u comes or not. Only the copy of x that this device's own changesets are merged with is changed
+ *   by u, where x is on the path or below it; and that copy meets only what comes after u with a base before x, that is between u and v, and nothing
+ *   kept there is on the path, above it or below it. What x left, v overwrites. Both conditions stay, as caution.
  *
  *   (b) An EraseObject drops everything that others do inside the object, and what it does not drop has erased the object itself. What
  *   is dropped before it are writes that nothing counts on: plain Updates, AddInteger, set instructions, Clear.

@@ -63,9 +63,11 @@ struct premerge_stats premerge_stats(const struct premerge *p);
 enum premerge_rule {
 #define RULE(id, words) PREMERGE_##id,
 #define CAUTION(id, words, why) PREMERGE_##id,
+#define PROVEN(id, words, why) PREMERGE_##id,
 #include "protocol/premerge.def"
 #undef RULE
 #undef CAUTION
+#undef PROVEN
 	PREMERGE_NRULES
 };
 extern uint64_t premerge_off;

@@ -84,9 +84,9 @@ premerge(const struct script *s, const struct backlog *raw, struct backlog *b, s
 	unsigned kept_from = s->way == MERGED_THEN_RAW ? s->turn : 0, kept_to = s->way == RAW_THEN_MERGED ? s->turn : s->backlog;
 
 	*b = *raw;
-	if (s->way == TWICE) { /* half of what the first pass saw is sent before the second one */
+	if (s->way == TWICE) { /* some of what the first pass saw is sent before the second one */
 		pass(s, p, b, 0, s->turn);
-		pass(s, p, b, s->turn / 2, s->backlog);
+		pass(s, p, b, s->second, s->backlog);
 	} else {
 		pass(s, p, b, 0, s->backlog);
 	}

@@ -21,12 +21,14 @@ add_index(struct edit *e, unsigned index)
 
 /* Something that a mixed field or element can hold. */
 static void
-mixed_value(struct rng *r, const struct focus *f, struct edit_value *v)
+mixed_value(struct rng *r, const struct focus *f, const struct state *s, struct edit_value *v)
 {
 	static const enum cs_type types[] = { CS_INT, CS_INT, CS_INT, CS_INT, CS_STRING, CS_NULL, CS_DICTIONARY, CS_DICTIONARY, CS_LIST, CS_LINK };
 	static const enum cs_type moody[] = { CS_INT, CS_INT, CS_STRING, CS_NULL, CS_DICTIONARY, CS_LIST, CS_LIST, CS_LIST };
 
 	v->type = f->moody ? moody[below(r, sizeof(moody) / sizeof(moody[0]))] : types[below(r, sizeof(types) / sizeof(types[0]))];
+	if (v->type == CS_LINK && state_child(s, 0, 'T') == 0)
+		v->type = CS_NULL;
 	v->integer = v->type == CS_INT || v->type == CS_STRING || v->type == CS_LINK ? 1 + below(r, 40) : 0;
 	if (v->type == CS_LINK)
 		v->table[0] = 'T';
@@ -117,7 +119,7 @@ in_list(struct rng *r, const struct focus *f, const struct state *s, uint16_t n,
 	}
 	e->prior_size = size;
 	if (e->code != CS_ARRAY_ERASE)
-		mixed_value(r, f, &e->value);
+		mixed_value(r, f, s, &e->value);
 	if (e->code != CS_ARRAY_ERASE && field == 'q')
 		e->value = (struct edit_value){ .type = CS_OBJECT };
 }
@@ -135,7 +137,7 @@ in_dictionary(struct rng *r, const struct focus *f, const struct state *s, uint1
 	if (chance(r, 50) && go_into(r, f, s, state_child(s, n, key), field, e))
 		return;
 	e->code = CS_UPDATE;
-	mixed_value(r, f, &e->value);
+	mixed_value(r, f, s, &e->value);
 	if (field == 'g')
 		e->value = (struct edit_value){ .type = chance(r, 60) ? CS_OBJECT : CS_NULL };
 	if (chance(r, 15))
@@ -155,7 +157,7 @@ in_mixed(struct rng *r, const struct focus *f, const struct state *s, uint16_t n
 		add_integer(r, e);
 	} else {
 		e->code = CS_UPDATE;
-		mixed_value(r, f, &e->value);
+		mixed_value(r, f, s, &e->value);
 		e->is_default = chance(r, f->moody ? 35 : 12);
 	}
 }
@@ -207,16 +209,20 @@ random_edit(struct rng *r, const struct focus *f, const struct state *s, struct 
 		e->code = CS_ADD_TABLE;
 	} else if (chance(r, 1)) {
 		e->code = chance(r, 50) ? CS_ERASE_TABLE : CS_ADD_COLUMN;
+	} else if (f->columns && chance(r, 8)) {
+		e->code = state_has_column(s, table, e->field[0]) ? CS_ERASE_COLUMN : CS_ADD_COLUMN;
 	} else if ((object = state_child(s, table, (char)e->key)) == 0 || chance(r, 5)) {
 		e->code = CS_CREATE_OBJECT;
 	} else if (chance(r, 8)) {
 		e->code = CS_ERASE_OBJECT;
+	} else if (!state_has_column(s, table, e->field[0])) {
+		e->code = CS_ADD_COLUMN;
 	} else {
 		in_field(r, f, s, state_child(s, object, e->field[0]), e->field[0], e);
 		return;
 	}
 	e->n = 0;
-	if (e->code != CS_ADD_COLUMN)
+	if (e->code != CS_ADD_COLUMN && e->code != CS_ERASE_COLUMN)
 		e->field[0] = '\0';
 	if (e->code != CS_CREATE_OBJECT && e->code != CS_ERASE_OBJECT)
 		e->key = 0;

@@ -37,6 +37,7 @@ struct focus {
 	unsigned percent;  /* of edits that stay in it */
 	bool add_to_mixed; /* AddInteger to mixed fields, too */
 	bool moody;	   /* mixed fields become lists, and defaults, more often */
+	bool columns;	   /* columns go away, and come back */
 };
 
 /* An edit that a device with this data could make. */

@@ -12,9 +12,12 @@ send(struct world *w, const struct script *s, const struct backlog *b, unsigned 
 	struct change piece[WORLD_OWN];
 	unsigned n = 0;
 
-	for (unsigned v = from; v < upto; v++)
-		if (!b->empty[v])
-			piece[n++] = b->change[v];
+	for (unsigned v = from; v < upto; v++) {
+		if (b->empty[v])
+			continue;
+		piece[n] = b->change[v];
+		piece[n++].base = w->client[0].made[v].base; /* what is not sent gets no version of the server's */
+	}
 	if (s->late_progress && n > 0)
 		upto = piece[n - 1].version;
 	else if (s->late_progress)
@@ -180,6 +183,30 @@ make_offline_part(struct script *s, struct world *w)
 	}
 }
 
+/* The link is back for a while: some of the backlog is sent, and the device sees what others did. */
+static void
+make_interlude(struct script *s, struct world *w)
+{
+	struct event e = { .what = SEND, .c = 0 };
+	static struct backlog raw;
+
+	s->turn = w->client[0].n;
+	s->second = e.upto = s->sent[0] + below(&s->rng, s->turn - s->sent[0] + 1);
+	if (e.upto > s->sent[0]) {
+		memcpy(raw.change, w->client[0].made, sizeof(raw.change));
+		add(s, w, &raw, &e);
+		s->pieces++;
+	}
+	for (unsigned c = 1; c < WORLD_CLIENTS; c++) {
+		if (chance(&s->rng, 50))
+			add_upload(s, w, c);
+		if (chance(&s->rng, 30))
+			add_download(s, w, c);
+	}
+	if (chance(&s->rng, 70))
+		add_download(s, w, 0);
+}
+
 static void
 make_replay(struct script *s, struct world *w, const struct backlog *b)
 {
@@ -211,9 +238,11 @@ draw(struct script *s, uint64_t seed)
 	memset(s, 0, offsetof(struct script, event));
 	s->rng.x = seed * 0x2545f4914f6cdd1du + 1;
 	s->n = 0;
-	s->focus = (struct focus){ 1 + below(&s->rng, 2), FIELDS[below(&s->rng, sizeof(FIELDS) - 1)], 30 + below(&s->rng, 60), true, false };
+	s->focus = (struct focus){ 1 + below(&s->rng, 2), FIELDS[below(&s->rng, sizeof(FIELDS) - 1)], 30 + below(&s->rng, 60), true, false, false };
 	s->way = (enum way)(chance(&s->rng, 60) ? MERGED : RAW_THEN_MERGED + below(&s->rng, 3));
+	s->again = s->way == TWICE && chance(&s->rng, 50);
 	s->focus.add_to_mixed = s->way != MERGED_THEN_RAW;
+	s->focus.columns = chance(&s->rng, 5);
 	s->brief = chance(&s->rng, 30);
 	s->focus.moody = chance(&s->rng, 20);
 	if (s->focus.moody) {
@@ -221,8 +250,8 @@ draw(struct script *s, uint64_t seed)
 		s->focus.percent = 85;
 	}
 	s->still = chance(&s->rng, 8);
-	s->restless = chance(&s->rng, 30);
-	s->live = chance(&s->rng, 40);
+	s->restless = s->again || chance(&s->rng, 30);
+	s->live = !s->again && chance(&s->rng, 40);
 	if (s->still)
 		s->focus.percent = 85;
 	for (unsigned c = 0; c < WORLD_CLIENTS; c++) {
@@ -240,10 +269,17 @@ script_begin(struct script *s, struct world *w, uint64_t seed)
 	add_commit(s, w, 1);
 	add_settle(s, w);
 	s->first = w->client[0].n;
-	make_offline_part(s, w);
-	s->backlog = w->client[0].n;
 	s->late_progress = chance(&s->rng, 30);
-	s->turn = s->first + below(&s->rng, s->backlog - s->first + 1);
+	make_offline_part(s, w);
+	if (s->again) {
+		make_interlude(s, w);
+		make_offline_part(s, w);
+	}
+	s->backlog = w->client[0].n;
+	if (!s->again) {
+		s->turn = s->first + below(&s->rng, s->backlog - s->first + 1);
+		s->second = s->turn / 2;
+	}
 	s->unread = chance(&s->rng, 8) && s->backlog > s->first ? s->first + 1 + below(&s->rng, s->backlog - s->first) : 0;
 }
 
@@ -310,7 +346,8 @@ script_print(FILE *f, const struct script *s, const struct backlog *sent)
 	static const char *const ways[] = { "merged", "raw, then merged", "merged, then raw", "twice" };
 	unsigned version[WORLD_CLIENTS] = { 0 };
 
-	fprintf(f, "way: %s, turn %u, unread %u, late progress %d, live %d\n", ways[s->way], s->turn, s->unread, s->late_progress, s->live);
+	fprintf(f, "way: %s, turn %u, second from %u, unread %u, late progress %d, live %d\n", ways[s->way], s->turn, s->second, s->unread,
+		s->late_progress, s->live);
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct event *e = &s->event[i];
 

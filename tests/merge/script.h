@@ -26,7 +26,7 @@ struct event {
 };
 
 /* How the backlog reaches the server: pre-merged; upstream held a prefix as it was made already; the reverse, the device itself brings
- * the rest as it was made; pre-merged in two passes, with some sent in between. */
+ * the rest as it was made; pre-merged in two passes, with some sent in between, before or after the device made the rest of it. */
 enum way { MERGED, RAW_THEN_MERGED, MERGED_THEN_RAW, TWICE };
 
 struct script {
@@ -35,6 +35,7 @@ struct script {
 	unsigned ident[WORLD_CLIENTS];
 	uint64_t clock[WORLD_CLIENTS];
 	bool still;    /* all clocks stand: only idents tell who is newer */
+	bool again;    /* two times off-line: the link was back for a while, and the device made the rest on top of what it saw */
 	bool restless; /* others upload much while the device makes its backlog, and the device sees it: its base changes */
 	bool brief;    /* few edits, so that little hides what comes of one */
 	bool live;     /* while the backlog is on its way the others see it, and make more of what they see */
@@ -44,6 +45,7 @@ struct script {
 	unsigned unread;	      /* this one of them the relay cannot decode; 0: none */
 	enum way way;
 	unsigned turn;	    /* where the way turns */
+	unsigned second;    /* TWICE: the second pass begins above it */
 	bool late_progress; /* the progress sent with a piece is that of its last changeset that is not empty */
 	struct event event[SCRIPT_EVENTS];
 	unsigned n;

@@ -120,14 +120,33 @@ state_item(const struct state *s, uint16_t n, unsigned i)
 }
 
 static void
-add_fields(struct state *s, uint16_t n, const char *fields)
+add_field(struct state *s, uint16_t n, char f)
 {
-	for (; *fields != '\0'; fields++) {
-		char f = *fields;
-		enum kind kind = f == 'n' ? V_INT : f == 'l' || f == 'q' ? V_LIST : f == 'd' || f == 'g' ? V_DICT : f == 's' ? V_SET : V_NULL;
+	enum kind kind = f == 'n' ? V_INT : f == 'l' || f == 'q' ? V_LIST : f == 'd' || f == 'g' ? V_DICT : f == 's' ? V_SET : V_NULL;
 
-		insert_at(s, link_of(s, n, f), new_node(s, kind, f));
-	}
+	insert_at(s, link_of(s, n, f), new_node(s, kind, f));
+}
+
+/* The number of a table says which of its columns are erased: a bit for each of object_fields. */
+static int64_t
+column_bit(char field)
+{
+	return (int64_t)1 << (strchr(object_fields, field) - object_fields);
+}
+
+bool
+state_has_column(const struct state *s, uint16_t table, char field)
+{
+	return (s->node[table].integer & column_bit(field)) == 0;
+}
+
+/* All but those that are erased. */
+static void
+add_fields(struct state *s, uint16_t n, const char *fields, int64_t erased)
+{
+	for (; *fields != '\0'; fields++)
+		if ((erased & column_bit(*fields)) == 0)
+			add_field(s, n, *fields);
 }
 
 void
@@ -230,7 +249,7 @@ assign(struct state *s, uint16_t n, const struct edit_value *v)
 		break;
 	case CS_OBJECT:
 		become(s, n, V_OBJECT, 0);
-		add_fields(s, n, embedded_fields);
+		add_fields(s, n, embedded_fields, 0);
 		break;
 	case CS_LIST:
 	case CS_DICTIONARY:
@@ -243,10 +262,12 @@ assign(struct state *s, uint16_t n, const struct edit_value *v)
 }
 
 static const char *
-check_type(const struct place *p, const struct edit_value *v)
+check_type(const struct state *s, const struct place *p, const struct edit_value *v)
 {
 	bool ok;
 
+	if (v->type == CS_LINK && state_child(s, 0, v->table[0]) == 0)
+		return "link into a missing table";
 	switch (p->field) {
 	case 'n':
 		ok = v->type == CS_INT || v->type == CS_NULL;
@@ -274,7 +295,7 @@ check_type(const struct place *p, const struct edit_value *v)
 static const char *
 apply_update(struct state *s, const struct place *p, const struct edit_value *v)
 {
-	const char *why = check_type(p, v);
+	const char *why = check_type(s, p, v);
 	uint16_t n = node_at(s, p), *at;
 
 	if (why != NULL)
@@ -353,7 +374,7 @@ apply_array(struct state *s, const struct place *p, const struct edit *e)
 			return "move out of bounds, or to where it is";
 		move_item(s, p->in, p->index, e->to);
 	} else {
-		if ((why = check_type(p, &e->value)) != NULL)
+		if ((why = check_type(s, p, &e->value)) != NULL)
 			return why;
 		n = new_node(s, V_NULL, 0);
 		assign(s, n, &e->value);
@@ -402,6 +423,26 @@ apply_set(struct state *s, const struct place *p, const struct edit *e)
 }
 
 static const char *
+apply_column(struct state *s, uint16_t table, const struct edit *e)
+{
+	char field = e->field[0];
+	bool add = e->code == CS_ADD_COLUMN, there = state_has_column(s, table, field);
+
+	if (add && there)
+		return NULL;
+	if (!add && !there)
+		return "no such column";
+	s->node[table].integer ^= column_bit(field);
+	for (uint16_t object = s->node[table].child; object != 0; object = s->node[object].next) {
+		if (add)
+			add_field(s, object, field);
+		else
+			remove_at(s, link_of(s, object, field));
+	}
+	return NULL;
+}
+
+static const char *
 apply_above(struct state *s, const struct edit *e)
 {
 	uint16_t table = state_child(s, 0, e->table[0]), *at;
@@ -417,6 +458,8 @@ apply_above(struct state *s, const struct edit *e)
 		remove_at(s, link_of(s, 0, e->table[0]));
 		return NULL;
 	}
+	if (e->code == CS_ADD_COLUMN || e->code == CS_ERASE_COLUMN)
+		return apply_column(s, table, e);
 	at = link_of(s, table, (char)e->key);
 	if (e->code == CS_ERASE_OBJECT && is_there(s, at, (char)e->key))
 		remove_at(s, at);
@@ -424,9 +467,9 @@ apply_above(struct state *s, const struct edit *e)
 		uint16_t n = new_node(s, V_OBJECT, (char)e->key);
 
 		insert_at(s, at, n);
-		add_fields(s, n, object_fields);
+		add_fields(s, n, object_fields, s->node[table].integer);
 	}
-	return NULL; /* AddColumn: all columns are there */
+	return NULL;
 }
 
 const char *

@@ -3,7 +3,7 @@
  * What a field may hold is told by its name:
  *   n int or null    m mixed, also a list or a dictionary    e an embedded object or null
  *   l a list of mixed    q a list of embedded objects    d a dictionary of mixed    g a dictionary of embedded objects    s a set
- * Embedded objects have the fields n, m, e and l. Tables, keys of objects and of dictionaries have names of one letter. */
+ * A table has all of these columns until one is erased. Embedded objects have the fields n, m, e and l. Tables, keys of objects and of dictionaries have names of one letter. */
 #ifndef TESTS_MERGE_STATE_H
 #define TESTS_MERGE_STATE_H
 
@@ -37,7 +37,9 @@ const char *state_apply(struct state *s, const struct edit *e);
 bool state_equal(const struct state *a, const struct state *b);
 void state_print(FILE *f, const struct state *s);
 
-/* For whoever makes edits: the child of node n with this name, 0 if there is none; the number of its children; the i-th. */
+/* For whoever makes edits: does the table have this column; the child of node n with this name, 0 if there is none; the number of its
+ * children; the i-th. */
+bool state_has_column(const struct state *s, uint16_t table, char field);
 uint16_t state_child(const struct state *s, uint16_t n, char key);
 unsigned state_size(const struct state *s, uint16_t n);
 uint16_t state_item(const struct state *s, uint16_t n, unsigned i);

@@ -1,5 +1,5 @@
-/* The merge rules of the reference implementation for the instructions of the model, written anew from its transform.cpp as read in
- * realm/realm-core v14.14.0 (all but EraseColumn): each instruction of the one side meets each of the other, in order, and every meeting may
+/* The merge rules of the reference implementation for all 14 instructions, written anew from its transform.cpp as read in
+ * realm/realm-core v14.14.0 (but for the columns of links, which the model does not have): each instruction of the one side meets each of the other, in order, and every meeting may
  * change both.
  *
  * First the nested rule, if one path is longer: `outer' has the shorter one. Then, if both are still there, the rule of the pair.
@@ -48,6 +48,12 @@ static bool
 same_table(const struct edit *a, const struct edit *b)
 {
 	return strcmp(a->table, b->table) == 0;
+}
+
+static bool
+same_column(const struct edit *a, const struct edit *b)
+{
+	return same_table(a, b) && strcmp(a->field, b->field) == 0;
 }
 
 static bool
@@ -474,8 +480,25 @@ pair(const struct side *left, const struct side *right)
 			both(left, right);
 		break;
 	case PAIR(CS_ADD_COLUMN, CS_ADD_COLUMN):
-		if (same_table(l, r) && strcmp(l->field, r->field) == 0)
+	case PAIR(CS_ERASE_COLUMN, CS_ERASE_COLUMN):
+		if (same_column(l, r))
 			both(left, right);
+		break;
+	case PAIR(CS_ERASE_COLUMN, CS_UPDATE):
+	case PAIR(CS_ERASE_COLUMN, CS_ADD_COLUMN):
+		if (same_column(l, r))
+			drop(right);
+		break;
+	case PAIR(CS_ERASE_COLUMN, CS_ADD_INTEGER):
+	case PAIR(CS_ARRAY_INSERT, CS_ERASE_COLUMN):
+	case PAIR(CS_ARRAY_MOVE, CS_ERASE_COLUMN):
+	case PAIR(CS_ARRAY_ERASE, CS_ERASE_COLUMN):
+	case PAIR(CS_CLEAR, CS_ERASE_COLUMN):
+	case PAIR(CS_SET_INSERT, CS_ERASE_COLUMN):
+	case PAIR(CS_SET_ERASE, CS_ERASE_COLUMN):
+		/* They leave each other alone, so what is applied later is refused, but for the luck that the column has come back. */
+		if (same_column(l, r))
+			refuse("no rule for what an erased column holds");
 		break;
 	case PAIR(CS_ERASE_TABLE, CS_ADD_TABLE):
 		if (same_table(l, r))
