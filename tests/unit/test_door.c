@@ -583,6 +583,24 @@ TEST(answers_while_down)
 	FINISH();
 }
 
+/* max_users = 2, three users: the one honoured longest ago is not known any more; the others are. */
+TEST(users_that_are_known)
+{
+	char refresh[3][TOKEN_MAX];
+
+	START(true, "", "max_users = 2\n");
+	for (int i = 0; i < 3; i++) {
+		CHECK(log_in());
+		strcpy(refresh[i], refresh_token);
+	}
+	CHECK(cut_link());
+	for (int i = 0; i < 3; i++) {
+		strcpy(refresh_token, refresh[i]);
+		CHECK_U64(renew(own_token), i == 0 ? 503 : 201);
+	}
+	FINISH();
+}
+
 TEST(refresh_token_past_its_time)
 {
 	START(true, "", "");
