@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,11 +221,25 @@ backlog_figures(const struct relay *relay, const struct status_sink *sink, void 
 		sink->number(arg, "disk_free", st->disk_free);
 }
 
+/* Bytes that are allocated and not freed, in all threads, libraries' too; 0: this C library does not tell. */
+static uint64_t
+heap_bytes(void)
+{
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+#else
+	return 0;
+#endif
+}
+
 /* What is not of one named upstream. */
 static void
 own_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
 {
 	const struct link *unnamed = link_find(relay, "");
+	uint64_t heap = heap_bytes();
 
 	if (unnamed != NULL)
 		link_figures(unnamed, sink, arg);
@@ -238,6 +253,8 @@ own_figures(const struct relay *relay, const struct status_sink *sink, void *arg
 	sink->text(arg, "recovery", relay->recovery);
 	if (relay->status != NULL)
 		sink->number(arg, "uptime_s", (clock_ms() - relay->status->started_ms) / 1000);
+	if (heap > 0)
+		sink->number(arg, "heap_bytes", heap);
 #define COUNTER(name, help) sink->number(arg, #name, relay->stats.name);
 #include "relay/stats.def"
 #undef COUNTER

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "tests/peer/daemon.h"
@@ -65,6 +66,21 @@ write_config(const struct daemon *d, const char *config)
 	snprintf(path, sizeof path, "%s/holdfast.ini", d->dir);
 	f = fopen(path, "we");
 	ok = f != NULL && fprintf(f, "[holdfast]\nuser = root\nstate_dir = %s/state\n[listener]\naddress = 127.0.0.1:0\n%s", d->dir, config) > 0;
+	return (f == NULL || fclose(f) == 0) && ok;
+}
+
+bool
+daemon_also(const char *dir, const char *lines)
+{
+	char path[512];
+	FILE *f;
+	bool ok;
+
+	snprintf(path, sizeof path, "%s/conf.d", dir);
+	(void)mkdir(path, 0700);
+	snprintf(path, sizeof path, "%s/conf.d/also.ini", dir);
+	f = fopen(path, "we");
+	ok = f != NULL && fputs(lines, f) >= 0;
 	return (f == NULL || fclose(f) == 0) && ok;
 }
 

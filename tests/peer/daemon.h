@@ -16,6 +16,9 @@ struct daemon {
 /* Is the program there?  Else SKIP. */
 bool daemon_is_built(void);
 
+/* Before daemon_start: these lines, with their sections, are read behind the configuration in dir (conf.d). */
+bool daemon_also(const char *dir, const char *lines);
+
 /* Starts it in dir with this configuration, to which [holdfast] state_dir and a listener on 127.0.0.1:0 are added in front; config goes on
  * inside of [listener].  Waits until it listens.  False: it does not (the log is printed). */
 bool daemon_start(struct daemon *d, const char *dir, const char *config);

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/stat.h>
-
 #include "tests/harness.h"
 #include "tests/peer/daemon.h"
 #include "tests/peer/rawsock.h"
@@ -126,35 +124,20 @@ talk(const char *target, const char *headers, const char *path)
 	}
 }
 
-/* Beside what daemon_start writes. */
-static bool
-log_all(void)
-{
-	char path[500];
-	FILE *f;
-
-	snprintf(path, sizeof path, "%s/conf.d", harness_tmpdir());
-	if (mkdir(path, 0700) != 0)
-		return false;
-	strcat(path, "/log.ini");
-	f = fopen(path, "we");
-	if (f != NULL)
-		fputs("[holdfast]\nlog_level = debug\nlog_burst = 0\n", f);
-	return f != NULL && fclose(f) == 0;
-}
-
 TEST(what_a_client_says_is_text)
 {
 	static const char *const targets[] = { "/realm-sync", "/../../../etc/passwd", "/..%2f..%2f" FORMAT, "/a?x=" FORMAT "&baas_at=" FORMAT, "/\"event=forged" };
 	static const char *const headers[] = { "", "User-Agent: " QUOTES FORMAT "\r\n", "Authorization: Bearer " FORMAT "\r\n", "X-" FORMAT ": " CLIMB "\r\n" };
 	static const char *const paths[] = { "/p", CLIMB, "/" FORMAT, "/a" FORGED, "/" QUOTES, "/\x1b[2J\xff\x01" };
 	char before[8192], after[8192];
+	const char *dir;
 	int fd;
 
 	if (!daemon_is_built())
 		SKIP("the daemon is not built");
-	CHECK(log_all());
-	CHECK(daemon_start(&d, harness_tmpdir(), "offline_admit = any\nack = relay\n[upstream]\nurl = ws://127.0.0.1:1\n"));
+	dir = harness_tmpdir();
+	CHECK(daemon_also(dir, "[holdfast]\nlog_level = debug\nlog_burst = 0\n"));
+	CHECK(daemon_start(&d, dir, "offline_admit = any\nack = relay\n[upstream]\nurl = ws://127.0.0.1:1\n"));
 	CHECK(daemon_logged(&d, "state=down") != NULL);
 	names_here(before, sizeof before);
 	for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++)

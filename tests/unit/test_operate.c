@@ -30,20 +30,15 @@ in_dir(const char *name)
 	return path[turn];
 }
 
-/* conf.d/a.ini, which is read behind the daemon's own configuration. */
 static bool
 also(const char *group)
 {
-	FILE *f;
+	char lines[2500];
 
 	dir = harness_tmpdir();
-	mkdir(in_dir("conf.d"), 0700);
-	f = fopen(in_dir("conf.d/a.ini"), "we");
-	if (f == NULL)
-		return false;
-	fprintf(f, "[holdfast]\nlog_file = %s\nstatus_interval = 100ms\n", in_dir("log"));
-	fprintf(f, "status_file = %s\ncontrol = %s\ncontrol_group = %s\n", in_dir("status.json"), in_dir("socket"), group);
-	return fclose(f) == 0;
+	snprintf(lines, sizeof(lines), "[holdfast]\nstatus_interval = 100ms\nlog_file = %s/log\nstatus_file = %s/status.json\ncontrol = %s/socket\n"
+		 "control_group = %s\n", dir, dir, dir, group);
+	return daemon_also(dir, lines);
 }
 
 /* The status file: always whole, whenever it is looked at. */
