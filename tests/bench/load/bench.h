@@ -37,5 +37,6 @@ void bench_pass(struct bench *b);
 void bench_latency(struct bench *b);
 void bench_memory(struct bench *b);
 void bench_outage(struct bench *b);
+void bench_broker(struct bench *b);
 
 #endif

@@ -4,6 +4,7 @@
  *	load latency	p50 and p99 at fixed rates
  *	load memory	resident bytes of a bound session that is idle
  *	load outage	buffering while the link is down, and the return of the link
+ *	load broker	the same of mosquitto's bridge
  *
  * Arguments are NAME=VALUE[,VALUE...]; each file tells its own.  The generator is one thread on the last processor, what is measured has
  * the first to itself.  Everything is on loopback; folders are made in TMPDIR (default /var/tmp: a real disk). */
@@ -26,7 +27,7 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } benches[] = { { "pass", bench_pass }, { "latency", bench_latency }, { "memory", bench_memory },
-	{ "outage", bench_outage } };
+	{ "outage", bench_outage }, { "broker", bench_broker } };
 
 /* ---- shared ---- */
 
@@ -128,6 +129,6 @@ main(int argc, char **argv)
 		(void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 		return 0;
 	}
-	fprintf(stderr, "usage: load pass|latency|memory|outage [NAME=VALUE...]\n");
+	fprintf(stderr, "usage: load pass|latency|memory|outage|broker [NAME=VALUE...]\n");
 	return 2;
 }

@@ -22,7 +22,7 @@
 #define PATIENCE_MS 20000
 #define STEP_MS 5
 
-static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx", "slowdisk" };
+static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx", "slowdisk", "mosquitto" };
 
 const char *
 proxy_name(enum proxy_kind kind)
@@ -166,6 +166,19 @@ config_nginx(const struct proxy *p, const struct proxy_setup *s)
 	fclose(f);
 }
 
+static void
+config_mosquitto(const struct proxy *p, const struct proxy_setup *s)
+{
+	FILE *f = open_config(p, "mosquitto.conf");
+
+	fprintf(f, "user root\nlistener %u 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\npersistence true\npersistence_location %s/\n", p->port,
+		p->dir);
+	fprintf(f, "connection bench\naddress 127.0.0.1:%u\ntopic # out 1\ncleansession false\nrestart_timeout 1\n", s->upstream_port);
+	if (s->durable)
+		fprintf(f, "autosave_on_changes true\nautosave_interval 1\n");
+	fclose(f);
+}
+
 /* ---- running ---- */
 
 static void
@@ -196,6 +209,10 @@ run(const struct proxy *p, const struct proxy_setup *s)
 	case PROXY_NGINX:
 		snprintf(config, sizeof(config), "%s/nginx.conf", p->dir);
 		execl(path, "nginx", "-p", p->dir, "-c", config, (char *)NULL);
+		break;
+	case PROXY_MOSQUITTO:
+		snprintf(config, sizeof(config), "%s/mosquitto.conf", p->dir);
+		execl(path, "mosquitto", "-c", config, (char *)NULL);
 		break;
 	default:
 		break;
@@ -285,7 +302,8 @@ proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *set
 	static void (*const config[])(const struct proxy *p, const struct proxy_setup *s) = { [PROXY_HOLDFAST] = config_holdfast,
 		[PROXY_HAPROXY] = config_haproxy,
 		[PROXY_NGINX] = config_nginx,
-		[PROXY_SLOWDISK] = config_slowdisk };
+		[PROXY_SLOWDISK] = config_slowdisk,
+		[PROXY_MOSQUITTO] = config_mosquitto };
 
 	static unsigned started; /* each has a folder of its own: a new server must not be taken for one that forgot */
 
@@ -311,6 +329,13 @@ proxy_stop(struct proxy *p)
 		(void)waitpid(p->pid, NULL, 0);
 	}
 	p->pid = 0;
+}
+
+void
+proxy_kill_and_start(struct proxy *p, const struct proxy_setup *setup)
+{
+	proxy_stop(p);
+	launch(p, setup);
 }
 
 bool

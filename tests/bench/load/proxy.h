@@ -11,8 +11,8 @@
 
 #include "tests/peer/cert.h"
 
-/* PROXY_SLOWDISK: holdfast on a disk on which a sync takes 100 ms more (tests/baddisk). */
-enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_SLOWDISK, PROXY_KINDS };
+/* PROXY_SLOWDISK: holdfast on a disk on which a sync takes 100 ms more (tests/baddisk).  PROXY_MOSQUITTO: for load broker, no WebSocket. */
+enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_SLOWDISK, PROXY_MOSQUITTO, PROXY_KINDS };
 
 struct proxy {
 	enum proxy_kind kind;
@@ -26,6 +26,7 @@ struct proxy_setup {
 	const struct cert_files *cert; /* NULL: plain */
 	unsigned upstream_port;
 	bool ack_relay;			/* holdfast acknowledges, too */
+	bool durable;			/* mosquitto writes after each change */
 };
 
 const char *proxy_name(enum proxy_kind kind);
@@ -37,6 +38,8 @@ bool proxy_is_there(enum proxy_kind kind);
 void proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup *setup);
 /* Ends it with SIGKILL. */
 void proxy_stop(struct proxy *p);
+/* The same, and starts it again with what it has on the disk. */
+void proxy_kill_and_start(struct proxy *p, const struct proxy_setup *setup);
 
 /* Whether its log says so. */
 bool proxy_logged(const struct proxy *p, const char *text);
