@@ -405,6 +405,7 @@ store_stat(struct store *s, struct store_stat *out)
 	if (err != STORE_OK)
 		return err;
 	*out = (struct store_stat){ .files = s->nfiles, .files_with_backlog = s->tally.with_backlog, .files_aside = s->tally.aside,
+		.files_exported = s->tally.exported, .exported_records = s->tally.exported_records,
 		.records = s->tally.records, .bytes = s->tally.bytes, .oldest_ms = tally_oldest(&s->tally), .disk_free = env_disk_free(s->env),
 		.ballast = env_ballast(s->env), .damaged = s->damaged };
 	return env_disk_bytes(s->env, &out->disk_bytes, &out->log_bytes);

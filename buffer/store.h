@@ -275,7 +275,9 @@ STORE_MUSTCHECK enum store_err store_clear(struct store *s, enum store_table t);
 struct store_stat {
 	uint64_t files, files_with_backlog;
 	uint64_t files_aside;	 /* whose state is not OK */
+	uint64_t files_exported; /* of these: EXPORTED */
 	uint64_t records, bytes; /* of the whole backlog */
+	uint64_t exported_records; /* of these: of files that are EXPORTED */
 	uint64_t oldest_ms;	 /* wall clock of the oldest record, 0 = none (of the files' oldest) */
 	uint64_t disk_bytes;	 /* environment on disk: tables, logs, base and ballast */
 	uint64_t disk_free;	 /* what the file system has left for us, UINT64_MAX if it does not say */

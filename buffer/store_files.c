@@ -258,7 +258,8 @@ load_cb(void *arg, const struct store_file *f)
 	if (f->backlog_records == 0 && f->state == STORE_FILE_OK)
 		return true;
 	return load_row(a, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						.oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK });
+						.oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK,
+						     .exported = f->state == STORE_FILE_EXPORTED });
 }
 
 static bool
@@ -399,6 +400,7 @@ store_file_put(struct store *s, struct store_file *f)
 		return err;
 	row.dirty = false;
 	row.aside = f->state != STORE_FILE_OK;
+	row.exported = f->state == STORE_FILE_EXPORTED;
 	return store_row_put(s, &row);
 }
 
@@ -460,7 +462,8 @@ store_file_mend(struct store *s, struct store_file *f)
 	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
 	s->txn_damaged -= known != NULL && known->damaged;
 	return store_row_put(s, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK, .share = share_of(s, f) });
+						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK,
+						     .exported = f->state == STORE_FILE_EXPORTED, .share = share_of(s, f) });
 }
 
 enum store_err

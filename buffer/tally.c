@@ -61,6 +61,8 @@ count_in(struct tally *t, const struct tally_row *row)
 	t->bytes += row->bytes;
 	t->with_backlog += row->records > 0;
 	t->aside += row->aside;
+	t->exported += row->exported;
+	t->exported_records += row->exported ? row->records : 0;
 }
 
 static void
@@ -70,6 +72,8 @@ count_out(struct tally *t, const struct tally_row *row)
 	t->bytes -= row->bytes;
 	t->with_backlog -= row->records > 0;
 	t->aside -= row->aside;
+	t->exported -= row->exported;
+	t->exported_records -= row->exported ? row->records : 0;
 }
 
 void
@@ -118,7 +122,8 @@ tally_reset(struct tally *t)
 		tally_free(t);
 	t->n = 0;
 	t->records = t->bytes = 0;
-	t->with_backlog = t->aside = 0;
+	t->with_backlog = t->aside = t->exported = 0;
+	t->exported_records = 0;
 }
 
 void

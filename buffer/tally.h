@@ -15,6 +15,7 @@ struct tally_row {
 	uint64_t records, bytes, oldest_ms;
 	bool aside; /* its state is not OK */
 	uint8_t share; /* below STORE_SHARES_MAX.  In memory only */
+	bool exported; /* it is EXPORTED: its records are another gateway's */
 	bool damaged; /* its record could not be read at open; the counters are not known */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
 	/* Only in the transaction's tally: */
@@ -27,6 +28,8 @@ struct tally {
 	size_t n, cap;
 	uint64_t records, bytes; /* sums */
 	size_t with_backlog, aside; /* rows with records, rows that are aside */
+	uint64_t exported_records;  /* of records */
+	size_t exported;	    /* of the rows that are aside */
 };
 
 /* NULL if id has no row.  The pointer lives until the next tally_put, tally_drop or tally_reset; rows are changed by

@@ -4,6 +4,7 @@
  * into a Host header, SNI and certificate verification: no user info (a secret in a file that is shown), no path, query or
  * fragment (the client's own are kept), no characters a host name cannot have. */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,27 @@ bool
 address_url(const char *text, struct address_url *out, char *why, size_t why_len)
 {
 	return parse_url(text, "ws://", "wss://", out, why, why_len);
+}
+
+void
+address_place(const struct address_url *u, char place[ADDRESS_PLACE_MAX])
+{
+	snprintf(place, ADDRESS_PLACE_MAX, u->ipv6 ? "[%s]:%u" : "%s:%u", u->host, u->port);
+	for (char *p = place; *p != '\0'; p++)
+		*p = (char)tolower((unsigned char)*p);
+}
+
+bool
+address_place_ok(const char *text)
+{
+	char place[ADDRESS_PLACE_MAX], url[ADDRESS_PLACE_MAX + 8], why[128];
+	struct address_url u;
+
+	snprintf(url, sizeof url, "ws://%.*s", ADDRESS_PLACE_MAX, text);
+	if (!address_url(url, &u, why, sizeof why))
+		return false;
+	address_place(&u, place);
+	return strcasecmp(place, text) == 0;
 }
 
 bool

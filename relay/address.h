@@ -25,6 +25,11 @@ struct address_url {
 
 /* ws://host[:port] or wss://host[:port], at most "/" behind.  False with a sentence in why. */
 bool address_url(const char *text, struct address_url *out, char *why, size_t why_len);
+/* Where u leads, without its scheme: "host:port" in small letters, always with the port. */
+#define ADDRESS_PLACE_MAX (ADDRESS_HOST_MAX + 8)
+void address_place(const struct address_url *u, char place[ADDRESS_PLACE_MAX]);
+/* Whether text is of that form. */
+bool address_place_ok(const char *text);
 /* The same with http:// or https://. */
 bool address_http_url(const char *text, struct address_url *out, char *why, size_t why_len);
 

@@ -1,14 +1,17 @@
 /* Admission while the link is DOWN: two look-ups in the store, one after the other, then the decision.
  *
  * Keys: tokens: SHA-256 of the token as presented (of nothing, when none was); for a named upstream token_key makes another of it.  meta: "agreed " endpoint " " flavour.
- * Values: tokens: the time upstream accepted it, milliseconds since 1970, decimal.  meta: the version, a blank, and when it was last
- * agreed to or used; both decimal.  relay/retention removes either when it is old.
+ * Values: tokens: the time upstream accepted it, milliseconds since 1970, decimal; then, each behind a blank, whose it is: the upstream's scope
+ * (link_scope) and the user (userid.h), in hex; an older program wrote the time alone.  meta: the version, a blank, and when it was last agreed to or
+ * used; both decimal.  relay/retention removes either when it is old.
  *
  * Ages are judged by relay/walltime: a gateway that boots in 1970 must not lock everybody out, so of a clock that lost its battery only
  * what has surely passed counts.  A refusal is always the caller's 503: with 401 or 403 an SDK would log its user out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "protocol/hex.h"
 
 #include "relay/admit.h"
 #include "relay/front.h"
@@ -67,12 +70,28 @@ note_agreed(struct relay *relay, const char *key, unsigned version)
 	spool_put(relay->spool, STORE_META, view_of(key), view_of(text));
 }
 
-static void
-note_token(struct relay *relay, const uint8_t *hash, uint64_t at_ms)
-{
-	char text[32];
+#define OWNER_LEN (1 + 2 * LINK_SCOPE + 1 + 2 * USERID) /* of " SCOPE USER" */
 
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)at_ms);
+static void
+owner_of(const struct link *l, struct view token, char owner[OWNER_LEN + 1])
+{
+	uint8_t scope[LINK_SCOPE], user[USERID];
+
+	link_scope(l, scope);
+	userid_of_token(token, user);
+	owner[0] = ' ';
+	hex_text(scope, LINK_SCOPE, owner + 1);
+	owner[1 + 2 * LINK_SCOPE] = ' ';
+	userid_text(user, owner + 2 + 2 * LINK_SCOPE);
+}
+
+/* owner: as owner_of made it, or as it was. */
+static void
+note_token(struct relay *relay, const uint8_t *hash, uint64_t at_ms, struct view owner)
+{
+	char text[32 + OWNER_LEN];
+
+	snprintf(text, sizeof(text), "%llu%.*s", (unsigned long long)at_ms, (int)owner.len, (const char *)owner.ptr);
 	spool_put(relay->spool, STORE_TOKENS, (struct view){ hash, HASH_LEN }, view_of(text));
 }
 
@@ -81,11 +100,12 @@ admit_accepted(const struct link *l, const char *endpoint, struct view token, en
 {
 	struct relay *relay = l->relay;
 	unsigned char hash[HASH_LEN];
-	char *key = agreed_key(endpoint, flavour);
+	char *key = agreed_key(endpoint, flavour), owner[OWNER_LEN + 1];
 	bool exact;
 
 	token_key(l, token, hash);
-	note_token(relay, hash, walltime_ms(relay->walltime, &exact));
+	owner_of(l, token, owner);
+	note_token(relay, hash, walltime_ms(relay->walltime, &exact), view_of(owner));
 	note_agreed(relay, key, version);
 	free(key);
 }
@@ -98,15 +118,17 @@ admit_issued(const struct link *l, struct view access)
 	size_t n = sizeof(scheme) - 1, len = n + access.len;
 	uint8_t *text = relay_alloc(len);
 	unsigned char hash[HASH_LEN];
+	char owner[OWNER_LEN + 1];
 	bool exact;
 	uint64_t now = walltime_ms(l->relay->walltime, &exact);
 
 	memcpy(text, scheme, n);
 	memcpy(text + n, access.ptr, access.len);
+	owner_of(l, access, owner);
 	token_key(l, access, hash);
-	note_token(l->relay, hash, now);
+	note_token(l->relay, hash, now, view_of(owner));
 	token_key(l, (struct view){ text, len }, hash);
-	note_token(l->relay, hash, now);
+	note_token(l->relay, hash, now, view_of(owner));
 	explicit_bzero(text, len);
 	free(text);
 }
@@ -125,6 +147,16 @@ uint64_t
 admit_token_time(const void *val, size_t len)
 {
 	return decimal(val, len);
+}
+
+bool
+admit_token_owner(const void *val, size_t len, uint8_t scope[LINK_SCOPE], uint8_t user[USERID])
+{
+	const uint8_t *blank = memchr(val, ' ', len);
+	size_t n = blank != NULL ? (size_t)((const uint8_t *)val + len - blank) : 0;
+
+	return n == OWNER_LEN && blank[1 + 2 * LINK_SCOPE] == ' ' && hex_bytes(blank + 1, LINK_SCOPE, scope) &&
+	       userid_parse((struct view){ blank + 2 + 2 * LINK_SCOPE, USERID_TEXT - 1 }, user);
 }
 
 uint64_t
@@ -185,17 +217,20 @@ token_cb(void *arg, struct spool_op *op)
 {
 	struct admit *a = arg;
 	uint64_t accepted, now;
+	struct view owner = { NULL, 0 };
 	bool exact;
 
 	if (op->err != STORE_OK) {
 		finish(a, 0, "upstream never accepted this token");
 		return;
 	}
+	if ((owner.ptr = memchr(op->val, ' ', op->val_len)) != NULL)
+		owner.len = (size_t)(op->val + op->val_len - owner.ptr);
 	now = walltime_ms(a->relay->walltime, &exact);
 	accepted = admit_token_time(op->val, op->val_len);
 	if (accepted < WALLTIME_FLOOR_MS) { /* by a clock that knew nothing: it ages from now on */
 		if (exact)
-			note_token(a->relay, op->key, now);
+			note_token(a->relay, op->key, now, owner);
 	} else if (now > accepted && now - accepted > a->front->opt->token_grace_ms) {
 		finish(a, 0, "upstream accepted this token too long ago");
 		return;

@@ -10,7 +10,9 @@
 
 #include "protocol/message.h"
 
+#include "relay/link.h"
 #include "relay/relay.h"
+#include "relay/userid.h"
 
 /* Upstream answered 101 for this token (empty view: none presented). */
 void admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version);
@@ -25,6 +27,9 @@ typedef void admit_answer(void *arg, unsigned version, const char *why);
 /* When the value of a token, or of a version agreed to, was last written; 0 = it does not say.  For relay/retention. */
 uint64_t admit_token_time(const void *val, size_t len);
 uint64_t admit_agreed_time(const void *val, size_t len);
+
+/* Of which upstream and which user a token is; false: an older program wrote it, and it does not say. */
+bool admit_token_owner(const void *val, size_t len, uint8_t scope[LINK_SCOPE], uint8_t user[USERID]);
 
 struct admit;
 

@@ -26,10 +26,8 @@
 #include "relay/upstream.h"
 #include "relay/verdict.h"
 
-#define PATH_KEY "probe path"	 /* in STORE_META, with a named link's name behind: the request path upstream accepted last */
 #define ENDPOINT "upstream"	 /* what endpoints begin with */
 #define LINK_PROOF_MS 5000	 /* how long a PONG or an accepted upgrade vouches for what upstream says over plain TCP */
-#define PATH_KEY_MAX (sizeof(PATH_KEY) + 1 + SECTION_NAME_MAX)
 #define WATCH_MS 1000
 #define TIME_UNKNOWN_S 1700000000u /* November 2023: earlier is a clock that was never set */
 #define LINK_FAILS 3		 /* connections in a row that were not reached, without any success between */
@@ -186,12 +184,6 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-path_key(const struct link *l, char key[PATH_KEY_MAX])
-{
-	snprintf(key, PATH_KEY_MAX, l->name[0] != '\0' ? PATH_KEY " %s" : PATH_KEY, l->name);
-}
-
-static void
 take_path(struct link *l, const void *path, size_t n)
 {
 	free(l->path);
@@ -202,12 +194,12 @@ take_path(struct link *l, const void *path, size_t n)
 void
 link_set_path(struct link *l, const char *path)
 {
-	char key[PATH_KEY_MAX];
+	char key[LINK_KEY_MAX];
 
 	if (l->path_accepted && strcmp(l->path, path) == 0)
 		return;
 	take_path(l, path, strlen(path));
-	path_key(l, key);
+	link_meta_key(l, LINK_PATH_KEY, key);
 	spool_put(l->relay->spool, STORE_META, view_of(key), view_of(l->path));
 }
 
@@ -410,7 +402,7 @@ void
 link_start(struct link *l)
 {
 	struct relay *relay = l->relay;
-	char key[PATH_KEY_MAX];
+	char key[LINK_KEY_MAX];
 
 	certs_watch(relay->certs, l->tls, l->label);
 	l->timer = relay_timer(relay->base, timer_cb, l);
@@ -418,7 +410,7 @@ link_start(struct link *l)
 	l->pace = pace_new(l);
 	relay_after_ms(l->watch, 0);
 	meter_start(l->meter);
-	path_key(l, key);
+	link_meta_key(l, LINK_PATH_KEY, key);
 	spool_get(relay->spool, STORE_META, view_of(key), path_read, l); /* then the first probe */
 	if (l->services != NULL)
 		services_start(l->services);
@@ -511,6 +503,21 @@ const struct store_share *
 link_backlog(const struct link *l)
 {
 	return &spool_shares(l->relay->spool)[l->share];
+}
+
+void
+link_scope(const struct link *l, uint8_t scope[LINK_SCOPE])
+{
+	uint8_t hash[32];
+
+	tls_sha256(l->label, strlen(l->label), hash);
+	memcpy(scope, hash, LINK_SCOPE);
+}
+
+void
+link_meta_key(const struct link *l, const char *what, char key[LINK_KEY_MAX])
+{
+	snprintf(key, LINK_KEY_MAX, l->name[0] != '\0' ? "%s %s" : "%s", what, l->name);
 }
 
 /* ---- all of them ---- */

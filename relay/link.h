@@ -124,6 +124,15 @@ unsigned link_share_of(void *relay, const struct store_file *f);
 /* What waits for l; lives as long as the spool. */
 const struct store_share *link_backlog(const struct link *l);
 
+/* What stands for l in values and keys on the disk whose owner is not told by an endpoint: the begin of a hash of its label. */
+#define LINK_SCOPE 8 /* bytes */
+void link_scope(const struct link *l, uint8_t scope[LINK_SCOPE]);
+/* The key in STORE_META of what is kept of l alone: what, and a named link's name behind. */
+#define LINK_KEY_MAX (32 + SECTION_NAME_MAX)
+void link_meta_key(const struct link *l, const char *what, char key[LINK_KEY_MAX]);
+/* The request path upstream accepted last is kept under this. */
+#define LINK_PATH_KEY "probe path"
+
 /* The link of [upstream name]; NULL: there is none. */
 struct link *link_find(const struct relay *relay, const char *name);
 uint64_t link_count(const struct relay *relay, enum link_state state); /* how many are so */

@@ -14,6 +14,7 @@
 
 #include "buffer/store.h"
 
+#include "relay/authority.h"
 #include "relay/budget.h"
 #include "relay/certs.h"
 #include "relay/clock.h"
@@ -284,6 +285,11 @@ relay_open(struct relay *r)
 		log_fatal("store", "reason=\"the files of the backlog cannot be read\"");
 	journal = open_journal(r->opt);
 	tell_promises(r->recovery, journal);
+	if (!authority_settle(r, store, journal)) {
+		journal_close(journal);
+		store_close(store);
+		exit(1);
+	}
 	r->spool = spool_new(r->base, store, journal, spool_changed, r);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)

@@ -409,6 +409,22 @@ check_pairs(const struct options *o, options_complain *complain, void *arg)
 		complain(arg, OPTION_replay_batch, OPTION_replay_window, "replay_batch must not be more than replay_window");
 }
 
+/* NULL: all words of formerly are places. */
+static const char *
+check_formerly(const char *text)
+{
+	char place[ADDRESS_PLACE_MAX];
+	size_t len;
+
+	for (; *(text += strspn(text, " \t")) != '\0'; text += len) {
+		len = strcspn(text, " \t");
+		snprintf(place, sizeof place, "%.*s", (int)len, text);
+		if (len >= sizeof place || !address_place_ok(place))
+			return "formerly: want host:port, without a scheme";
+	}
+	return NULL;
+}
+
 static void
 check_texts(const struct options *o, options_complain *complain, void *arg)
 {
@@ -425,6 +441,8 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 		snprintf(text, sizeof text, "url: %s", why);
 		complain(arg, OPTION_upstream_url, OPTION_upstream_url, text);
 	}
+	if (check_formerly(o->upstream_formerly) != NULL)
+		complain(arg, OPTION_upstream_formerly, OPTION_upstream_formerly, check_formerly(o->upstream_formerly));
 	if (o->api_url[0] != '\0' && !address_http_url(o->api_url, &url, why, sizeof why)) {
 		snprintf(text, sizeof text, "api_url: %s", why);
 		complain(arg, OPTION_api_url, OPTION_api_url, text);

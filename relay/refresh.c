@@ -9,6 +9,8 @@
 
 #include <event2/event.h>
 
+#include "protocol/hex.h"
+
 #include "relay/absent.h"
 #include "relay/claims.h"
 #include "relay/front.h"
@@ -159,13 +161,6 @@ judge(struct refresh *r, const struct options *opt, struct user *e)
 	return REFRESH_OK;
 }
 
-static void
-id_text(const uint8_t *id, char text[2 * REFRESH_ID + 1])
-{
-	for (size_t i = 0; i < REFRESH_ID; i++)
-		snprintf(text + 2 * i, 3, "%02x", id[i]);
-}
-
 enum refresh_answer
 refresh_mint(struct refresh *r, const struct options *opt, struct view token, char **access)
 {
@@ -184,7 +179,7 @@ refresh_mint(struct refresh *r, const struct options *opt, struct view token, ch
 		e->minted_s = e->exp_s;
 	snprintf(iat, sizeof(iat), "%llu", (unsigned long long)now);
 	snprintf(exp, sizeof(exp), "%llu", (unsigned long long)e->minted_s);
-	id_text(e->hash, id);
+	hex_text(e->hash, REFRESH_ID, id);
 	claims = splice_json(view_of(e->claims), (struct splice[]){ { "iat", iat, false, true }, { "exp", exp, false, true },
 			     { "nbf", iat, false, false }, { CLAIM_ID, id, true, true } }, 4);
 	*access = claims != NULL ? sign_token(r->signer, view_of(claims)) : NULL;
@@ -199,19 +194,7 @@ refresh_mint(struct refresh *r, const struct options *opt, struct view token, ch
 static bool
 parse_id(const struct claim *c, uint8_t id[REFRESH_ID])
 {
-	char text[2 * REFRESH_ID + 1] = "";
-
-	if (c->kind != CLAIM_STRING || c->raw.len != 2 * REFRESH_ID)
-		return false;
-	memcpy(text, c->raw.ptr, c->raw.len);
-	for (size_t i = 0; i < REFRESH_ID; i++) {
-		unsigned byte;
-
-		if (sscanf(text + 2 * i, "%2x", &byte) != 1)
-			return false;
-		id[i] = (uint8_t)byte;
-	}
-	return true;
+	return c->kind == CLAIM_STRING && c->raw.len == 2 * REFRESH_ID && hex_bytes(c->raw.ptr, REFRESH_ID, id);
 }
 
 enum refresh_verdict

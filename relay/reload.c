@@ -5,7 +5,7 @@
  * theirs from one pass of the loop to the next.
  *
  * The check comes twice: of the files, as at the start, and of what would hold afterwards, for an option that may change now can lean on
- * one that may not (offline_admit = signed on jwt_key).
+ * one that may not (offline_admit = signed on jwt_key).  Then a third: nothing that waits here may come to another server (authority.h).
  *
  * Sections are known by kind and name. A listener comes and goes without a restart; an upstream does not, for its way has to be opened, and
  * its files allowed, before privileges are dropped. */
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/authority.h"
 #include "relay/budget.h"
 #include "relay/certs.h"
 #include "relay/conf.h"
@@ -151,6 +152,23 @@ make_next(const struct reload *rl, struct run *u)
 			sections_find(&u->next, SECTION_UPSTREAM, s->upstream->name);
 	sections_combine(&u->next);
 	sections_check(&u->next, complain, &c);
+	return u->sum->errors == 0;
+}
+
+/* An upstream that leads to another server than before, or is not there any more, while changes wait here for the old one. */
+static bool
+keeps_servers(const struct reload *rl, struct run *u)
+{
+	const struct store_stat *st = spool_stat(rl->relay->spool);
+	const struct section *s = NULL;
+
+	while ((s = sections_next(rl->now, s, SECTION_UPSTREAM)) != NULL) {
+		const struct section *fresh = sections_find(&u->fresh, SECTION_UPSTREAM, s->name), *at = fresh != NULL ? fresh : s;
+		char why[2048];
+
+		if (authority_refuses(s, fresh, st, why, sizeof(why)))
+			tell_error(u, at->origin[OPTION_upstream_url].path, at->origin[OPTION_upstream_url].line, why);
+	}
 	return u->sum->errors == 0;
 }
 
@@ -439,7 +457,7 @@ reload_run(struct reload *rl, struct json *rows, struct reload_sum *sum)
 
 	memset(sum, 0, sizeof(*sum));
 	notify_send("RELOADING=1");
-	ok = read_files(rl, &u) && make_next(rl, &u);
+	ok = read_files(rl, &u) && make_next(rl, &u) && keeps_servers(rl, &u);
 	if (ok) {
 		tell_differences(rl, &u);
 		swap(rl, &u);

@@ -36,115 +36,63 @@ retention_may_forget(const struct store_file *f, uint64_t before_ms)
 	       f->shown_client_version <= f->upstream_client_version;
 }
 
-struct doomed { /* values of one slice */
-	struct retention_pass *pass;
-	unsigned looked_at;
-	bool more;
-	size_t n;
-	struct { uint8_t key[STORE_KEY_MAX]; size_t len; } v[RETENTION_SLICE];
-};
-
-static bool
-is_old(const struct retention_pass *p, const void *key, size_t key_len, const void *val, size_t val_len)
+static enum sweep_verdict
+judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
+	const struct retention_pass *p = arg;
 	uint64_t at;
 
-	if (p->phase == RETENTION_TOKENS) {
-		if (credential_is_key(key, key_len, &at))
-			return true; /* perhaps: sift */
-		if (users_is_key(key, key_len))
-			return val_len == 0; /* they age there */
-		at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
-		return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms;
-	}
-	at = admit_agreed_time(val, val_len);
-	return at >= WALLTIME_FLOOR_MS && at < p->seen_before_ms;
+	if (credential_is_key(key, key_len, &at))
+		return SWEEP_REMOVE; /* perhaps: is_over */
+	if (users_is_key(key, key_len))
+		return val_len == 0 ? SWEEP_REMOVE : SWEEP_KEEP; /* they age there */
+	at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
+	return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms ? SWEEP_REMOVE : SWEEP_KEEP;
 }
 
+/* Of a client's token: it is good for nothing any more when its file has no backlog, or the operator does not want it (credential.h). */
 static bool
-look_at_value(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
+is_over(void *arg, struct store *s, const void *key, size_t key_len)
+{
+	const struct retention_pass *p = arg;
+	struct store_file *f;
+	uint64_t id;
+	bool needed;
+
+	if (!credential_is_key(key, key_len, &id))
+		return true;
+	f = relay_alloc(sizeof(*f));
+	needed = !p->drop_credentials && store_file_get(s, id, f) == STORE_OK && f->backlog_records > 0;
+	free(f);
+	return !needed;
+}
+
+static enum sweep_verdict
+judge_agreed(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
 	static const char agreed[] = ADMIT_AGREED;
-	struct doomed *d = arg;
-	struct retention_pass *p = d->pass;
+	const struct retention_pass *p = arg;
+	uint64_t at = admit_agreed_time(val, val_len);
 
-	if (p->phase == RETENTION_AGREED &&
-	    (key_len < sizeof(agreed) - 1 || memcmp(key, agreed, sizeof(agreed) - 1) != 0))
-		return false;
-	memcpy(p->after, key, key_len);
-	p->after_len = key_len;
-	if (is_old(p, key, key_len, val, val_len)) {
-		memcpy(d->v[d->n].key, key, key_len);
-		d->v[d->n++].len = key_len;
-	}
-	d->more = ++d->looked_at == RETENTION_SLICE;
-	return !d->more;
-}
-
-/* Whether a client's token is still good for something: while its file has a backlog, and the operator wants it (credential.h). */
-static bool
-is_needed(const struct retention_pass *p, struct store *s, uint64_t file_id)
-{
-	struct store_file *f = relay_alloc(sizeof(*f));
-	bool needed = !p->drop_credentials && store_file_get(s, file_id, f) == STORE_OK && f->backlog_records > 0;
-
-	free(f);
-	return needed;
-}
-
-/* Of the values listed, those that go. */
-static void
-sift(struct doomed *d, struct store *s)
-{
-	size_t n = 0;
-	uint64_t id;
-
-	for (size_t i = 0; i < d->n; i++)
-		if (d->pass->phase != RETENTION_TOKENS || !credential_is_key(d->v[i].key, d->v[i].len, &id) || !is_needed(d->pass, s, id))
-			d->v[n++] = d->v[i];
-	d->n = n;
-}
-
-static enum store_err
-remove_values(struct store *s, enum store_table t, const struct doomed *d)
-{
-	enum store_err err = store_begin(s);
-
-	if (err != STORE_OK)
-		return err;
-	for (size_t i = 0; i < d->n; i++) {
-		err = store_del(s, t, d->v[i].key, d->v[i].len);
-		if (err != STORE_OK && err != STORE_NOTFOUND) {
-			store_abort(s);
-			return err;
-		}
-	}
-	return store_commit(s, false); /* what a crash brings back is old next time as well */
+	if (key_len < sizeof(agreed) - 1 || memcmp(key, agreed, sizeof(agreed) - 1) != 0)
+		return SWEEP_END;
+	return at >= WALLTIME_FLOOR_MS && at < p->seen_before_ms ? SWEEP_REMOVE : SWEEP_KEEP;
 }
 
 static void
 slice_values(struct retention_pass *p, struct store *s)
 {
-	enum store_table t = p->phase == RETENTION_TOKENS ? STORE_TOKENS : STORE_META;
-	struct doomed *d = relay_alloc(sizeof(*d));
+	bool tokens = p->phase == RETENTION_TOKENS;
+	struct sweep *w = tokens ? &p->tokens : &p->agreed;
 
-	if (p->phase == RETENTION_AGREED && p->after_len == 0) {
-		p->after_len = sizeof(ADMIT_AGREED) - 1;
-		memcpy(p->after, ADMIT_AGREED, p->after_len);
+	w->table = tokens ? STORE_TOKENS : STORE_META;
+	if (!tokens && w->after_len == 0) {
+		w->after_len = sizeof(ADMIT_AGREED) - 1;
+		memcpy(w->after, ADMIT_AGREED, w->after_len);
 	}
-	d->pass = p;
-	p->err = store_each_after(s, t, p->after, p->after_len, look_at_value, d);
-	if (p->err == STORE_OK)
-		sift(d, s);
-	if (p->err == STORE_OK && d->n > 0)
-		p->err = remove_values(s, t, d);
-	if (p->err == STORE_OK)
-		*(p->phase == RETENTION_TOKENS ? &p->tokens : &p->agreed) += d->n;
-	if (!d->more) {
+	p->err = sweep_slice(w, s, tokens ? judge_token : judge_agreed, tokens ? is_over : NULL, p);
+	if (w->done)
 		p->phase++;
-		p->after_len = 0;
-	}
-	free(d);
 }
 
 static void
@@ -207,15 +155,15 @@ pass_ended(struct retention *r)
 
 	if (p->phase != RETENTION_DONE || r->asked > 0)
 		return;
-	if (p->tokens + p->agreed + r->forgotten > 0 || p->err != STORE_OK) {
+	if (p->tokens.removed + p->agreed.removed + r->forgotten > 0 || p->err != STORE_OK) {
 		log_begin(&l, LOG_INFO, "forgotten");
-		log_u64(&l, "tokens", p->tokens);
-		log_u64(&l, "versions", p->agreed);
+		log_u64(&l, "tokens", p->tokens.removed);
+		log_u64(&l, "versions", p->agreed.removed);
 		log_u64(&l, "files", r->forgotten);
 		log_str(&l, "end", p->err == STORE_OK ? "complete" : store_strerror(p->err));
 		log_end(&l);
 	}
-	STAT_ADD(r->relay, tokens_forgotten, p->tokens);
+	STAT_ADD(r->relay, tokens_forgotten, p->tokens.removed);
 	STAT_ADD(r->relay, files_forgotten, r->forgotten);
 	free(p);
 	r->pass = NULL;

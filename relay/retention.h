@@ -16,6 +16,8 @@
 
 #include "buffer/store.h"
 
+#include "relay/sweep.h"
+
 struct relay;
 struct retention;
 
@@ -35,14 +37,11 @@ struct retention_pass {
 	bool drop_credentials; /* all of them, not only those of files without a backlog */
 	/* where it stands; all zero to begin */
 	enum retention_phase phase;
-	uint8_t after[STORE_KEY_MAX];
-	size_t after_len;
+	struct sweep tokens, agreed;
 	uint64_t after_id;
 	/* of this slice: files that may be forgotten */
 	struct { uint64_t id; struct store_file *file; } old[RETENTION_SLICE]; /* file owned: retention_drop */
 	size_t nold;
-	/* so far */
-	uint64_t tokens, agreed;
 	enum store_err err; /* of the slice */
 };
 

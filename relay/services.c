@@ -84,15 +84,6 @@ services_link_changed(struct services *s)
 		api_cut(s->api, "the link is down");
 }
 
-void
-services_scope(const struct services *s, uint8_t scope[SERVICES_SCOPE])
-{
-	uint8_t hash[32];
-
-	tls_sha256(s->link->label, strlen(s->link->label), hash);
-	memcpy(scope, hash, SERVICES_SCOPE);
-}
-
 bool
 services_trusts(const struct services *s, const struct http_head *head)
 {

@@ -50,10 +50,6 @@ void services_free(struct services *s); /* after the spool is gone */
 /* The link changed its state: DOWN, nothing more goes to App Services, and who waits for an answer gets what there is here. */
 void services_link_changed(struct services *s);
 
-/* Under which what belongs to this upstream is kept on the disk: users of one are unknown to another. */
-#define SERVICES_SCOPE 8 /* bytes: of the SHA-256 of its label */
-void services_scope(const struct services *s, uint8_t scope[SERVICES_SCOPE]);
-
 /* Whether an answer to one of App Services' own paths is its own word.  Over plain TCP a portal may have said it: but App Services answers
  * in JSON, errors too. */
 bool services_trusts(const struct services *s, const struct http_head *head);

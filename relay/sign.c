@@ -12,6 +12,7 @@
 #include "relay/claims.h"
 #include "relay/credential.h"
 #include "relay/jwt.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/services.h"
@@ -25,7 +26,7 @@
 #define SECRET_AT 16
 #define KEYS 2	  /* the one in use and the one before */
 #define PACKED 48 /* bytes: when it was made (8), kid (8), the secret (32) */
-#define NAME (2 + SERVICES_SCOPE) /* bytes of a key's name in the store */
+#define NAME (2 + LINK_SCOPE) /* bytes of a key's name in the store */
 #define AGE_MS (SIGN_KEY_DAYS * 86400000ULL)
 
 struct key {
@@ -65,7 +66,7 @@ name_of(const struct signer *s, uint8_t n, uint8_t name[NAME])
 {
 	name[0] = 'k';
 	name[1] = n;
-	services_scope(s->services, name + 2);
+	link_scope(s->services->link, name + 2);
 }
 
 static void
@@ -77,6 +78,14 @@ store(const struct signer *s, uint8_t n)
 	if (credential_may_store(s->services->relay) && s->key[n].jwt != NULL)
 		spool_put(s->services->relay->spool, STORE_TOKENS, (struct view){ name, NAME },
 			  (struct view){ s->key[n].packed, PACKED });
+}
+
+bool
+sign_is_key(const void *key, size_t len)
+{
+	const uint8_t *k = key;
+
+	return len == NAME && k[0] == 'k' && k[1] < KEYS;
 }
 
 static void

@@ -15,6 +15,9 @@ struct jwt_key;
 struct services;
 struct signer;
 
+/* Whether key (of the table tokens) is the name of one; its end is the scope (link_scope). */
+bool sign_is_key(const void *key, size_t len);
+
 #define SIGN_KEY_DAYS 30     /* longer than any token of the relay's lives */
 
 /* Those kept on the disk are read from the loop; until then nothing is signed, and no token is known. */

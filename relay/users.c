@@ -1,6 +1,6 @@
 /* The entries and where they are kept; see users.h.
  *
- * On the disk, table tokens, numbers big-endian: 'u' id scope: an entry;  's' id scope: its refresh token;  'f' id scope: its profile.  An empty
+ * On the disk, table tokens, numbers big-endian, scope: link_scope. 'u' id scope: an entry;  's' id scope: its refresh token;  'f' id scope: its profile.  An empty
  * value is none. */
 #include <search.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "relay/be64.h"
 #include "relay/credential.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -16,7 +17,7 @@
 #include "relay/tls.h"
 #include "relay/users.h"
 
-#define KEY_LEN (1 + REFRESH_ID + SERVICES_SCOPE)
+#define KEY_LEN (1 + REFRESH_ID + LINK_SCOPE)
 #define FORM 1 /* of an entry's value: raise it when the layout changes */
 #define HEAD (2 + 3 * 8 + 2 * USERS_HASH)
 
@@ -24,7 +25,7 @@ TAILQ_HEAD(user_list, user);
 
 struct users {
 	struct services *services;
-	uint8_t scope[SERVICES_SCOPE];
+	uint8_t scope[LINK_SCOPE];
 	struct user_list list; /* the one honoured last in front */
 	void *tree;	       /* by id */
 	size_t n;
@@ -45,7 +46,7 @@ store_value(const struct users *us, uint8_t tag, const uint8_t *id, struct view 
 		return;
 	key[0] = tag;
 	memcpy(key + 1, id, REFRESH_ID);
-	memcpy(key + 1 + REFRESH_ID, us->scope, SERVICES_SCOPE);
+	memcpy(key + 1 + REFRESH_ID, us->scope, LINK_SCOPE);
 	spool_put(relay->spool, STORE_TOKENS, (struct view){ key, sizeof(key) }, val);
 }
 
@@ -262,7 +263,7 @@ read_one(void *arg, const void *key, size_t key_len, const void *val, size_t val
 	struct users *us = arg;
 	const uint8_t *k = key;
 
-	if (val_len > 0 && users_is_key(key, key_len) && memcmp(k + 1 + REFRESH_ID, us->scope, SERVICES_SCOPE) == 0)
+	if (val_len > 0 && users_is_key(key, key_len) && memcmp(k + 1 + REFRESH_ID, us->scope, LINK_SCOPE) == 0)
 		take_part(read_entry(us, k + 1), k[0], (struct view){ val, val_len });
 	return true;
 }
@@ -306,7 +307,7 @@ users_new(struct services *services)
 	struct users *us = relay_alloc(sizeof(*us));
 
 	us->services = services;
-	services_scope(services, us->scope);
+	link_scope(services->link, us->scope);
 	TAILQ_INIT(&us->list);
 	TAILQ_INIT(&us->read);
 	if (credential_may_store(services->relay))

@@ -13,6 +13,8 @@
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
+ *	refused NAME			a daemon that does not run is started, and must end with exit 1 by itself
+ *	target NAME PROGRAM [UPSTREAM]	whom a program, or [upstream UPSTREAM] of a daemon, connects to from its next start, or reload, on
  *	reload NAME			a daemon by SIGHUP, with the configuration as it is now
  *	lose NAME			the state of a daemon that does not run is gone, but for its journal of acknowledgements
  *	damage NAME FILE...		files in the state of a daemon that does not run are overwritten from 64 bytes on
@@ -287,6 +289,29 @@ static void
 do_reload(char *rest)
 {
 	stage_reload(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_refused(char *rest)
+{
+	stage_refused(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_target(char *rest)
+{
+	struct member *m = stage_find(need(&rest, "a name")), *target = stage_find(need(&rest, "a program"));
+	const char *way = text_word(&rest);
+	unsigned i = 0;
+
+	while (way != NULL && i < WAYS_MAX && (m->way[i].target == NULL || strcmp(m->way[i].name, way) != 0))
+		i++;
+	if (way == NULL)
+		m->target = target;
+	else if (i < WAYS_MAX)
+		m->way[i].target = target;
+	else
+		fail("%s has no [upstream %s]", m->proc.name, way);
 }
 
 static void
@@ -592,7 +617,7 @@ static const struct step {
 	{ "topology", do_topology }, { "program", do_program }, { "upstream", do_upstream }, { "args", do_args }, { "tls", do_tls },
 	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
 	{ "spoil", do_spoil },
-	{ "restart", do_restart }, { "reload", do_reload }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
+	{ "restart", do_restart }, { "reload", do_reload }, { "refused", do_refused }, { "target", do_target }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },
 	{ "logged", do_logged }, { "never", do_never }, { "same", do_same }, { "check", do_check },
 	{ "disk", do_disk }, { "fault", do_fault }, { "mortal", do_mortal }, { "file", do_file }, { "rss", do_rss }, { "written", do_written },

@@ -683,17 +683,14 @@ stage_fault(struct member *m, char *order)
 	return fault_give(m->faults, order);
 }
 
-void
-stage_start(struct member *m)
+/* Starts its program; returns the end of its log before. */
+static off_t
+launch(struct member *m)
 {
 	off_t seen = m->proc.seen, before;
 	struct argument_list *a;
 	char orders[TEXT_MAX];
 
-	if (m->kind == LISTENER) { /* a reload has opened it */
-		learn_port(m, 0);
-		return;
-	}
 	if (proc_alive(&m->proc))
 		fail("%s is running already", m->proc.name);
 	if (m->target != NULL && m->target->port == 0)
@@ -712,6 +709,19 @@ stage_start(struct member *m)
 	if (!proc_start(&m->proc, a->v))
 		fail("%s: %s", a->v[0], strerror(errno));
 	free(a);
+	return before;
+}
+
+void
+stage_start(struct member *m)
+{
+	off_t before;
+
+	if (m->kind == LISTENER) { /* a reload has opened it */
+		learn_port(m, 0);
+		return;
+	}
+	before = launch(m);
 	m->wanted = true;
 	if (m->kind != CLIENT)
 		learn_port(m, before);
@@ -722,6 +732,20 @@ stage_start(struct member *m)
 		else if (st.member[i].target == m || (st.member[i].target != NULL && st.member[i].target->target == m))
 			tell_target(&st.member[i]); /* also the links to its listeners, which it has learnt by now */
 	}
+}
+
+void
+stage_refused(struct member *m)
+{
+	char state[64];
+
+	if (m->kind != HOLDFAST)
+		fail("%s is no daemon", m->proc.name);
+	(void)launch(m);
+	if (proc_wait(&m->proc, stage_ms(START_MS)) != 0)
+		fail("%s did not refuse to start", m->proc.name);
+	if (!WIFEXITED(m->proc.status) || WEXITSTATUS(m->proc.status) != 1)
+		fail("%s ended otherwise than with exit 1: %s", m->proc.name, proc_state(&m->proc, state));
 }
 
 void

@@ -79,6 +79,8 @@ void stage_config(const char *key, const char *value);
 /* Starts one, or all that are not running (in the order they were added, which is from the upstream down); tells the links. */
 void stage_start(struct member *m);
 void stage_start_all(void);
+/* Starts a daemon that must end by itself with exit 1, before it listens. */
+void stage_refused(struct member *m);
 /* Orders for the disk of a daemon; see `disk` in play.c. real: ends the scenario with STAGE_SKIPPED where it cannot have a disk. */
 void stage_disk(struct member *m, const char *order, uint64_t mib, bool real);
 /* Orders for the system calls of a daemon; see `fault` in play.c. */

@@ -114,3 +114,28 @@ TEST(url_lists)
 		CHECK_STR(got, t[i].want);
 	}
 }
+
+TEST(places)
+{
+	static const struct {
+		const char *url, *place;
+	} rows[] = {
+		{ "ws://Host.Example", "host.example:80" },   { "wss://h", "h:443" },
+		{ "ws://h:8080/", "h:8080" },		      { "wss://[::1]:7", "[::1]:7" },
+	};
+	struct address_url u;
+	char place[ADDRESS_PLACE_MAX], why[128];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		CHECK(address_url(rows[i].url, &u, why, sizeof(why)));
+		address_place(&u, place);
+		CHECK_STR(place, rows[i].place);
+		CHECK(address_place_ok(place));
+	}
+	CHECK(address_place_ok("HOST:443"));
+	CHECK(!address_place_ok("host"));
+	CHECK(!address_place_ok("ws://host:443"));
+	CHECK(!address_place_ok("host:443/path"));
+	CHECK(!address_place_ok("host:0443"));
+	CHECK(!address_place_ok(""));
+}

@@ -85,7 +85,7 @@ TEST(tokens)
 	CHECK_STR(put_text(s, STORE_TOKENS, key, 32, "86400000"), ""); /* accepted in 1970: when that was nobody knows */
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	CHECK(pass(s, p, &files) >= 302 / RETENTION_SLICE + 2);
-	CHECK_U64(p->tokens, 269);
+	CHECK_U64(p->tokens.removed, 269);
 	CHECK(has(s, STORE_TOKENS, "other", 5));
 	CHECK(has(s, STORE_TOKENS, key, 32));
 	for (unsigned n = 0; n < 300; n++) {
@@ -120,7 +120,7 @@ TEST(versions)
 		CHECK_STR(put_text(s, STORE_META, rows[i].key, strlen(rows[i].key), rows[i].val), "");
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	pass(s, p, &files);
-	CHECK_U64(p->agreed, 1);
+	CHECK_U64(p->agreed.removed, 1);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		CHECK_U64(has(s, STORE_META, rows[i].key, strlen(rows[i].key)), rows[i].stays);
 	free(p);
@@ -197,7 +197,7 @@ TEST(files)
 	}
 	memset(p, 0, sizeof(*p)); /* a clock of 1970: nothing is old */
 	pass(s, p, &files);
-	CHECK_U64(files + p->tokens + p->agreed, 0);
+	CHECK_U64(files + p->tokens.removed + p->agreed.removed, 0);
 	free(p);
 	store_close(s);
 }
