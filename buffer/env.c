@@ -52,6 +52,7 @@ struct env {
 	uint32_t checkpoint_bytes, log_file_bytes;
 	uint64_t max_log_bytes, min_free;
 	uint32_t oldest_log; /* number of the oldest log file that may be there */
+	uint32_t renewing;   /* env_renew_log: what comes before it goes; 0 = not asked for */
 	struct base base;    /* the copy under way */
 	uint32_t base_again; /* after a copy failed: not before the log has come to this file */
 	bool dead;	     /* DB_RUNRECOVERY was seen */
@@ -406,6 +407,63 @@ log_is_long(const struct env *e, uint32_t newest, bool drained)
 	 * keeps its log. */
 	tables = base_table_bytes(&e->dir);
 	return bytes >= tables && dir_free(&e->dir) / 2 > tables;
+}
+
+#define PADDING 1000	      /* bytes of one record */
+#define PADDING_MAX (64u << 20) /* of all: more than any log file has */
+
+static int
+newest_log(struct env *e, uint32_t *newest)
+{
+	DB_LOG_STAT *st;
+	int ret = e->db->log_stat(e->db, &st, 0);
+
+	if (ret == 0) {
+		*newest = st->st_cur_file;
+		free(st);
+	}
+	return ret;
+}
+
+/* libdb begins a new log file only when the newest is full: so it is filled, with records that recovery passes over. */
+static int
+fill_log(struct env *e, uint32_t *newest)
+{
+	uint32_t first, n = 0;
+	int ret = newest_log(e, &first);
+
+	*newest = first;
+	while (ret == 0 && *newest == first) {
+		if (n++ == PADDING_MAX / PADDING)
+			return ENOSPC;
+		if ((ret = e->db->log_printf(e->db, NULL, "%*s", PADDING, "")) == 0 && n % 64 == 0)
+			ret = newest_log(e, newest);
+	}
+	return ret;
+}
+
+enum store_err
+env_renew_log(struct env *e)
+{
+	uint32_t newest;
+	int ret;
+
+	if (e->base.active)
+		return STORE_OK; /* one under way ends first; then again */
+	if ((ret = fill_log(e, &newest)) == 0)
+		ret = e->db->txn_checkpoint(e->db, 0, 0, DB_FORCE);
+	if (ret != 0)
+		return env_error(e, ret);
+	if (dir_free(&e->dir) / 2 <= base_table_bytes(&e->dir) || base_begin(&e->base, &e->dir, e->home, newest) != 0)
+		return STORE_NOSPACE;
+	e->renewing = newest;
+	return STORE_OK;
+}
+
+bool
+env_is_renewed(const struct env *e)
+{
+	return e->renewing != 0 && e->oldest_log >= e->renewing;
 }
 
 /* Goes on with the copy of the tables; when it is done, the log before it goes.  A copy that fails is tried again a log file later:

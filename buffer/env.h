@@ -52,6 +52,11 @@ STORE_MUSTCHECK enum store_err env_checkpoint(struct env *e, bool force, bool dr
 /* Is a copy of the tables under way, so that env_checkpoint should be called again soon? */
 bool env_busy(const struct env *e);
 
+/* A new log file begins, and a base from which alone the tables can be rebuilt: when env_checkpoint is not busy any more, and
+ * env_is_renewed, nothing that was removed before is in the log.  STORE_NOSPACE: there is no room for the copy. */
+STORE_MUSTCHECK enum store_err env_renew_log(struct env *e);
+bool env_is_renewed(const struct env *e);
+
 /* Bytes of the file of a table; 0 if there is none. */
 uint64_t env_table_bytes(const struct env *e, const char *name);
 

@@ -488,6 +488,9 @@ file_fields(struct cursor *c, struct store_file *f)
 		field_u64(c, &f->offered_client_version);
 	if (c->out != NULL || c->pos < c->len) /* the same */
 		field_text(c, f->bind, STORE_BIND_MAX);
+	if (c->out != NULL || c->pos < c->len) /* the same */
+		for (size_t i = 0; i < STORE_USER; i++)
+			field_u8(c, &f->user[i]);
 	f->state = (enum store_file_state)state;
 	f->ack = (enum store_ack)ack;
 }

@@ -23,7 +23,7 @@
 #define RECORD_DATA_MAX (1u << 30)
 
 /* The longest file record that this version writes: four strings, 22 numbers of 8 bytes, two of 4, three of 1. */
-#define RECORD_FILE_MAX (RECORD_HEAD_LEN + 8 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + STORE_BIND_MAX + 22 * 8 + 2 * 4 + 3)
+#define RECORD_FILE_MAX (RECORD_HEAD_LEN + 8 + STORE_ENDPOINT_MAX + STORE_PATH_MAX + STORE_TEXT_MAX + STORE_BIND_MAX + STORE_USER + 22 * 8 + 2 * 4 + 3)
 
 enum record_kind { RECORD_CHANGESET = 1, RECORD_FILE = 2, RECORD_RUN = 3, RECORD_QUERY = 4, RECORD_ORIGINALS = 5 };
 

@@ -179,8 +179,9 @@ check_format(struct store *s, char *why, size_t why_len)
 		return write_own(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT);
 	}
 	if (err == STORE_OK && (format == 0 || format > STORE_FORMAT)) {
-		(void)snprintf(why, why_len, "the buffer has format %llu, this program knows up to %d", (unsigned long long)format,
-			       STORE_FORMAT);
+		(void)snprintf(why, why_len, "the buffer has format %llu, this program knows up to %d: a newer holdfast wrote it. "
+					    "Start that one again, drain it (holdfastctl drain), and move the directory away before you go back",
+			       (unsigned long long)format, STORE_FORMAT);
 		return STORE_VERSION;
 	}
 	/* Format 2 added runs, 3 queries, 4 originals: the old records stay as they are; who knows the older only must not open it. */
@@ -461,6 +462,20 @@ bool
 store_busy(const struct store *s)
 {
 	return s->latched == STORE_OK && !s->held && (s->compacting || s->settle || env_busy(s->env));
+}
+
+enum store_err
+store_renew_log(struct store *s)
+{
+	if (s->latched != STORE_OK)
+		return s->latched;
+	return s->txn != NULL || s->walking > 0 || s->held ? STORE_INVALID : env_renew_log(s->env);
+}
+
+bool
+store_log_is_new(const struct store *s)
+{
+	return env_is_renewed(s->env);
 }
 
 void

@@ -88,6 +88,7 @@ void store_abort(struct store *s); /* also undoes the counters */
 #define STORE_PATH_MAX 1024	/* bytes of a server path (protocol.md section 2) */
 #define STORE_TEXT_MAX 256	/* bytes of a reason */
 #define STORE_BIND_MAX 1024	/* bytes of what a BIND states (flexible sync) */
+#define STORE_USER 16 /* bytes */
 
 enum store_file_state { /* stored as its number: append only */
 	STORE_FILE_OK = 0,
@@ -126,6 +127,7 @@ struct store_file {
 	enum store_ack ack;
 	uint8_t downloaded;  /* 1: a DOWNLOAD was passed on to this client at least once */
 	uint8_t is_subserver;/* as bound */
+	uint8_t user[STORE_USER]; /* whose it is: as the relay says; zeros = not known */
 	char bind[STORE_BIND_MAX + 1]; /* what a BIND in its name has to state in place of a path; "" = nothing, or not known */
 	uint64_t created_ms, seen_ms; /* wall clock */
 	/* counters, kept by the store itself in the same transaction (ignored by store_file_put) */
@@ -303,6 +305,11 @@ void store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX
  * each a step a call.  Call from time to time; soon again, also without other work, while store_busy. */
 STORE_MUSTCHECK enum store_err store_checkpoint(struct store *s, bool force);
 bool store_busy(const struct store *s);
+
+/* Begins to take out of the log, and out of the base, what was removed from the tables before: a new log file, and a copy of the tables
+ * from which alone they can be rebuilt; store_checkpoint goes on with it while store_busy, then store_log_is_new says whether it came about. */
+STORE_MUSTCHECK enum store_err store_renew_log(struct store *s);
+bool store_log_is_new(const struct store *s);
 
 /* The disk is full, as somebody else found out: gives the ballast up.  No record is taken until it could be made again. */
 void store_give_ballast(struct store *s);

@@ -2,14 +2,14 @@
 
 _holdfastctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} command='' i
-	local options='-c -d --json --yes --force --help --version'
-	local daemon='status watch devices sessions files link pause resume drain kill log-level reload rotate config version'
+	local options='-c -d --json --yes --force --user --dry-run --discard --help --version'
+	local daemon='status watch devices sessions files link pause resume drain kill forget log-level reload rotate config version'
 	local buffer='stat list show verify export import discard retry backup compact'
 
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		-c | -d) ((i++)) ;;
+		-c | -d | --user) ((i++)) ;;
 		-*) ;;
 		*) command="$command ${COMP_WORDS[i]}" ;;
 		esac
@@ -17,6 +17,7 @@ _holdfastctl() {
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
 	-c) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	-d) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	--user) return ;;
 	esac
 	case $command in
 	'') mapfile -t COMPREPLY < <(compgen -W "$daemon buffer $options" -- "$cur") ;;

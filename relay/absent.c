@@ -202,6 +202,18 @@ absents_here(const struct session *s)
 		absent_forget(a);
 }
 
+void
+absents_forget(struct absents *as, const struct store_file *f)
+{
+	struct absent *a = as != NULL ? find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt) : NULL;
+
+	if (a != NULL && a->session != NULL)
+		session_end(a->session); /* which may be the end of a */
+	a = a != NULL ? find(as, f->endpoint, f->path, f->file_ident, f->file_ident_salt) : NULL;
+	if (a != NULL && a->session == NULL)
+		absent_forget(a);
+}
+
 bool
 absent_own_token(const struct absent *a, uint8_t id[REFRESH_ID])
 {

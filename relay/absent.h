@@ -16,6 +16,7 @@
 #include "relay/verdict.h"
 
 struct absents;
+struct store_file;
 
 struct absents *absents_new(struct link *link); /* of each upstream */
 /* Ends what runs; nothing new begins. */
@@ -35,6 +36,8 @@ void absents_left(const struct session *s);
 void absents_stored(struct session *s);
 /* The client of s identified itself: it replays by itself, and whatever was wrong with its file is to be found out anew. */
 void absents_here(const struct session *s);
+/* f was taken out of the store: whatever is known of its client, or under way for it, ends.  NULL allowed. */
+void absents_forget(struct absents *as, const struct store_file *f);
 /* Whether what is kept of a client that left holds an access token of the relay's own, of the entry id (refresh.h).  NULL: no. */
 bool absents_use_token(const struct absents *as, const uint8_t id[16]);
 /* A client was thrown off by upstream: so it is not the relay's own session that upstream has something against. */

@@ -96,8 +96,14 @@ admin_keep(struct admin_op *op, struct store_file *f)
 	return err;
 }
 
-static void
-add_file(struct json *j, const struct store_file *f)
+struct store_file *
+admin_file_room(void)
+{
+	return calloc(1, sizeof(struct store_file));
+}
+
+void
+admin_add_file(struct json *j, const struct store_file *f)
 {
 	json_begin(j);
 	json_u64(j, "id", f->id);
@@ -244,7 +250,7 @@ do_files(struct admin_op *op)
 	for (unsigned n = 0; n < PAGE_ROWS && op->why == NULL; n++) {
 		err = store_file_after(op->s, id, &f);
 		if (err == STORE_OK) {
-			add_file(rows, &f);
+			admin_add_file(rows, &f);
 		} else if ((err == STORE_CORRUPT || err == STORE_VERSION) && f.id > id && f.id != UINT64_MAX) {
 			json_begin(rows);
 			json_u64(rows, "id", f.id);
@@ -268,7 +274,7 @@ do_file(struct admin_op *op)
 	enum store_err err = get_file(op, 1, &f);
 
 	if (err == STORE_OK)
-		add_file(&op->a->rows, &f);
+		admin_add_file(&op->a->rows, &f);
 	return err;
 }
 
@@ -613,6 +619,10 @@ static const struct admin_verb {
 	{ "verify", 7, 7, false, admin_verify },
 	{ "retry", 1, 2, false, do_retry },
 	{ "discard", 1, 1, false, do_discard },
+	{ "forget-files", 2, 2, false, admin_forget_files },
+	{ "forget-values", 3, 4, false, admin_forget_values },
+	{ "forget-file", 2, 2, false, admin_forget_file },
+	{ "renew-log", 0, 1, false, admin_renew_log },
 	{ "mark", 2, 2, false, do_mark },
 	{ "unmark", 2, 2, true, do_unmark },
 	{ "lease", 1, 1, false, admin_lease },

@@ -31,6 +31,8 @@ struct admin_answer {
 	uint8_t *data;
 	size_t len, cap;
 	struct store_file touched; /* id not 0: its session must start anew, what it knows of the file is out of date */
+	struct store_file forgotten; /* id not 0: it was taken out, and nothing outside the store may know it any longer */
+	bool states_gone; /* and with it the STATE sets of its path */
 	bool ok;
 };
 

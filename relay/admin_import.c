@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "relay/admin_int.h"
+#include "relay/userid.h"
 
 static size_t
 lease_key(char *key, size_t key_len, const char *lease)
@@ -299,6 +300,8 @@ merge(struct store_file *f, const struct store_file *in)
 	f->downloaded = f->downloaded || in->downloaded;
 	if (f->bind[0] == '\0')
 		memcpy(f->bind, in->bind, sizeof(f->bind));
+	if (!userid_known(f->user))
+		memcpy(f->user, in->user, STORE_USER);
 	if (in->ack == STORE_ACK_RELAY)
 		f->ack = STORE_ACK_RELAY;
 }

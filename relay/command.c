@@ -12,6 +12,7 @@
 #include "relay/command.h"
 #include "relay/conn.h"
 #include "relay/drain.h"
+#include "relay/forget.h"
 #include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -275,6 +276,20 @@ do_kill(struct command *c)
 }
 
 static const char *
+do_forget(struct command *c)
+{
+	struct forget_sum sum;
+
+	if (c->nword != 1 || c->word[0][0] == '\0')
+		return "name a user";
+	forget_user(c->relay, view_of(c->word[0]), &sum);
+	json_u64(c->last, "conns", sum.conns);
+	json_u64(c->last, "users", sum.users);
+	json_u64(c->last, "pairs", sum.pairs);
+	return NULL;
+}
+
+static const char *
 do_log_level(struct command *c)
 {
 	enum log_level level;
@@ -320,6 +335,7 @@ static const struct {
 } commands[] = {
 	{ "version", 0, do_version }, { "status", 0, do_status }, { "sessions", 0, do_sessions }, { "config", 0, do_config },
 	{ "link", 4, do_link },	      { "replay", 2, do_replay }, { "drain", 0, do_drain },	  { "kill", 1, do_kill },
+	{ "forget", 1, do_forget },
 	{ "log-level", 1, do_log_level }, { "reload", 0, do_reload }, { "rotate", 0, do_rotate },
 };
 

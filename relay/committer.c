@@ -118,7 +118,7 @@ group_journal(struct store *store, struct journal *journal, const struct spool_l
 			continue;
 		if (op->kind == SPOOL_APPEND && op->show)
 			op->err = promise_note(store, journal, &op->file);
-		if (op->kind == SPOOL_FORGET ||
+		if (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN ||
 		    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))
 			journal_forget(journal, &op->file);
 	}
@@ -155,7 +155,8 @@ is_awaited(const struct committer *c, uint64_t id)
 static bool
 is_drained(const struct spool_op *op)
 {
-	return op->err == STORE_OK && (op->kind == SPOOL_FORGET || (op->kind == SPOOL_TRIM && op->file.backlog_records == 0));
+	return op->err == STORE_OK &&
+	       (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN || (op->kind == SPOOL_TRIM && op->file.backlog_records == 0));
 }
 
 /* Tells the merger what the group did.  MERGE ops for which there is work leave it, and wait. */

@@ -9,6 +9,7 @@
 #include "relay/committer_impl.h"
 #include "relay/log.h"
 #include "relay/upload.h"
+#include "relay/userid.h"
 
 /* A late operation of the session before must not take back what a newer one has learnt. */
 static void
@@ -25,6 +26,8 @@ record_keep_newer(struct spool_op *op, const struct store_file *cur)
 	if (!op->exact && cur->offered_client_version > f->offered_client_version)
 		f->offered_client_version = cur->offered_client_version;
 	f->downloaded |= cur->downloaded;
+	if (!userid_known(f->user))
+		memcpy(f->user, cur->user, STORE_USER);
 }
 
 /* The backlog is not this relay's, or not yet. */
@@ -275,6 +278,7 @@ committer_write(struct store *store, struct spool_op *op)
 	case SPOOL_READ:
 	case SPOOL_GET:
 	case SPOOL_CALL:
+	case SPOOL_DISOWN:
 	case SPOOL_MERGE:
 		break;
 	}

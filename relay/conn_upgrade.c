@@ -12,6 +12,7 @@
 #include "relay/conn_impl.h"
 #include "relay/door.h"
 #include "relay/exchange.h"
+#include "relay/forget.h"
 #include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -436,6 +437,10 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 	keep_request(c, &head);
 	if (conn_token(c).len > c->front->opt->max_token) {
 		refuse_status(c, 431, "the token is too long");
+		return len;
+	}
+	if (forget_shuts_out(c->front->relay, conn_token(c))) {
+		refuse_status(c, 503, "its user is being forgotten");
 		return len;
 	}
 	if (!read_offers(c)) {

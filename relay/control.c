@@ -25,6 +25,7 @@
 #include "relay/admin.h"
 #include "relay/command.h"
 #include "relay/control.h"
+#include "relay/forget.h"
 #include "relay/listener.h"
 #include "relay/log.h"
 #include "relay/relay.h"
@@ -211,6 +212,8 @@ done_cb(void *arg, struct spool_op *op)
 		spool_find(relay->spool, &c->answer.touched, NULL, NULL); /* for the journal: it may owe what another gateway acknowledged */
 		session_start_anew(relay, &c->answer.touched);
 	}
+	if (c->answer.ok && c->answer.forgotten.id != 0 && !relay->stopping)
+		forget_file(relay, &c->answer.forgotten, c->answer.states_gone);
 	if (c->bev == NULL)
 		conn_free(c);
 	else

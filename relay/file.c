@@ -16,6 +16,7 @@
 #include "relay/relay.h"
 #include "relay/session.h"
 #include "relay/spool.h"
+#include "relay/userid.h"
 #include "relay/walltime.h"
 
 #define SEEN_MS 86400000 /* days are all that forget_after counts */
@@ -62,6 +63,7 @@ fill_record(const struct file *f, struct store_file *r)
 	r->ack = f->ack;
 	r->downloaded = f->downloaded;
 	r->is_subserver = f->is_subserver;
+	memcpy(r->user, f->user, STORE_USER);
 	if (f->bind != NULL)
 		snprintf(r->bind, sizeof(r->bind), "%s", f->bind);
 	r->created_ms = f->created_ms;
@@ -122,6 +124,9 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	if (rec->state_text[0] != '\0')
 		f->state_text = relay_strndup(rec->state_text, strlen(rec->state_text));
 	file_set_bind(f, rec->bind);
+	session_user(s, f->user);
+	if (!userid_known(f->user))
+		memcpy(f->user, rec->user, STORE_USER);
 	f->is_new = !known;
 	f->cursors = (struct cursors){ rec->download_server_version, rec->download_client_version, rec->latest_server_version,
 		rec->latest_server_version_salt };

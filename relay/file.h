@@ -37,6 +37,7 @@ struct file {
 	struct session *session;     /* borrowed; NULL once detached */
 	/* identity and record; strings owned */
 	char *endpoint, *path, *state_text;
+	uint8_t user[STORE_USER]; /* userid.h */
 	char *bind; /* what a BIND in its name states (flexible sync, flxbind.h); NULL: not known */
 	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
 	enum store_file_state state;

@@ -119,21 +119,36 @@ ident_scope(const char *endpoint, uint8_t scope[IDENT_SCOPE])
 
 enum { BY_SUBJECT = 1, OF_SUBSERVER = 2, BY_ALLOC = 4 }; /* kinds of keys: one is never taken for another */
 
+/* who: a subject, or the whole token of a user that has none. */
+static void
+make_key(const struct ident_pair *pair, struct view who, bool by_subject, uint8_t key[IDENT_KEY])
+{
+	uint8_t part[4][32];
+
+	memset(part[3], (by_subject ? BY_SUBJECT : 0) | (pair->is_subserver ? OF_SUBSERVER : 0), sizeof(part[3]));
+	tls_sha256(pair->endpoint, strlen(pair->endpoint), part[0]);
+	tls_sha256(pair->path.ptr, pair->path.len, part[1]);
+	tls_sha256(who.ptr, who.len, part[2]);
+	ident_scope(pair->endpoint, key);
+	tls_sha256(part, sizeof(part), key + IDENT_SCOPE);
+}
+
 void
 ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KEY])
 {
-	uint8_t payload[IDENT_PAYLOAD_MAX], part[4][32];
+	uint8_t payload[IDENT_PAYLOAD_MAX];
 	struct view subject;
 
 	token = without_scheme(token);
 	subject = ident_subject(token, payload);
-	memset(part[3], (subject.len > 0 ? BY_SUBJECT : 0) | (pair->is_subserver ? OF_SUBSERVER : 0), sizeof(part[3]));
-	tls_sha256(pair->endpoint, strlen(pair->endpoint), part[0]);
-	tls_sha256(pair->path.ptr, pair->path.len, part[1]);
-	tls_sha256(subject.len > 0 ? subject.ptr : token.ptr, subject.len > 0 ? subject.len : token.len, part[2]);
-	ident_scope(pair->endpoint, key);
-	tls_sha256(part, sizeof(part), key + IDENT_SCOPE);
+	make_key(pair, subject.len > 0 ? subject : token, subject.len > 0, key);
 	explicit_bzero(payload, sizeof(payload));
+}
+
+void
+ident_user_key(const struct ident_pair *pair, struct view name, uint8_t key[IDENT_KEY])
+{
+	make_key(pair, name, true, key);
 }
 
 void
@@ -173,10 +188,14 @@ read_key(struct view stored, uint8_t key[IDENT_KEY])
 	return true;
 }
 
-#define NAME_KEY (1 + IDENT_KEY)
+bool
+ident_list_key(const void *key, size_t len, uint8_t out[IDENT_KEY])
+{
+	return read_key((struct view){ key, len }, out);
+}
 
-static struct view
-name_key(uint8_t out[NAME_KEY], const uint8_t key[IDENT_KEY])
+struct view
+ident_name_key(uint8_t out[IDENT_NAME_KEY], const uint8_t key[IDENT_KEY])
 {
 	struct view stored = stored_key(key);
 
@@ -348,8 +367,8 @@ write_list(struct store *s, const struct ident_op *op)
 static enum store_err
 write_name(struct store *s, const struct ident_op *op)
 {
-	uint8_t buf[NAME_KEY];
-	struct view key = name_key(buf, op->key);
+	uint8_t buf[IDENT_NAME_KEY];
+	struct view key = ident_name_key(buf, op->key);
 
 	return op->name_len > 0 ? store_put(s, STORE_IDENTS, key.ptr, key.len, op->name, op->name_len) : STORE_OK;
 }
@@ -362,12 +381,11 @@ remove_key(struct store *s, struct view key)
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
-/* A pair with its name. */
-static enum store_err
-forget(struct store *s, const uint8_t key[IDENT_KEY])
+enum store_err
+ident_remove(struct store *s, const uint8_t key[IDENT_KEY])
 {
-	uint8_t name[NAME_KEY];
-	enum store_err err = remove_key(s, name_key(name, key));
+	uint8_t name[IDENT_NAME_KEY];
+	enum store_err err = remove_key(s, ident_name_key(name, key));
 
 	return err == STORE_OK ? remove_key(s, stored_key(key)) : err;
 }
@@ -445,7 +463,7 @@ ident_keep(struct store *s, struct ident_op *op)
 		ident_add(&op->list, &op->add.at[i], op->keep);
 	if (err == STORE_OK && (err = store_begin(s)) == STORE_OK) {
 		if (o.n >= IDENT_PAIRS_MAX)
-			err = forget(s, o.key);
+			err = ident_remove(s, o.key);
 		if (err == STORE_OK)
 			err = write_name(s, op);
 		err = finish(s, err == STORE_OK ? write_list(s, op) : err);
@@ -464,7 +482,7 @@ ident_drop(struct store *s, struct ident_op *op)
 
 struct burning {
 	const uint8_t *scope;
-	uint8_t key[NAME_KEY]; /* the one found last */
+	uint8_t key[IDENT_NAME_KEY]; /* the one found last */
 	size_t len;
 	bool found;
 };

@@ -4,7 +4,7 @@
  * path, user, kind) are one value in the table STORE_IDENTS, under a hash of the four; those that a subserver allocates for its clients belong
  * to its own file, and are kept under a hash of that.  The scope of an upstream that has a name stands in front of the hash, so that one can
  * be forgotten without the others (I7); the one without a name has none.  Beside them stand the names of pairs, for who looks after them when
- * no client is connected.  Nothing here does I/O but through the open store it is given. */
+ * no client is connected, and to tell whose they are.  Nothing here does I/O but through the open store it is given. */
 #ifndef RELAY_IDENT_H
 #define RELAY_IDENT_H
 
@@ -48,6 +48,13 @@ struct ident_pair {
 void ident_scope(const char *endpoint, uint8_t scope[IDENT_SCOPE]);
 /* What the idents of this pair for the user of token are kept under.  A token without a subject is its own user. */
 void ident_key(const struct ident_pair *pair, struct view token, uint8_t key[IDENT_KEY]);
+/* The same for the user of that name. */
+void ident_user_key(const struct ident_pair *pair, struct view name, uint8_t key[IDENT_KEY]);
+/* The key of the list of idents that the table has under key; false: it is none. */
+bool ident_list_key(const void *key, size_t len, uint8_t out[IDENT_KEY]);
+/* Where the table has the name of that list. */
+#define IDENT_NAME_KEY (1 + IDENT_KEY)
+struct view ident_name_key(uint8_t out[IDENT_NAME_KEY], const uint8_t key[IDENT_KEY]);
 /* What those are kept under that the subserver with this file may give to its clients (ALLOC). */
 void ident_alloc_key(const char *endpoint, struct view path, uint64_t file_ident, uint64_t salt, uint8_t key[IDENT_KEY]);
 
@@ -86,6 +93,8 @@ void ident_take(struct store *s, struct ident_op *op); /* removes the oldest tha
 void ident_look(struct store *s, struct ident_op *op); /* only reads */
 void ident_keep(struct store *s, struct ident_op *op); /* adds; a new pair may push out the one not seen longest */
 void ident_drop(struct store *s, struct ident_op *op); /* forgets this pair's */
+/* The same with their name, in the open transaction; nothing there is fine. */
+enum store_err ident_remove(struct store *s, const uint8_t key[IDENT_KEY]);
 /* Forgets all of one scope, with their names, in a transaction of its own. */
 enum store_err ident_burn(struct store *s, const uint8_t scope[IDENT_SCOPE]);
 

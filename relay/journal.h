@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define JOURNAL_NAME "acknowledged" /* in state_dir */
+
 struct journal;
 struct store_file;
 

@@ -72,7 +72,7 @@ open_journal(const struct options *o)
 	char path[4096], why[512];
 	struct journal *j;
 
-	snprintf(path, sizeof(path), "%s/acknowledged", o->state_dir);
+	snprintf(path, sizeof(path), "%s/" JOURNAL_NAME, o->state_dir);
 	j = journal_open(path, why, sizeof(why));
 	if (j == NULL)
 		log_fatal("journal", "reason=\"%s\"", why);

@@ -475,6 +475,31 @@ pool_burn(struct pool *p)
 	burn(p);
 }
 
+uint64_t
+pool_forget_user(struct pool *p, struct view name)
+{
+	struct pair_seen *pair, *next;
+	uint8_t stored[IDENT_NAME_KEY], have[IDENT_KEY], want[IDENT_KEY];
+	struct ident_pair of;
+	struct view key;
+	uint64_t n = 0;
+
+	for (pair = TAILQ_FIRST(&p->pairs); pair != NULL; pair = next) {
+		next = TAILQ_NEXT(pair, link);
+		key = ident_name_key(stored, pair->key);
+		if (pair->name == NULL || !ident_parse_name(&of, have, key.ptr, key.len, pair->name, pair->name_len))
+			continue;
+		ident_user_key(&of, name, want);
+		if (memcmp(pair->key, want, IDENT_KEY) != 0)
+			continue;
+		if (p->pair == pair)
+			p->pair = NULL; /* what is being fetched for it is thrown away */
+		forget_pair(p, pair);
+		n++;
+	}
+	return n;
+}
+
 /* ---- life ---- */
 
 struct pool *

@@ -37,6 +37,9 @@ void pool_link_changed(struct pool *p);
 /* There is another service token: the pairs of its user are looked after from now on. */
 void pool_served_by_service(struct pool *p);
 
+/* The pairs of the user of that name are not looked after any more, until they are seen again; how many. */
+uint64_t pool_forget_user(struct pool *p, struct view name);
+
 /* Upstream does not know the file of s any more (wiped or restored): what is reserved for its pair is given up. */
 void pool_doubt(struct session *s);
 

@@ -123,7 +123,7 @@ fetch_end(struct pool *p)
 	event_del(p->timer);
 	step = pool_step_new(p, p->pair->opt, p->pair->key);
 	step->op.add = p->got;
-	if (p->pair->name != NULL && p->link->opt->service_token_file[0] != '\0') {
+	if (p->pair->name != NULL) {
 		memcpy(step->op.name, p->pair->name, p->pair->name_len);
 		step->op.name_len = p->pair->name_len;
 	}

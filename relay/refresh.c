@@ -380,6 +380,24 @@ pass_cb(evutil_socket_t fd, short what, void *arg)
 	relay_after_ms(r->timer, PASS_MS);
 }
 
+uint64_t
+refresh_forget_user(struct refresh *r, struct view name)
+{
+	static const char *const names[] = { "sub" };
+	struct user *e, *next;
+	struct claim sub;
+	uint64_t n = 0;
+
+	for (e = users_first(r->users); e != NULL; e = next) {
+		next = users_next(e);
+		if (e->claims == NULL || !claims_find(view_of(e->claims), names, 1, &sub) || sub.kind != CLAIM_STRING || !view_eq(sub.raw, name))
+			continue;
+		users_forget(r->users, e);
+		n++;
+	}
+	return n;
+}
+
 /* ---- life ---- */
 
 struct refresh *

@@ -63,4 +63,7 @@ const char *refresh_real(const struct refresh *r, const uint8_t id[REFRESH_ID]);
 void refresh_keep_profile(struct refresh *r, struct view access, struct view json);
 bool refresh_profile(struct refresh *r, struct view access, struct view *json); /* lives until the next keep */
 
+/* Forgets all sessions of the user of that name (the claim "sub"), with their secrets and profiles; how many. */
+uint64_t refresh_forget_user(struct refresh *r, struct view name);
+
 #endif

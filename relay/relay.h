@@ -12,6 +12,7 @@
 
 #include "relay/file.h"
 #include "relay/options.h"
+#include "relay/userid.h"
 
 struct event;
 struct event_base;
@@ -86,6 +87,8 @@ struct relay {
 	struct event *signal[RELAY_SIGNALS]; /* main's own; they are taken until everything is closed */
 	const char *recovery;	      /* how the buffer was recovered at the start; static */
 	struct stats stats;
+	uint8_t shut_out[USERID]; /* forget.c: a user that is being forgotten, until clock_ms() is */
+	uint64_t shut_out_until;
 	bool full; /* max_connections are open */
 	bool stopping;
 };

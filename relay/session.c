@@ -214,6 +214,16 @@ session_set_flavour(struct session *s, enum msg_flavour flavour)
 }
 
 void
+session_user(const struct session *s, uint8_t user[USERID])
+{
+	struct view token = { NULL, 0 };
+
+	if (s->conn != NULL)
+		token = s->token_len > 0 ? (struct view){ (const uint8_t *)s->token, s->token_len } : conn_token(s->conn);
+	userid_of_token(token, user);
+}
+
+void
 session_take_token(struct session *s, struct view token)
 {
 	if (s->conn != NULL && token.len > 0)

@@ -33,6 +33,7 @@
 #include "relay/ident.h"
 #include "relay/query.h"
 #include "relay/relay.h"
+#include "relay/userid.h"
 
 struct absent;
 struct pool_ask;
@@ -196,6 +197,8 @@ bool session_drains(const struct session *s);
 size_t session_held(const struct session *s);
 /* The client's connection ends; s becomes a GHOST or ends.  drain: the upstream connection goes on. */
 void session_client_gone(struct session *s, bool drain);
+/* Whose s is, by the token its client came with; zeros when that is not known, or it is an absent client's. */
+void session_user(const struct session *s, uint8_t user[USERID]);
 /* The conn of s has a real token in place of one of the relay's own: s and what is kept of it likewise. */
 void session_token_changed(struct session *s);
 /* The user of s was revoked: its backlog is REJECTED. */

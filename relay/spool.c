@@ -440,6 +440,15 @@ spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *d
 }
 
 void
+spool_disown(struct spool *sp, const struct store_file *f)
+{
+	struct spool_op *op = op_new(SPOOL_DISOWN, NULL, NULL);
+
+	op->file = *f;
+	op_post(sp, op);
+}
+
+void
 spool_merge(struct spool *sp, uint64_t id, spool_done *done, void *arg)
 {
 	struct spool_op *op = op_new(SPOOL_MERGE, done, arg);

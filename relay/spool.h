@@ -34,7 +34,7 @@ struct upload;
 typedef void spool_done(void *arg, struct spool_op *op);
 
 enum spool_kind { SPOOL_FIND, SPOOL_APPEND, SPOOL_UPDATE, SPOOL_TRIM, SPOOL_PUT, SPOOL_QUERIES, SPOOL_READ, SPOOL_GET,
-		  SPOOL_CALL, SPOOL_FORGET, SPOOL_MERGE };
+		  SPOOL_CALL, SPOOL_FORGET, SPOOL_DISOWN, SPOOL_MERGE };
 
 /* Anything else, in the committer's thread, between two groups of commits: may open a transaction of its own, must end it, and must be
  * a small step, for commits wait meanwhile. */
@@ -144,6 +144,9 @@ void spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg); /*
 /* Removes file id, with what the journal says of it, if may (in the committer's thread, with arg) still agrees: else op->err is
  * STORE_INVALID.  No session may have it open. */
 void spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *done, void *arg);
+
+/* The journal forgets what it says of f, which was taken out of the store.  f is copied. */
+void spool_disown(struct spool *sp, const struct store_file *f);
 
 size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
 #define SPOOL_STUCK_MS 60000 /* no disk that still works takes so long for one group */

@@ -220,6 +220,15 @@ statecache_latest(struct statecache *c, const char *endpoint, const char *path, 
 	}
 }
 
+void
+statecache_forget(struct statecache *c, const char *endpoint, const char *path)
+{
+	struct stateset *set;
+
+	while ((set = find_complete(c, endpoint, path)) != NULL)
+		drop(c, set);
+}
+
 /* ---- collecting ---- */
 
 struct state_writer *

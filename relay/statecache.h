@@ -23,6 +23,9 @@ struct statecache *statecache_new(struct relay *relay);
 /* After the spool has done all that was posted. */
 void statecache_free(struct statecache *c);
 
+/* What is kept of this path goes. */
+void statecache_forget(struct statecache *c, const char *endpoint, const char *path);
+
 /* A STATE_REQUEST was forwarded: its answer may be kept.  The writer is the caller's until statecache_abandon. */
 struct state_writer *statecache_collect(struct statecache *c, const char *endpoint, const char *path,
 					const struct msg_state_request *req);

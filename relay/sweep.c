@@ -14,7 +14,7 @@ struct slice {
 	size_t n; /* to be removed */
 	struct {
 		uint8_t key[STORE_KEY_MAX];
-		size_t len;
+		size_t len, bytes;
 	} v[SWEEP_SLICE];
 };
 
@@ -31,6 +31,7 @@ look_cb(void *arg, const void *key, size_t key_len, const void *val, size_t val_
 	w->after_len = key_len;
 	if (verdict == SWEEP_REMOVE) {
 		memcpy(x->v[x->n].key, key, key_len);
+		x->v[x->n].bytes = key_len + val_len;
 		x->v[x->n++].len = key_len;
 	}
 	x->more = ++x->looked_at == SWEEP_SLICE;
@@ -69,8 +70,10 @@ sweep_slice(struct sweep *w, struct store *s, sweep_judge *judge, sweep_confirm 
 		if (confirm == NULL || confirm(arg, s, x->v[i].key, x->v[i].len))
 			x->v[n++] = x->v[i];
 	x->n = n;
-	if (err == STORE_OK && n > 0)
+	if (err == STORE_OK && n > 0 && !w->look)
 		err = remove_them(s, x);
+	for (size_t i = 0; err == STORE_OK && i < n; i++)
+		w->bytes += x->v[i].bytes;
 	if (err == STORE_OK)
 		w->removed += n;
 	w->done = !x->more;

@@ -22,8 +22,9 @@ struct sweep { /* all zero but for table, and after to begin behind a key */
 	enum store_table table;
 	uint8_t after[STORE_KEY_MAX];
 	size_t after_len;
+	bool look; /* nothing is removed, only counted */
 	bool done;
-	uint64_t removed; /* so far */
+	uint64_t removed, bytes; /* so far: values, and their keys' and their own length; with look, what would be */
 };
 
 /* One slice, in a transaction of its own that is not synced.  confirm may be NULL. */

@@ -91,6 +91,15 @@ unpack_entry(struct user *e, struct view val)
 	return true;
 }
 
+bool
+users_claims(struct view val, struct view *claims)
+{
+	if (val.len < HEAD || val.ptr[0] != FORM)
+		return false;
+	*claims = (struct view){ val.ptr + HEAD, val.len - HEAD };
+	return true;
+}
+
 /* ---- entries ---- */
 
 static int

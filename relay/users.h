@@ -59,6 +59,8 @@ void users_keep_profile(const struct users *us, struct user *u, struct view json
 struct user *users_first(const struct users *us);
 struct user *users_next(const struct user *u);
 
+/* The claims in an entry as it is on the disk; they point into val.  False: it is none. */
+bool users_claims(struct view val, struct view *claims);
 /* Whether key (of the table tokens) is one of an entry. */
 bool users_is_key(const void *key, size_t len);
 

@@ -336,16 +336,13 @@ ctl_verify(struct ctl *c)
 	reply_free(&r);
 }
 
-void
-ctl_compact(struct ctl *c)
+uint64_t
+ctl_compact_all(struct ctl *c)
 {
-	uint64_t table = 0, id = 0, version = 0, freed = 0, before;
+	uint64_t table = 0, id = 0, version = 0, freed = 0;
 	struct reply r = { 0 };
 	struct progress progress;
-	char a[TEXT_MAX], b[TEXT_MAX];
 
-	ctl_must(c, &r, NULL, 0, "stat");
-	before = json_get_u64(&r.end, "disk_bytes");
 	progress_begin(&progress, c, "compact, pages freed", false, 0);
 	do {
 		ctl_must(c, &r, NULL, 0, "compact %llu %llu %llu", (ull)table, (ull)id, (ull)version);
@@ -356,6 +353,20 @@ ctl_compact(struct ctl *c)
 		progress_add(&progress, json_get_u64(&r.end, "pages_freed"));
 	} while (!json_get_bool(&r.end, "done"));
 	progress_end(&progress);
+	reply_free(&r);
+	return freed;
+}
+
+void
+ctl_compact(struct ctl *c)
+{
+	uint64_t freed, before;
+	struct reply r = { 0 };
+	char a[TEXT_MAX], b[TEXT_MAX];
+
+	ctl_must(c, &r, NULL, 0, "stat");
+	before = json_get_u64(&r.end, "disk_bytes");
+	freed = ctl_compact_all(c);
 	ctl_must(c, &r, NULL, 0, "stat");
 	json_u64(&c->end, "pages_freed", freed);
 	json_u64(&c->end, "disk_bytes_before", before);

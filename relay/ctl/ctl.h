@@ -16,7 +16,8 @@ struct ctl {
 	struct source *src;
 	int argc;    /* of the command, without its name */
 	char **argv;
-	bool json, yes, force, hex;
+	bool json, yes, force, hex, dry, discard;
+	const char *user; /* NULL: none was named */
 	int status;  /* exit status so far */
 	struct json end; /* with --json: the fields of the final object; each command adds its own */
 };
@@ -34,6 +35,7 @@ ctl_command ctl_drain;	 /* drain.c */
 ctl_command ctl_devices; /* devices.c */
 
 ctl_command ctl_stat, ctl_list, ctl_show, ctl_verify, ctl_discard, ctl_retry, ctl_compact; /* buffer.c */
+ctl_command ctl_forget;	/* forget.c */
 ctl_command ctl_export;	/* export.c */
 ctl_command ctl_import;	/* import.c */
 ctl_command ctl_backup;	/* backup.c */
@@ -56,6 +58,8 @@ void ctl_finish(struct ctl *c);
 /* The file that the arguments name: an id, or endpoint, path and ident.  Its row in r; ends the program if there is none. */
 void ctl_file(struct ctl *c, struct reply *r, struct json_object *row);
 
+/* Compacts all tables; the pages freed. */
+uint64_t ctl_compact_all(struct ctl *c);
 /* Calls each for every file. */
 void ctl_each_file(struct ctl *c, void (*each)(void *arg, const struct json_object *row), void *arg);
 

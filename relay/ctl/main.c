@@ -34,6 +34,8 @@ usage(FILE *out)
 	      "  pause, resume [NAME]        replay of backlogs stops, goes on\n"
 	      "  drain                       no new clients; when all is replayed the daemon ends\n"
 	      "  kill CONN                   disconnects a client, which loses nothing\n"
+	      "  forget --user ID [--dry-run] [--discard]\n"
+	      "                              all that is kept of a user goes, with the proof\n"
 	      "  log-level [LEVEL]           shows or sets it, until the next reload\n"
 	      "  reload                      reads the configuration again\n"
 	      "  rotate                      opens the log file anew\n"
@@ -180,6 +182,7 @@ static const struct command commands[] = {
 	{ NULL, "resume", 0, 1, ctl_resume, false },
 	{ NULL, "drain", 0, 0, ctl_drain, false },
 	{ NULL, "kill", 1, 1, ctl_kill, false },
+	{ NULL, "forget", 0, 0, ctl_forget, true },
 	{ NULL, "log-level", 0, 1, ctl_log_level, false },
 	{ NULL, "reload", 0, 0, ctl_reload, false },
 	{ NULL, "rotate", 0, 0, ctl_rotate, false },
@@ -270,7 +273,8 @@ run(struct ctl *c, const struct command *command)
 }
 
 static const struct option longs[] = {
-	{ "json", 0, NULL, 'j' }, { "yes", 0, NULL, 'y' }, { "force", 0, NULL, 'f' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 },
+	{ "json", 0, NULL, 'j' }, { "yes", 0, NULL, 'y' }, { "force", 0, NULL, 'f' }, { "user", 1, NULL, 'u' }, { "dry-run", 0, NULL, 'n' },
+	{ "discard", 0, NULL, 'D' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 },
 };
 
 int
@@ -301,6 +305,15 @@ main(int argc, char **argv)
 			break;
 		case 'f':
 			c.force = true;
+			break;
+		case 'u':
+			c.user = optarg;
+			break;
+		case 'n':
+			c.dry = true;
+			break;
+		case 'D':
+			c.discard = true;
 			break;
 		case 'h':
 			usage(stdout);

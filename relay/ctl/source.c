@@ -18,6 +18,7 @@
 #include "relay/admin.h"
 #include "relay/control.h"
 #include "relay/ctl/source.h"
+#include "relay/journal.h"
 #include "relay/options.h"
 #include "relay/recover.h"
 #include "relay/word.h"
@@ -27,6 +28,7 @@
 struct source {
 	int fd; /* of the socket; -1: local */
 	struct store *store;
+	char state_dir[4096]; /* with a store */
 	uid_t uid, owner; /* ours, and that of the buffer */
 	gid_t gid, group;
 	char buf[65536]; /* 0 .. pos -- taken, pos .. len -- received */
@@ -130,6 +132,7 @@ open_local(struct source *src, const struct options *o, int *status, char *why, 
 			snprintf(why, why_len, "%s: %s", path, strerror(errno));
 		return false;
 	}
+	snprintf(src->state_dir, sizeof(src->state_dir), "%s", o->state_dir);
 	src->owner = st.st_uid;
 	src->group = st.st_gid;
 	switch_user(src, true);
@@ -374,6 +377,22 @@ ask_live(struct source *src, struct reply *r, const char *part, const char *line
 	receive_data(src, r->data, r->len);
 }
 
+/* What was taken out of the store is no promise any more. */
+static void
+disown(const struct source *src, const struct store_file *f)
+{
+	char path[4200], why[4400];
+	struct journal *j;
+
+	snprintf(path, sizeof(path), "%s/" JOURNAL_NAME, src->state_dir);
+	if (access(path, F_OK) != 0)
+		return;
+	if ((j = journal_open(path, why, sizeof(why))) == NULL)
+		ctl_die(CTL_FAILED, "%s", why);
+	journal_forget(j, f);
+	journal_close(j);
+}
+
 static void
 ask_local(struct source *src, struct reply *r, char *line, const void *data, size_t len)
 {
@@ -387,6 +406,8 @@ ask_local(struct source *src, struct reply *r, char *line, const void *data, siz
 	q.nword = (size_t)n;
 	switch_user(src, true);
 	admin_run(src->store, &q, &a);
+	if (a.forgotten.id != 0)
+		disown(src, &a.forgotten);
 	switch_user(src, false);
 	text = grown(NULL, a.rows.len + a.last.len + 1);
 	memcpy(text, a.rows.len > 0 ? a.rows.text : "", a.rows.len);

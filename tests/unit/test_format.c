@@ -164,7 +164,7 @@ TEST(no_way_back)
 	const char *dir = harness_tmpdir();
 	struct store_options opt = kit_options(dir);
 	struct ladder_result res;
-	char want[100];
+	char want[300];
 	struct store *s;
 
 	CHECK((s = kit_open(dir)) != NULL);
@@ -172,7 +172,9 @@ TEST(no_way_back)
 	CHECK_U64(store_own_put(s, STORE_KEY_FORMAT, sizeof(STORE_KEY_FORMAT) - 1, STORE_FORMAT + 1), STORE_OK);
 	CHECK_U64(store_commit(s, true), STORE_OK);
 	store_close(s);
-	snprintf(want, sizeof(want), "the buffer has format %d, this program knows up to %d", STORE_FORMAT + 1, STORE_FORMAT);
+	snprintf(want, sizeof(want), "the buffer has format %d, this program knows up to %d: a newer holdfast wrote it. "
+				     "Start that one again, drain it (holdfastctl drain), and move the directory away before you go back",
+		 STORE_FORMAT + 1, STORE_FORMAT);
 	for (int i = 0; i < 2; i++) {
 		ladder_try(&opt, LADDER_NORMAL, &res);
 		CHECK_U64(res.err, STORE_VERSION);
