@@ -1,5 +1,5 @@
 # An example of a recipe for Yocto (kirkstone and later): put it into a layer, with the tarball of `make dist` beside it in files/.
-# Berkeley DB must be 5.3, as in oe-core's db; inih and libevent are in meta-oe and oe-core.
+# Berkeley DB must be 5.3, as oe-core's db is; libevent and openssl are in oe-core too, inih is meta-oe's libinih.
 
 SUMMARY = "Edge relay for the Device Sync (Realm) protocol"
 SECTION = "net"
@@ -7,7 +7,7 @@ LICENSE = "CLOSED"
 
 SRC_URI = "file://holdfast-${PV}.tar.gz"
 
-DEPENDS = "libevent openssl zlib db inih"
+DEPENDS = "libevent openssl zlib db libinih"
 
 inherit pkgconfig systemd useradd
 
