@@ -167,6 +167,7 @@ ctl_watch(struct ctl *c)
 
 	if (c->argc == 1 && (!word_number(c->argv[0], &s) || s == 0 || s > 86400))
 		ctl_die(CTL_FAILED, "want seconds: 1 to 86400");
+	setvbuf(stdout, NULL, _IOFBF, 65536); /* a screen is painted at once */
 	for (;;) {
 		struct json j = { 0 };
 

@@ -9,6 +9,7 @@
 #include "relay/ctl/ctl.h"
 
 #define WAIT_S 60 /* for the daemon to let go of the buffer, once it does not answer */
+#define LINE_S 10 /* where there is no terminal, which has one line that is painted over each second */
 
 typedef unsigned long long ull;
 
@@ -30,6 +31,8 @@ ended(void *arg)
 	uint64_t records;
 	bool live, ok;
 
+	if (!c->json && isatty(STDOUT_FILENO))
+		fputs("\r\033[K", stdout);
 	for (int i = 0; i < WAIT_S && (left = source_open(c->opt, &status, why, sizeof(why))) == NULL; i++)
 		pause_a_second();
 	if (left == NULL)
@@ -51,15 +54,18 @@ ended(void *arg)
 }
 
 static void
-show_progress(const struct ctl *c, const struct reply *r)
+show_progress(const struct ctl *c, const struct reply *r, unsigned second)
 {
+	bool terminal = isatty(STDOUT_FILENO);
 	char bytes[TEXT_MAX], rate[TEXT_MAX], span[TEXT_MAX];
 
 	if (c->json) {
 		ctl_print_row(&r->end);
 		return;
 	}
-	printf("%llu changesets, %s left", (ull)json_get_u64(&r->end, "backlog_records"),
+	if (!terminal && second % LINE_S != 0)
+		return;
+	printf("%s%llu changesets, %s left", terminal ? "\r" : "", (ull)json_get_u64(&r->end, "backlog_records"),
 	       text_bytes(bytes, json_get_u64(&r->end, "backlog_bytes")));
 	for (size_t i = 0; i < r->end.n; i++) {
 		int len;
@@ -71,7 +77,7 @@ show_progress(const struct ctl *c, const struct reply *r)
 	if (json_get(&r->end, "drained_in_s") != NULL)
 		printf("; %s/s, done in about %s", text_bytes(rate, json_get_u64(&r->end, "drain_rate")),
 		       text_span(span, json_get_u64(&r->end, "drained_in_s")));
-	putchar('\n');
+	fputs(terminal ? "\033[K" : "\n", stdout);
 	fflush(stdout);
 }
 
@@ -82,9 +88,9 @@ ctl_drain(struct ctl *c)
 
 	ctl_daemon(c, &r, "drain");
 	source_ending(c->src, ended, c);
-	for (;;) {
+	for (unsigned second = 0;; second++) {
 		ctl_daemon(c, &r, "status");
-		show_progress(c, &r);
+		show_progress(c, &r, second);
 		pause_a_second();
 	}
 }

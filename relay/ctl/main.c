@@ -67,6 +67,7 @@ ctl_die(int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	fflush(stdout);
 	fprintf(stderr, "holdfastctl: %s\n", text);
 	source = open_source;
 	open_source = NULL; /* what fails in closing it comes here again */
