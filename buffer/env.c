@@ -448,6 +448,7 @@ env_renew_log(struct env *e)
 	uint32_t newest;
 	int ret;
 
+	e->renewing = 0;
 	if (e->base.active)
 		return STORE_OK; /* one under way ends first; then again */
 	if ((ret = fill_log(e, &newest)) == 0)

@@ -184,10 +184,12 @@ scrub(struct ctl *c)
 	bool done = false, ok;
 
 	(void)ctl_compact_all(c);
-	for (ok = source_ask(c->src, &r, NULL, 0, "renew-log begin"); ok && !done;) {
-		ok = source_ask(c->src, &r, NULL, 0, "renew-log");
-		done = ok && json_get_bool(&r.end, "done");
-		ok = ok && (done || json_get_bool(&r.end, "busy"));
+	for (unsigned i = 0; i < ROUNDS && !done; i++) { /* a copy that was being made anyway ends first */
+		for (ok = source_ask(c->src, &r, NULL, 0, "renew-log begin"); ok && !done;) {
+			ok = source_ask(c->src, &r, NULL, 0, "renew-log");
+			done = ok && json_get_bool(&r.end, "done");
+			ok = ok && (done || json_get_bool(&r.end, "busy"));
+		}
 	}
 	reply_free(&r);
 	return done;
