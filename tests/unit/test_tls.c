@@ -266,7 +266,7 @@ TEST(certificate_without_a_subject)
  * directions are counted. */
 struct dial {
 	bool open, resumed, verified, cert_failed;
-	char why[256], alpn[16], peer[64];
+	char why[256], alpn[16], peer[64], name[64]; /* name: that the client asked for (SNI) */
 	uint64_t bytes_up, bytes_down;
 };
 
@@ -276,7 +276,9 @@ note_peer(struct dial *out, SSL *ssl)
 	const unsigned char *proto;
 	unsigned len;
 	X509 *cert = SSL_get0_peer_certificate(ssl);
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
+	snprintf(out->name, sizeof out->name, "%s", name != NULL ? name : "");
 	SSL_get0_alpn_selected(ssl, &proto, &len);
 	snprintf(out->alpn, sizeof out->alpn, "%.*s", (int)len, (const char *)proto);
 	if (cert != NULL)
@@ -345,6 +347,26 @@ TEST(oldest_version_and_alpn_of_a_server)
 	CHECK(dial(lax, ctx, "localhost").open);
 	SSL_CTX_free(ctx);
 	tls_free(strict), tls_free(lax);
+}
+
+/* RFC 6066, section 3: the name without its last dot; never an address. */
+TEST(name_that_a_server_is_told)
+{
+	static const char *const cases[][2] = { { "localhost", "localhost" }, { "localhost.", "localhost" }, { "127.0.0.1", "" } };
+	struct tls_context *t;
+	SSL_CTX *ctx;
+
+	CHECK(make_certificates());
+	t = client_of((struct tls_settings){ .ca = ours.ca, .verify = true });
+	ctx = peer_ctx(true, &ours);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct dial o = dial(t, ctx, cases[i][0]);
+
+		CHECK(o.open && o.verified);
+		CHECK_STR(o.name, cases[i][1]);
+	}
+	SSL_CTX_free(ctx);
+	tls_free(t);
 }
 
 TEST(certificate_for_a_server)
