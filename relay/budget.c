@@ -60,7 +60,7 @@ services_of(const struct sections *all)
 	while ((s = sections_next(all, s, SECTION_UPSTREAM)) != NULL) {
 		if (s->opt.api_url[0] == '\0')
 			continue;
-		sum += o->max_users * USER + o->max_exchanges * (EXCHANGE + (s->opt.api_url[4] == 's' ? LEG_TLS : LEG_PLAIN)); /* https: */
+		sum += o->max_users * USER + (o->max_exchanges + o->max_token_exchanges) * (EXCHANGE + (s->opt.api_url[4] == 's' ? LEG_TLS : LEG_PLAIN)); /* https: */
 	}
 	return sum;
 }

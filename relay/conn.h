@@ -76,9 +76,14 @@ void conn_http_over(struct conn *c, bool keep, const char *reason);
 /* What came already and was not consumed is given again. */
 void conn_http_offer(struct conn *c);
 
-/* What to present upstream for token, which the client presented: itself, or, if it is one of the relay's own that was exchanged, the real one,
- * which lives as long as c. */
+/* What to present upstream for token, which the client presented in a BIND or REFRESH: itself, or, if it is one of the relay's own, the real
+ * one that c has, which lives as long as c; itself as well as long as there is none: session_token_changed follows the exchange. */
 struct view conn_real_token(const struct conn *c, struct view token);
+/* The client tells a token in a BIND or REFRESH.  While DOWN it may have been given one of the relay's own long after its upgrade, which had a real
+ * one or none: that will not do any more when the link returns, so from here it is as if c had come with the new one. */
+void conn_token_told(struct conn *c, struct view token);
+/* Whether c came with, or was given, a token of the relay's own of the entry id (refresh.h). */
+bool conn_is_of(const struct conn *c, const uint8_t id[16]);
 
 /* The user of the entry id (refresh.h) was revoked: if c runs on a token of its, its files are REJECTED and c ends. */
 void conn_user_revoked(struct conn *c, const uint8_t id[16]);

@@ -32,8 +32,8 @@ struct conn {
 	struct upstream *upstream; /* NULL: none, see retry */
 	struct admit *admit;
 	struct door *door; /* NULL: no HTTP request came yet */
-	bool of_user;	   /* it came with a token of the relay's own (refresh.h), of the entry own_id */
-	bool own_token;	   /* and that is still what target and authorization hold */
+	bool of_user;	   /* it came with a token of the relay's own (refresh.h), of the entry own_id, or one came in a BIND or REFRESH */
+	bool own_token;	   /* and that is to be exchanged before upstream is asked again */
 	uint8_t own_id[REFRESH_ID];
 	struct exchange_wait *exchange; /* for a real one; NULL: none under way */
 	struct event *timer; /* handshake deadline, then idle */

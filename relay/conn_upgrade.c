@@ -194,24 +194,32 @@ need_real_token(struct conn *c)
 		conn_close(c, "it needs a token of upstream's");
 }
 
+/* Puts token in the place of the one that the client's request had, as if it had come with it. */
+static void
+set_token(struct conn *c, const char *token)
+{
+	bool in_header = c->authorization[0] != '\0' || conn_token(c).len == 0;
+	char *target = exchange_target(c->target, token);
+
+	relay_wipe(c->target);
+	c->target = target;
+	if (in_header) {
+		relay_wipe(c->authorization);
+		c->authorization = exchange_authorization(token);
+	}
+}
+
 static void
 exchanged_cb(void *arg, enum exchange_result result, const char *token)
 {
 	struct conn *c = arg;
 	struct session *s;
-	char *target;
 
 	c->exchange = NULL;
 	switch (result) {
 	case EXCHANGE_OK:
 		STAT_INC(c->relay, tokens_exchanged);
-		target = exchange_target(c->target, token);
-		relay_wipe(c->target);
-		c->target = target;
-		if (c->authorization[0] != '\0') {
-			relay_wipe(c->authorization);
-			c->authorization = exchange_authorization(token);
-		}
+		set_token(c, token);
 		c->own_token = false;
 		TAILQ_FOREACH (s, &c->sessions, in_conn)
 			session_token_changed(s);
@@ -234,14 +242,43 @@ exchanged_cb(void *arg, enum exchange_result result, const char *token)
 	}
 }
 
+/* Whose token of the relay's own it is; NOT_OURS: it is none, or the door is closed. */
+static enum refresh_verdict
+check_own(const struct conn *c, struct view token, uint8_t id[REFRESH_ID])
+{
+	return services_of(c) != NULL ? refresh_check(services_of(c)->refresh, token, id) : REFRESH_NOT_OURS;
+}
+
+void
+conn_token_told(struct conn *c, struct view token)
+{
+	uint8_t id[REFRESH_ID];
+	char *copy;
+
+	if (c->own_token || c->upstream != NULL || check_own(c, token, id) != REFRESH_GOOD)
+		return;
+	token = refresh_bare(token);
+	copy = relay_strndup(token.ptr, token.len);
+	set_token(c, copy);
+	relay_wipe(copy);
+	c->of_user = c->own_token = true;
+	memcpy(c->own_id, id, REFRESH_ID);
+}
+
 struct view
 conn_real_token(const struct conn *c, struct view token)
 {
 	uint8_t id[REFRESH_ID];
 
-	if (!c->of_user || c->own_token || refresh_check(services_of(c)->refresh, token, id) == REFRESH_NOT_OURS)
+	if (c->own_token || conn_token(c).len == 0 || check_own(c, token, id) == REFRESH_NOT_OURS)
 		return token;
 	return refresh_bare(conn_token(c));
+}
+
+bool
+conn_is_of(const struct conn *c, const uint8_t id[REFRESH_ID])
+{
+	return c->of_user && memcmp(c->own_id, id, REFRESH_ID) == 0;
 }
 
 void
@@ -249,7 +286,7 @@ conn_user_revoked(struct conn *c, const uint8_t id[REFRESH_ID])
 {
 	struct session *s;
 
-	if (!c->of_user || memcmp(c->own_id, id, REFRESH_ID) != 0 || c->state == CONN_UPSTREAM)
+	if (!conn_is_of(c, id) || c->state == CONN_UPSTREAM)
 		return;
 	TAILQ_FOREACH (s, &c->sessions, in_conn)
 		session_user_revoked(s);
@@ -260,9 +297,7 @@ conn_user_revoked(struct conn *c, const uint8_t id[REFRESH_ID])
 static bool
 own_token_good(struct conn *c)
 {
-	if (services_of(c) == NULL)
-		return true;
-	switch (refresh_check(services_of(c)->refresh, conn_token(c), c->own_id)) {
+	switch (check_own(c, conn_token(c), c->own_id)) {
 	case REFRESH_NOT_OURS:
 		return true;
 	case REFRESH_GOOD:
@@ -398,6 +433,15 @@ begin_http(struct conn *c, const struct http_head *head)
 	door_begin(c->door, head);
 }
 
+/* No request will follow on this connection any more. */
+static void
+close_door(struct conn *c)
+{
+	door_close(c->door);
+	door_free(c->door);
+	c->door = NULL;
+}
+
 /* Parses what may be asked here: an upgrade only, or anything when the door is open. */
 static enum proto_err
 parse_head(const struct conn *c, const uint8_t *buf, size_t len, struct http_head *head, size_t *used)
@@ -434,6 +478,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		begin_http(c, &head);
 		return used;
 	}
+	close_door(c);
 	keep_request(c, &head);
 	if (conn_token(c).len > c->front->opt->max_token) {
 		refuse_status(c, 431, "the token is too long");

@@ -63,10 +63,10 @@ static enum door_kind
 kind_of_app(struct view rest, bool get, bool post)
 {
 	if (!cut_segment(&rest)) /* the app's id */
-		return DOOR_OTHER;
+		return DOOR_API;
 	if (get && view_eq(rest, view_of("location")))
 		return DOOR_LOCATION;
-	return post && cut_prefix(&rest, "auth/providers/") && cut_segment(&rest) && view_eq(rest, view_of("login")) ? DOOR_LOGIN : DOOR_OTHER;
+	return post && cut_prefix(&rest, "auth/providers/") && cut_segment(&rest) && view_eq(rest, view_of("login")) ? DOOR_LOGIN : DOOR_API;
 }
 
 static enum door_kind
@@ -80,8 +80,8 @@ kind_of(const struct http_head *head)
 	if (cut_prefix(&rest, "app/"))
 		return kind_of_app(rest, get, post);
 	if (view_eq(rest, view_of("auth/session")))
-		return post ? DOOR_SESSION : view_eq(head->method, view_of("DELETE")) ? DOOR_LOGOUT : DOOR_OTHER;
-	return get && view_eq(rest, view_of("auth/profile")) ? DOOR_PROFILE : DOOR_OTHER;
+		return post ? DOOR_SESSION : view_eq(head->method, view_of("DELETE")) ? DOOR_LOGOUT : DOOR_API;
+	return get && view_eq(rest, view_of("auth/profile")) ? DOOR_PROFILE : DOOR_API;
 }
 
 struct view
@@ -138,6 +138,7 @@ const char *
 door_kind_name(const struct door *d)
 {
 	static const char *const names[] = { [DOOR_OTHER] = "other",
+		[DOOR_API] = "api",
 		[DOOR_LOCATION] = "location",
 		[DOOR_LOGIN] = "login",
 		[DOOR_SESSION] = "session",

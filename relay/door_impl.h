@@ -16,7 +16,8 @@
 struct api_call;
 struct event;
 
-enum door_kind { DOOR_OTHER, DOOR_LOCATION, DOOR_LOGIN, DOOR_SESSION, DOOR_LOGOUT, DOOR_PROFILE };
+/* OTHER: not of App Services' client API (hosting and the like); API: of it, but none of those that are known by name. */
+enum door_kind { DOOR_OTHER, DOOR_API, DOOR_LOCATION, DOOR_LOGIN, DOOR_SESSION, DOOR_LOGOUT, DOOR_PROFILE };
 
 struct door {
 	struct services *services;

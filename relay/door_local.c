@@ -133,6 +133,7 @@ door_local_answer(struct door *d)
 			refresh_end(d->services->refresh, id);
 		break;
 	case DOOR_LOGIN:
+	case DOOR_API:
 	case DOOR_OTHER:
 		break;
 	}

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "protocol/http.h"
 #include "protocol/http_body.h"
@@ -28,6 +29,19 @@
 
 static const struct api_ops api_ops;
 
+/* One of those that are answered while DOWN, and whose answers are read here. */
+static bool
+is_known(const struct door *d)
+{
+	return d->kind != DOOR_OTHER && d->kind != DOOR_API;
+}
+
+static bool
+is_success(const struct http_head *head)
+{
+	return head->status >= 200 && head->status < 300;
+}
+
 /* ---- up ---- */
 
 void
@@ -35,7 +49,7 @@ door_pass(struct door *d, const struct http_head *from)
 {
 	char out[HEAD_ROOM];
 	struct http_change change = { .host = view_of(d->services->url.authority),
-		.plain = d->kind != DOOR_OTHER,
+		.plain = is_known(d),
 		.framing = d->in.framing,
 		.length = from->content_length };
 	struct api_request req = { .head_only = d->head_only, .body = !http_body_done(&d->in) };
@@ -164,20 +178,35 @@ look_at_link(struct door *d, const char *why)
 		door_local(d, why);
 }
 
+/* Over plain TCP.  Of the client's API every refusal is JSON, and no answer is a page; elsewhere, pages are what is asked for. */
+static bool
+may_be_portals(const struct door *d, const struct http_head *head)
+{
+	static const char page[] = "text/html";
+	struct view type;
+	size_t at = 0;
+
+	if (d->kind == DOOR_OTHER || services_trusts(d->services, head))
+		return false;
+	return is_known(d) || !is_success(head) ||
+	       (http_header_next(head, "Content-Type", &at, &type) && type.len >= sizeof(page) - 1 &&
+		strncasecmp((const char *)type.ptr, page, sizeof(page) - 1) == 0);
+}
+
 static void
 head_cb(void *arg, const struct http_head *head, const struct http_body *body)
 {
 	struct door *d = arg;
-	bool success = head->status >= 200 && head->status < 300;
+	bool success = is_success(head);
 
 	d->status = head->status;
-	if (d->kind != DOOR_OTHER && !services_trusts(d->services, head)) {
+	if (may_be_portals(d, head)) {
 		door_drop_call(d);
 		look_at_link(d, "an answer that may be a portal's");
 		return;
 	}
 	note_status(d, head->status);
-	if (success && d->kind != DOOR_OTHER && d->kind != DOOR_LOGOUT && body->framing != HTTP_NO_BODY)
+	if (success && is_known(d) && d->kind != DOOR_LOGOUT && body->framing != HTTP_NO_BODY)
 		read_answer(d, head);
 	else
 		pass_head(d, head, body);

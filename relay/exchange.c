@@ -1,7 +1,11 @@
 /* See exchange.h.
  *
- * An exchange lives from the first who asks until it is answered, even if all who asked have left: what upstream says of the user is
- * worth knowing in any case. */
+ * An exchange whose request is under way lives until it is answered, even if all who asked have left: what upstream says of the user is
+ * worth knowing in any case.
+ *
+ * When the link returns everybody asks at once, and on a thin link hundreds of requests would all be late: so max_token_exchanges are under
+ * way at a time, and the others wait for their turn.  If one gets no answer, or "later", none of those that wait is sent: who
+ * asked comes again by his own back-off. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,25 +35,36 @@ struct exchange {
 	TAILQ_ENTRY(exchange) link;
 	struct exchanges *all;
 	uint8_t id[REFRESH_ID];
-	struct api_call *call; /* NULL: answered, or nothing to ask */
-	struct event *timer;   /* deadline; or what is known without asking */
+	struct api_call *call; /* NULL: it waits for its turn, is answered, or there is nothing to ask */
+	bool waits_turn;
+	struct event *timer; /* deadline; or what is known without asking */
 	unsigned status;
 	uint8_t *body; /* a secret */
 	size_t len;
-	TAILQ_HEAD(wait_list, exchange_wait) waits;
+	TAILQ_HEAD(wait_list, exchange_wait) waits; /* empty while it waits for its turn: nobody wants it any more */
 };
 
 struct exchanges {
 	struct services *services;
-	TAILQ_HEAD(, exchange) list;
+	TAILQ_HEAD(, exchange) list; /* who asked first in front */
+	uint64_t nasking;	     /* requests under way */
 };
+
+/* The call is over, or is given up. */
+static void
+drop_call(struct exchange *e)
+{
+	e->all->nasking -= e->call != NULL;
+	api_cancel(e->call);
+	e->call = NULL;
+}
 
 static void
 exchange_free(struct exchange *e)
 {
 	struct exchange_wait *w;
 
-	api_cancel(e->call);
+	drop_call(e);
 	while ((w = TAILQ_FIRST(&e->waits)) != NULL) {
 		TAILQ_REMOVE(&e->waits, w, link);
 		free(w);
@@ -64,7 +79,7 @@ exchange_free(struct exchange *e)
 
 /* Tells all who wait. Any of them may cancel others' waits, or ask anew. */
 static void
-finish(struct exchange *e, enum exchange_result result)
+tell(struct exchange *e, enum exchange_result result)
 {
 	const char *real = result == EXCHANGE_OK ? refresh_real(e->all->services->refresh, e->id) : NULL;
 	char *token = real != NULL ? relay_strndup(real, strlen(real)) : NULL;
@@ -84,6 +99,36 @@ finish(struct exchange *e, enum exchange_result result)
 	}
 	relay_wipe(token);
 	exchange_free(e);
+}
+
+static struct exchange *
+first_that_waits(const struct exchanges *es)
+{
+	struct exchange *e;
+
+	TAILQ_FOREACH (e, &es->list, link)
+		if (e->waits_turn)
+			return e;
+	return NULL;
+}
+
+static void take_turn(struct exchange *e);
+
+static void
+finish(struct exchange *e, enum exchange_result result)
+{
+	struct exchanges *es = e->all;
+
+	tell(e, result);
+	while ((e = first_that_waits(es)) != NULL && (result == EXCHANGE_UNREACHED || es->nasking < es->services->opt->max_token_exchanges)) {
+		e->waits_turn = false;
+		if (TAILQ_EMPTY(&e->waits))
+			exchange_free(e);
+		else if (result == EXCHANGE_UNREACHED)
+			tell(e, result);
+		else
+			take_turn(e);
+	}
 }
 
 static enum exchange_result
@@ -140,10 +185,10 @@ static void
 ended_cb(void *arg)
 {
 	struct exchange *e = arg;
-	enum exchange_result result;
+	enum exchange_result result = judge(e);
 
+	e->all->nasking--;
 	e->call = NULL;
-	result = judge(e);
 	log_exchange(e, result);
 	finish(e, result);
 }
@@ -153,6 +198,7 @@ failed_cb(void *arg, const char *why)
 {
 	struct exchange *e = arg;
 
+	e->all->nasking--;
 	e->call = NULL;
 	link_failed(e->all->services->link, LINK_CUT, why); /* only a reason to look */
 	finish(e, EXCHANGE_UNREACHED);
@@ -170,8 +216,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (e->call != NULL) {
-		api_cancel(e->call);
-		e->call = NULL;
+		drop_call(e);
 		finish(e, EXCHANGE_UNREACHED);
 	} else if (refresh_revoked(r, e->id)) {
 		finish(e, EXCHANGE_REVOKED);
@@ -193,25 +238,37 @@ request(struct exchange *e, const char *secret)
 	struct api_request req = { .head = { (const uint8_t *)head, (size_t)n }, .repeatable = true };
 
 	e->call = api_call(s->api, &req, &ops, e);
+	e->all->nasking++;
 	relay_wipe(head);
 	relay_after_ms(e->timer, s->opt->exchange_timeout_ms);
+}
+
+/* Asks, if that is needed and can be done. */
+static void
+take_turn(struct exchange *e)
+{
+	const struct refresh *r = e->all->services->refresh;
+	const char *secret = refresh_secret(r, e->id);
+
+	if (secret == NULL || refresh_real(r, e->id) != NULL)
+		relay_after_ms(e->timer, 0);
+	else if (e->all->nasking < e->all->services->opt->max_token_exchanges)
+		request(e, secret);
+	else
+		e->waits_turn = true;
 }
 
 static struct exchange *
 begin(struct exchanges *es, const uint8_t id[REFRESH_ID])
 {
 	struct exchange *e = relay_alloc(sizeof(*e));
-	const char *secret = refresh_secret(es->services->refresh, id);
 
 	e->all = es;
 	memcpy(e->id, id, REFRESH_ID);
 	TAILQ_INIT(&e->waits);
 	TAILQ_INSERT_TAIL(&es->list, e, link);
 	e->timer = relay_timer(es->services->relay->base, timer_cb, e);
-	if (secret != NULL && refresh_real(es->services->refresh, id) == NULL)
-		request(e, secret);
-	else
-		relay_after_ms(e->timer, 0);
+	take_turn(e);
 	return e;
 }
 

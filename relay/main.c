@@ -263,6 +263,34 @@ watch_signals(struct relay *r)
 	}
 }
 
+static int64_t end_of_pass(struct relay *r);
+
+static void
+read_nothing(void *arg, struct store *store)
+{
+	(void)arg;
+	(void)store;
+}
+
+static void
+read_cb(void *arg, struct spool_op *op)
+{
+	(void)op;
+	*(bool *)arg = true;
+}
+
+/* Whoever comes is judged by what is kept on the disk (users, signing keys, locations, the last good time), and that has been asked for by now:
+ * the committer answers in order. */
+static void
+wait_for_disk(struct relay *r)
+{
+	bool answered = false;
+
+	spool_call(r->spool, read_nothing, read_cb, &answered);
+	while (!answered && event_base_loop(r->base, EVLOOP_ONCE) >= 0)
+		end_of_pass(r);
+}
+
 static void
 relay_open(struct relay *r)
 {
@@ -302,12 +330,11 @@ relay_open(struct relay *r)
 	r->retention = retention_new(r);
 	watch_signals(r);
 	open_control(r);
+	wait_for_disk(r);
 	listen_all(r);
 	open_monitor(r);
 	privilege_end();
 }
-
-static int64_t end_of_pass(struct relay *r);
 
 static void
 relay_close(struct relay *r)

@@ -21,6 +21,7 @@
 #include "relay/monitor.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
+#include "relay/services.h"
 #include "relay/spool.h"
 #include "relay/status.h"
 
@@ -111,6 +112,7 @@ static const struct link_figure {
 	{ "replay_paused", "gauge", false },
 	{ "since_seconds", "gauge", false },
 	{ "link_clients", "gauge", false },
+	{ "link_http_clients", "gauge", false }, /* those that have only spoken HTTP so far (relay/door) */
 	{ "link_backlog_records", "gauge", false },
 	{ "link_backlog_bytes", "gauge", false },
 	{ "link_backlog_files", "gauge", false },
@@ -130,7 +132,7 @@ link_values(const struct link *l, uint64_t v[LINK_FIGURES])
 	const struct store_share *b = link_backlog(l);
 	struct meter_figures m = meter_figures(l->meter);
 	const uint64_t all[LINK_FIGURES] = { link_state(l) == LINK_UP, link_closed(l), pace_held(l->pace), (clock_ms() - link_since_ms(l)) / 1000,
-		l->nconns, b->records, b->bytes, b->files, status_age_s(b->oldest_ms), m.received, m.sent, m.budget, m.used, m.ends_in_s };
+		l->nconns, l->services != NULL ? l->services->nconns : 0, b->records, b->bytes, b->files, status_age_s(b->oldest_ms), m.received, m.sent, m.budget, m.used, m.ends_in_s };
 
 	memcpy(v, all, sizeof(all));
 }

@@ -107,6 +107,8 @@ refresh_learn(struct refresh *r, struct view token, struct view access)
 		return false;
 	tls_sha256(token.ptr, token.len, hash);
 	e = users_honoured(r->users, hash);
+	if (e == NULL)
+		return false;
 	if (e->state == USER_REVOKED)
 		e->state = USER_LIVE; /* but who logged out stays so */
 	e->exp_s = expiry_of(token);
@@ -116,9 +118,11 @@ refresh_learn(struct refresh *r, struct view token, struct view access)
 	e->claims = relay_strndup(claims, n);
 	relay_wipe(e->real);
 	e->real = NULL;
-	if (e->minted_s != 0) {
+	if (e->minted_s != 0) { /* tokens of ours may still come, and this is what they are exchanged for */
 		e->real = relay_strndup(access.ptr, access.len);
 		(void)claim_seconds(&exp, &e->real_exp_s);
+		if (e->minted_s > e->honoured_ms / 1000)
+			e->minted_s = e->honoured_ms / 1000;
 	}
 	users_store(r->users, e);
 	explicit_bzero(claims, n);
@@ -213,14 +217,10 @@ refresh_check(struct refresh *r, struct view presented, uint8_t id[REFRESH_ID])
 	memset(id, 0, REFRESH_ID);
 	if (!sign_is_ours(r->signer, token, &key))
 		return REFRESH_NOT_OURS;
-	if (key == NULL)
+	if (!jwt_claims(token, json, sizeof(json), &n) || !claims_find((struct view){ json, n }, names, 1, &c) || !parse_id(&c, id) || key == NULL)
 		return REFRESH_STALE;
 	rules.now_ms = now_ms(r, &rules.now_exact);
 	v = jwt_check(key, token, &rules);
-	if (v != JWT_OK && v != JWT_EXPIRED)
-		return REFRESH_STALE; /* forged, as far as we know */
-	if (!jwt_claims(token, json, sizeof(json), &n) || !claims_find((struct view){ json, n }, names, 1, &c) || !parse_id(&c, id))
-		return REFRESH_STALE;
 	e = users_find(r->users, id);
 	return v == JWT_OK && e != NULL && e->state == USER_LIVE ? REFRESH_GOOD : REFRESH_STALE;
 }
@@ -337,14 +337,17 @@ refresh_profile(struct refresh *r, struct view access, struct view *json)
 
 /* ---- ageing ---- */
 
-/* Its tokens of ours have ended, upstream has given a new one since, and no client that left waits with one. */
+static bool
+has_backlog(const struct refresh *r, const struct user *e)
+{
+	return e->secret != NULL && absents_use_token(r->services->link->absents, e->hash);
+}
+
+/* Upstream has given a token since we last did (refresh_learn), and no client that left waits with one of ours. */
 static bool
 secret_needed(const struct refresh *r, const struct user *e)
 {
-	bool exact;
-	uint64_t now_s = now_ms(r, &exact) / 1000;
-
-	return e->minted_s >= now_s || e->honoured_ms / 1000 < e->minted_s || absents_use_token(r->services->link->absents, e->hash);
+	return e->honoured_ms / 1000 < e->minted_s || has_backlog(r, e);
 }
 
 /* A user is known to the upstream, and may come to any listener that names it. */
@@ -366,12 +369,13 @@ pass_cb(evutil_socket_t fd, short what, void *arg)
 	struct refresh *r = arg;
 	struct user *e, *next;
 	uint64_t days = longest_days(r);
+	bool certain = !link_down(r->services->link); /* else whom a clock that is wrong makes old could not be learnt again */
 
 	(void)fd;
 	(void)what;
 	for (e = users_first(r->users); e != NULL; e = next) {
 		next = users_next(e);
-		if (expired(r, e) || (too_long(r, e, days) && !(e->secret != NULL && secret_needed(r, e))))
+		if (certain && (expired(r, e) || (too_long(r, e, days) && !has_backlog(r, e))))
 			users_forget(r->users, e);
 		else if (e->secret != NULL && !secret_needed(r, e))
 			users_drop_secret(r->users, e);

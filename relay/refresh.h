@@ -40,7 +40,8 @@ enum refresh_verdict {
 	REFRESH_GOOD,
 	REFRESH_STALE, /* it is, or claims to be, one of ours and no longer good: its bearer has to refresh it */
 };
-/* An access token, as it is presented ("Bearer " in front or not).  id is set unless NOT_OURS, all zero when STALE does not tell whose. */
+/* An access token, as it is presented ("Bearer " in front or not).  id: whose it is; when STALE, whose it says to be, which proves nothing, or all
+ * zero. */
 enum refresh_verdict refresh_check(struct refresh *r, struct view token, uint8_t id[REFRESH_ID]);
 
 /* A token without the scheme ("Bearer ") that a header puts in front. */

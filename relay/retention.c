@@ -14,6 +14,7 @@
 #include "relay/admit.h"
 #include "relay/credential.h"
 #include "relay/front.h"
+#include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/relay.h"
@@ -36,6 +37,16 @@ retention_may_forget(const struct store_file *f, uint64_t before_ms)
 	       f->shown_client_version <= f->upstream_client_version;
 }
 
+/* Users of an upstream that is configured age there (refresh.c). */
+static bool
+is_looked_after(const struct retention_pass *p, const void *key)
+{
+	for (size_t i = 0; i < p->nscope; i++)
+		if (memcmp(users_key_scope(key), p->scopes + i * LINK_SCOPE, LINK_SCOPE) == 0)
+			return true;
+	return false;
+}
+
 static enum sweep_verdict
 judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
@@ -45,9 +56,33 @@ judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t 
 	if (credential_is_key(key, key_len, &at))
 		return SWEEP_REMOVE; /* perhaps: is_over */
 	if (users_is_key(key, key_len))
-		return val_len == 0 ? SWEEP_REMOVE : SWEEP_KEEP; /* they age there */
+		return val_len == 0 || p->drop_credentials || !is_looked_after(p, key) ? SWEEP_REMOVE : SWEEP_KEEP; /* perhaps: is_over */
 	at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
 	return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms ? SWEEP_REMOVE : SWEEP_KEEP;
+}
+
+/* The length of a value; its bytes are in val, which has room for any.  0: there is none. */
+static size_t
+value_of(struct store *s, const uint8_t *key, uint8_t *val)
+{
+	size_t len = STORE_VALUE_MAX;
+
+	return store_get(s, STORE_TOKENS, key, USERS_KEY, val, &len) == STORE_OK ? len : 0;
+}
+
+/* A value of a user that nobody looks after goes when the user's entry is old, or gone; an empty one in any case. */
+static bool
+user_remains(const struct retention_pass *p, struct store *s, const uint8_t *key)
+{
+	uint8_t entry[USERS_KEY], *val = relay_alloc(STORE_VALUE_MAX);
+	uint64_t at = 0;
+
+	users_key_entry(key, entry);
+	if (!p->drop_credentials && value_of(s, key, val) > 0)
+		at = users_honoured_at(val, value_of(s, entry, val));
+	explicit_bzero(val, STORE_VALUE_MAX);
+	free(val);
+	return at != 0 && (at < WALLTIME_FLOOR_MS || at >= p->seen_before_ms);
 }
 
 /* Of a client's token: it is good for nothing any more when its file has no backlog, or the operator does not want it (credential.h). */
@@ -59,6 +94,8 @@ is_over(void *arg, struct store *s, const void *key, size_t key_len)
 	uint64_t id;
 	bool needed;
 
+	if (users_is_key(key, key_len))
+		return !user_remains(p, s, key);
 	if (!credential_is_key(key, key_len, &id))
 		return true;
 	f = relay_alloc(sizeof(*f));
@@ -143,6 +180,7 @@ struct retention {
 	struct relay *relay; /* borrowed */
 	struct event *timer;
 	struct retention_pass *pass; /* NULL: none under way */
+	uint8_t *scopes;	     /* of the pass */
 	uint64_t forgotten, asked; /* files of this pass; of them at the committer */
 	bool stopped;
 };
@@ -233,6 +271,23 @@ longest_grace(const struct relay *relay)
 	return ms;
 }
 
+/* Whose users are looked after. */
+static void
+list_scopes(struct retention *r, struct retention_pass *p)
+{
+	const struct link *l;
+	size_t n = 0;
+
+	TAILQ_FOREACH (l, &r->relay->links, entry)
+		n += l->services != NULL;
+	free(r->scopes);
+	r->scopes = relay_alloc((n + 1) * LINK_SCOPE);
+	TAILQ_FOREACH (l, &r->relay->links, entry)
+		if (l->services != NULL)
+			link_scope(l, r->scopes + p->nscope++ * LINK_SCOPE);
+	p->scopes = r->scopes;
+}
+
 static void
 timer_cb(evutil_socket_t fd, short what, void *arg)
 {
@@ -247,6 +302,7 @@ timer_cb(evutil_socket_t fd, short what, void *arg)
 	p->tokens_before_ms = now > grace ? now - grace : 0;
 	p->seen_before_ms = now > o->forget_after_ms ? now - o->forget_after_ms : 0;
 	p->drop_credentials = !credential_may_store(r->relay);
+	list_scopes(r, p);
 	r->pass = p;
 	r->forgotten = 0;
 	spool_call(r->relay->spool, slice_cb, slice_done, r);
@@ -278,5 +334,6 @@ retention_free(struct retention *r)
 		free(r->pass);
 	}
 	event_free(r->timer);
+	free(r->scopes);
 	free(r);
 }

@@ -2,6 +2,7 @@
  *
  *   tokens        accepted longer than token_grace ago: nobody is admitted by them any more
  *                 and what is kept of a client's request (credential.h) when its file has no backlog
+ *                 and the users of App Services (users.h) that no [upstream] of today has: honoured longer ago than forget_after
  *   "agreed ..."  not agreed to and not used for forget_after
  *   files         unseen for forget_after, and nothing of them is owed to anybody: retention_may_forget
  *
@@ -35,6 +36,8 @@ struct retention_pass {
 	/* what is old: times since 1970; 0 = nothing is */
 	uint64_t tokens_before_ms, seen_before_ms;
 	bool drop_credentials; /* all of them, not only those of files without a backlog */
+	const uint8_t *scopes; /* of the users whose upstream looks after them itself (link_scope), one behind the other; borrowed */
+	size_t nscope;
 	/* where it stands; all zero to begin */
 	enum retention_phase phase;
 	struct sweep tokens, agreed;

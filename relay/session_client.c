@@ -79,6 +79,7 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	s->conn = c;
 	s->client_ident = m->session_ident;
 	session_set_flavour(s, conn_flavour(c));
+	conn_token_told(s->conn, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	session_take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
@@ -248,10 +249,14 @@ session_token_changed(struct session *s)
 static void
 session_refresh(struct session *s, const struct message *m, struct view body)
 {
+	struct message real = *m;
+
+	conn_token_told(s->conn, body);
 	session_take_token(s, body);
 	s->credential_stored = false;
+	real.refresh.token_size = s->token_len; /* of upstream's, if the client's is one of the relay's own */
 	if (s->upside != UPSIDE_NONE && s->upside != UPSIDE_UNBINDING)
-		session_forward(s, m, body);
+		session_forward(s, &real, (struct view){ (const uint8_t *)s->token, s->token_len });
 }
 
 /* The client could not integrate a DOWNLOAD. */

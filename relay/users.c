@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/absent.h"
 #include "relay/be64.h"
+#include "relay/conn.h"
 #include "relay/credential.h"
 #include "relay/link.h"
 #include "relay/log.h"
@@ -17,7 +19,6 @@
 #include "relay/tls.h"
 #include "relay/users.h"
 
-#define KEY_LEN (1 + REFRESH_ID + LINK_SCOPE)
 #define FORM 1 /* of an entry's value: raise it when the layout changes */
 #define HEAD (2 + 3 * 8 + 2 * USERS_HASH)
 
@@ -40,7 +41,7 @@ static void
 store_value(const struct users *us, uint8_t tag, const uint8_t *id, struct view val)
 {
 	struct relay *relay = us->services->relay;
-	uint8_t key[KEY_LEN];
+	uint8_t key[USERS_KEY];
 
 	if (!credential_may_store(relay) || val.len > STORE_VALUE_MAX)
 		return;
@@ -53,7 +54,28 @@ store_value(const struct users *us, uint8_t tag, const uint8_t *id, struct view 
 bool
 users_is_key(const void *key, size_t len)
 {
-	return len == KEY_LEN && memchr("usf", *(const uint8_t *)key, 3) != NULL;
+	return len == USERS_KEY && memchr("usf", *(const uint8_t *)key, 3) != NULL;
+}
+
+const uint8_t *
+users_key_scope(const void *key)
+{
+	return (const uint8_t *)key + 1 + REFRESH_ID;
+}
+
+void
+users_key_entry(const void *key, uint8_t entry[USERS_KEY])
+{
+	memcpy(entry, key, USERS_KEY);
+	entry[0] = 'u';
+}
+
+uint64_t
+users_honoured_at(const void *val, size_t len)
+{
+	const uint8_t *v = val;
+
+	return len >= HEAD && v[0] == FORM ? be64_get(v + 10) : 0;
 }
 
 void
@@ -208,6 +230,37 @@ users_forget(struct users *us, struct user *e)
 	entry_free(e);
 }
 
+/* Whether something waits to go up with its refresh token: the backlog of a client that left, or a client. */
+static bool
+is_needed(const struct users *us, const struct user *e)
+{
+	const struct link *l = us->services->link;
+	const struct conn *c;
+
+	if (e->secret == NULL)
+		return false;
+	if (l->absents == NULL || absents_use_token(l->absents, e->hash)) /* NULL: they are not known yet */
+		return true;
+	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = conn_next(c))
+		if (conn_is_of(c, e->hash))
+			return true;
+	return false;
+}
+
+/* Makes room for one more.  False: all that are there are needed. */
+static bool
+make_room(struct users *us)
+{
+	struct user *e = TAILQ_LAST(&us->list, user_list), *before;
+
+	for (; e != NULL && us->n >= us->services->opt->max_users; e = before) {
+		before = TAILQ_PREV(e, user_list, link);
+		if (!is_needed(us, e))
+			users_forget(us, e);
+	}
+	return us->n < us->services->opt->max_users;
+}
+
 static void
 enter(struct users *us, struct user *e)
 {
@@ -215,8 +268,6 @@ enter(struct users *us, struct user *e)
 		log_fatal("out_of_memory", "bytes=0");
 	TAILQ_INSERT_HEAD(&us->list, e, link);
 	us->n++;
-	while (us->n > us->services->opt->max_users)
-		users_forget(us, TAILQ_LAST(&us->list, user_list));
 }
 
 struct user *
@@ -224,13 +275,13 @@ users_honoured(struct users *us, const uint8_t hash[USERS_HASH])
 {
 	struct user *e = users_find(us, hash);
 
-	if (e == NULL) {
+	if (e != NULL) {
+		TAILQ_REMOVE(&us->list, e, link);
+		TAILQ_INSERT_HEAD(&us->list, e, link);
+	} else if (make_room(us)) {
 		e = relay_alloc(sizeof(*e));
 		memcpy(e->hash, hash, USERS_HASH);
 		enter(us, e);
-	} else {
-		TAILQ_REMOVE(&us->list, e, link);
-		TAILQ_INSERT_HEAD(&us->list, e, link);
 	}
 	return e;
 }
@@ -287,27 +338,64 @@ read_all(void *arg, struct store *store)
 		return; /* who is not known is learnt again */
 }
 
+/* What was read of one that was learnt again meanwhile. */
+static void
+merge(struct user *known, struct user *e)
+{
+	if (known->secret == NULL) {
+		known->secret = e->secret;
+		e->secret = NULL;
+		known->minted_s = known->minted_s > e->minted_s ? known->minted_s : e->minted_s;
+	}
+	entry_free(e);
+}
+
+static void
+take_read(struct users *us, struct user *e)
+{
+	struct user *known = users_find(us, e->hash);
+	bool room;
+
+	if (known != NULL) {
+		merge(known, e);
+		return;
+	}
+	room = make_room(us) || e->secret != NULL; /* more than max_users were kept: it was lowered */
+	enter(us, e);
+	if (!room || e->claims == NULL)
+		users_forget(us, e);
+}
+
+static int
+honoured_cmp(const void *a, const void *b)
+{
+	uint64_t x = (*(struct user *const *)a)->honoured_ms, y = (*(struct user *const *)b)->honoured_ms;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The one honoured last comes last, as if they had been learnt in that order. */
 static void
 read_done(void *arg, struct spool_op *op)
 {
 	struct users *us = arg;
-	struct user *e, *known;
+	struct user **all, *e;
+	size_t n = 0;
 
 	(void)op;
+	TAILQ_FOREACH (e, &us->read, link)
+		n++;
+	all = relay_alloc((n + 1) * sizeof(*all));
+	n = 0;
 	while ((e = TAILQ_FIRST(&us->read)) != NULL) {
 		tdelete(e, &us->read_tree, id_cmp);
 		TAILQ_REMOVE(&us->read, e, link);
-		known = users_find(us, e->hash);
-		if (known != NULL && known->secret == NULL) { /* learnt again meanwhile */
-			known->secret = e->secret;
-			e->secret = NULL;
-			known->minted_s = known->minted_s > e->minted_s ? known->minted_s : e->minted_s;
-		}
-		if (e->claims == NULL || known != NULL)
-			entry_free(e);
-		else
-			enter(us, e);
+		all[n++] = e;
 	}
+	qsort(all, n, sizeof(struct user *), honoured_cmp);
+	for (size_t i = 0; i < n; i++)
+		take_read(us, all[i]);
+	free(all);
 }
 
 struct users *

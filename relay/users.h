@@ -1,7 +1,8 @@
 /* The users that App Services honoured: an entry for each refresh token, by the begin of its SHA-256, in memory and on the disk.  What an entry
  * is good for is refresh.h's to say; here they are kept.
  *
- * Never more than max_users of one upstream: the one honoured longest ago gives way. */
+ * Never more than max_users of one upstream: the one honoured longest ago gives way, but none with whose refresh token a backlog goes up when
+ * the link returns. */
 #ifndef RELAY_USERS_H
 #define RELAY_USERS_H
 
@@ -13,8 +14,8 @@
 #include "protocol/view.h"
 
 #include "relay/refresh.h"
+#include "relay/link.h"
 
-struct services;
 struct users;
 
 #define USERS_HASH 32 /* bytes of a SHA-256 */
@@ -45,7 +46,8 @@ struct user *users_find_token(const struct users *us, struct view token);      /
 /* By the hash of its newest access token: a pass over all, for profiles are asked for once a login. */
 struct user *users_find_access(const struct users *us, const uint8_t hash[USERS_HASH]);
 
-/* The entry of a token that upstream honours right now, as the one honoured last: a new one, or that of before.  Others may be gone behind it. */
+/* The entry of a token that upstream honours right now, as the one honoured last: a new one, or that of before.  Others may be gone behind it.
+ * NULL: there are max_users that cannot go. */
 struct user *users_honoured(struct users *us, const uint8_t hash[USERS_HASH]);
 void users_store(const struct users *us, const struct user *u);
 void users_forget(struct users *us, struct user *u);
@@ -61,7 +63,16 @@ struct user *users_next(const struct user *u);
 
 /* The claims in an entry as it is on the disk; they point into val.  False: it is none. */
 bool users_claims(struct view val, struct view *claims);
-/* Whether key (of the table tokens) is one of an entry. */
+
+/* Of the table tokens, for relay/retention. */
+#define USERS_KEY (1 + REFRESH_ID + LINK_SCOPE) /* bytes of a key */
+/* Whether it is a key of an entry, or of what belongs to one. */
 bool users_is_key(const void *key, size_t len);
+/* Of which upstream: points into the key. */
+const uint8_t *users_key_scope(const void *key);
+/* The key of the entry that it belongs to. */
+void users_key_entry(const void *key, uint8_t entry[USERS_KEY]);
+/* When the entry was honoured last; 0: val is none. */
+uint64_t users_honoured_at(const void *val, size_t len);
 
 #endif

@@ -21,25 +21,46 @@
 #define DEADLINE_MS 10000
 #define STEP_MS 5
 
-/* HOLDFAST_BIN, else the build folder: the running test is obj/tests/unit/test_x in it. */
+/* The folder of the running test, obj/tests/unit in the build folder, and what lies so relative to it. */
 static const char *
-program(void)
+beside_test(const char *relative, char path[static PATH_MAX + 64])
 {
-	static char path[PATH_MAX + 32];
-	const char *bin = getenv("HOLDFAST_BIN");
 	char self[PATH_MAX];
-	ssize_t n;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
-	if (bin != NULL) {
-		snprintf(path, sizeof path, "%s/holdfast", bin);
-		return path;
-	}
-	n = readlink("/proc/self/exe", self, sizeof self - 1);
 	self[n > 0 ? n : 0] = '\0';
 	if (strrchr(self, '/') != NULL)
 		*strrchr(self, '/') = '\0';
-	snprintf(path, sizeof path, "%s/../../../holdfast", self);
+	snprintf(path, PATH_MAX + 64, "%s/%s", self, relative);
 	return path;
+}
+
+/* In HOLDFAST_BIN, else in the build folder. */
+static const char *
+find_program(const char *name)
+{
+	static char path[PATH_MAX + 64];
+	const char *bin = getenv("HOLDFAST_BIN");
+	char relative[64];
+
+	if (bin != NULL) {
+		snprintf(path, sizeof path, "%s/%s", bin, name);
+		return path;
+	}
+	snprintf(relative, sizeof relative, "../../../%s", name);
+	return beside_test(relative, path);
+}
+
+static const char *
+program(void)
+{
+	return find_program("holdfast");
+}
+
+const char *
+daemon_ctl(void)
+{
+	return find_program("holdfastctl");
 }
 
 bool
@@ -94,9 +115,9 @@ open_log(const struct daemon *d)
 }
 
 static void
-exec_daemon(const struct daemon *d)
+exec_daemon(const struct daemon *d, const char *orders)
 {
-	char ini[512], log[512];
+	char ini[512], log[512], bad[PATH_MAX + 64];
 	int fd;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -105,13 +126,21 @@ exec_daemon(const struct daemon *d)
 	fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (fd >= 0 && dup2(fd, STDERR_FILENO) >= 0) {
 		close(fd);
-		execl(program(), "holdfast", "-c", ini, (char *)NULL);
+		if (orders != NULL)
+			setenv("BADHOST", orders, 1);
+		execl(orders != NULL ? beside_test("../badhost/badhost", bad) : program(), "holdfast", "-c", ini, (char *)NULL);
 	}
 	_exit(127);
 }
 
 bool
 daemon_start(struct daemon *d, const char *dir, const char *config)
+{
+	return daemon_start_with(d, dir, config, NULL);
+}
+
+bool
+daemon_start_with(struct daemon *d, const char *dir, const char *config, const char *orders)
 {
 	const char *line;
 
@@ -123,7 +152,7 @@ daemon_start(struct daemon *d, const char *dir, const char *config)
 	fflush(NULL);
 	d->pid = fork();
 	if (d->pid == 0)
-		exec_daemon(d);
+		exec_daemon(d, orders);
 	line = d->pid > 0 ? daemon_logged(d, "event=listening ") : NULL;
 	if (line != NULL && sscanf(strrchr(line, ':'), ":%u", &d->port) == 1)
 		return true;
@@ -223,4 +252,14 @@ daemon_stop(struct daemon *d)
 		return true;
 	show_log(d);
 	return false;
+}
+
+void
+daemon_kill(struct daemon *d)
+{
+	if (d->pid < 0)
+		return;
+	kill(d->pid, SIGKILL);
+	waitpid(d->pid, NULL, 0);
+	d->pid = -1;
 }

@@ -1,14 +1,11 @@
 /* Orders for badhost; see fault.h.  Knows the words of an order, and no program. */
-#include <sys/mman.h>
-
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/badhost/orders.h"
+#include "tests/peer/badhost.h"
 
 #include "tests/scenario/fail.h"
 #include "tests/scenario/fault.h"
@@ -17,16 +14,11 @@
 struct orders *
 fault_open(const char *path)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	void *map;
+	struct orders *o = badhost_orders(path);
 
-	if (fd < 0 || ftruncate(fd, sizeof(struct orders)) != 0)
+	if (o == NULL)
 		fail("%s: %s", path, strerror(errno));
-	map = mmap(NULL, sizeof(struct orders), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		fail("%s: %s", path, strerror(errno));
-	(void)close(fd);
-	return map;
+	return o;
 }
 
 static uint64_t

@@ -18,26 +18,6 @@
 
 static char out[OUT_MAX]; /* of the last command, standard output and error */
 
-static const char *
-program(void)
-{
-	static char path[PATH_MAX + 64];
-	const char *bin = getenv("HOLDFAST_BIN");
-	char self[PATH_MAX];
-	ssize_t n;
-
-	if (bin != NULL) {
-		snprintf(path, sizeof(path), "%s/holdfastctl", bin);
-		return path;
-	}
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = '\0';
-	if (strrchr(self, '/') != NULL)
-		*strrchr(self, '/') = '\0';
-	snprintf(path, sizeof(path), "%s/../../../holdfastctl", self);
-	return path;
-}
-
 /* Runs holdfastctl; its exit status, and what it said in out. */
 static int __attribute__((format(printf, 1, 2)))
 ctl(const char *fmt, ...)
@@ -51,7 +31,7 @@ ctl(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(args, sizeof(args), fmt, ap);
 	va_end(ap);
-	snprintf(command, sizeof(command), "'%s' %s 2>&1 </dev/null", program(), args);
+	snprintf(command, sizeof(command), "'%s' %s 2>&1 </dev/null", daemon_ctl(), args);
 	f = popen(command, "r");
 	n = f != NULL ? fread(out, 1, sizeof(out) - 1, f) : 0;
 	out[n] = '\0';

@@ -21,9 +21,10 @@
  *	a refusal's body		max_refusal		tests/scenarios/refused-upgrade
  *	lines of the log		log_burst		tests/unit/test_log, tests/scenarios/logs
  *	HTTP requests under way		max_exchanges		tests/unit/test_door
+ *	tokens exchanged at once	max_token_exchanges	tests/unit/test_door_way
  *	body of an HTTP request		max_body		tests/unit/test_door
  *	HTTP's deadlines		exchange_timeout, keep_alive	tests/unit/test_door
- *	users of App Services		max_users		tests/unit/test_door */
+ *	users of App Services		max_users		tests/unit/test_door_time */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

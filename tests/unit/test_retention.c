@@ -1,12 +1,15 @@
 /* Tests relay/retention on a store, and relay/walltime's judgement of clocks. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/harness.h"
 #include "tests/storekit.h"
 
 #include "relay/admit.h"
+#include "relay/be64.h"
 #include "relay/credential.h"
 #include "relay/retention.h"
+#include "relay/users.h"
 #include "relay/walltime.h"
 
 #define NOW_MS 1800000000000u
@@ -45,6 +48,16 @@ pass(struct store *s, struct retention_pass *p, uint64_t *files)
 		retention_drop(p);
 	}
 	return n;
+}
+
+/* Of the entry of user n. */
+static void
+user_key(uint8_t key[USERS_KEY], unsigned n, const uint8_t *scope)
+{
+	memset(key, 0, USERS_KEY);
+	key[0] = 'u';
+	key[1] = (uint8_t)n;
+	memcpy(key + USERS_KEY - LINK_SCOPE, scope, LINK_SCOPE);
 }
 
 static struct retention_pass *
@@ -92,6 +105,53 @@ TEST(tokens)
 		token_key(key, n);
 		CHECK_U64(has(s, STORE_TOKENS, key, 32), n <= 30);
 	}
+	free(p);
+	store_close(s);
+}
+
+/* Users of App Services: those of an upstream that is configured are looked after there, whatever their age; the others go by it, and with an
+ * entry all that belongs to it. */
+TEST(users)
+{
+	static const uint8_t scopes[2][LINK_SCOPE] = { "today", "before" };
+	static const uint64_t ages[] = { 0, 179, 181 };
+	struct store *s = kit_open(harness_tmpdir());
+	struct retention_pass *p = pass_new();
+	uint8_t key[USERS_KEY], entry[200] = { 1 };
+	uint64_t files;
+
+	CHECK(s != NULL);
+	p->scopes = scopes[0];
+	p->nscope = 1;
+	CHECK_U64(store_begin(s), STORE_OK);
+	for (unsigned scope = 0; scope < 2; scope++)
+		for (unsigned n = 0; n < 4; n++) { /* the last one has no entry */
+			user_key(key, n, scopes[scope]);
+			be64_put(entry + 10, NOW_MS - ages[n % 3] * DAY_MS);
+			if (n < 3)
+				CHECK_U64(store_put(s, STORE_TOKENS, key, sizeof(key), entry, sizeof(entry)), STORE_OK);
+			key[0] = 's';
+			CHECK_STR(put_text(s, STORE_TOKENS, key, sizeof(key), n == 1 ? "" : "x"), ""); /* an empty value is none */
+		}
+	CHECK_U64(store_commit(s, true), STORE_OK);
+	pass(s, p, &files);
+	for (unsigned scope = 0; scope < 2; scope++)
+		for (unsigned n = 0; n < 4; n++) {
+			user_key(key, n, scopes[scope]);
+			CHECK_U64(has(s, STORE_TOKENS, key, sizeof(key)), scope == 0 ? n < 3 : n < 2);
+			key[0] = 's';
+			CHECK_U64(has(s, STORE_TOKENS, key, sizeof(key)), n != 1 && (scope == 0 || n == 0));
+		}
+	free(p);
+	p = pass_new(); /* secrets are not to be kept any more */
+	p->scopes = scopes[0];
+	p->nscope = 1;
+	p->drop_credentials = true;
+	pass(s, p, &files);
+	user_key(key, 0, scopes[0]);
+	CHECK(!has(s, STORE_TOKENS, key, sizeof(key)));
+	key[0] = 's';
+	CHECK(!has(s, STORE_TOKENS, key, sizeof(key)));
 	free(p);
 	store_close(s);
 }
