@@ -93,6 +93,15 @@ dir_lock(struct dir *d, char *why, size_t why_len)
 	return STORE_OK;
 }
 
+/* Whether it may be of the buffer: a file of our own.  The rest is somebody else's: lost+found, where a file system is mounted. */
+static bool
+is_ours(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || geteuid() == 0);
+}
+
 /* One file of the directory, before recovery: private, and what is visible of it also on stable storage. */
 static int
 settle_file(int dir_fd, const char *name)
@@ -100,6 +109,8 @@ settle_file(int dir_fd, const char *name)
 	struct stat st;
 	int fd, err = 0;
 
+	if (!is_ours(dir_fd, name))
+		return 0;
 	if ((fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
 		return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : errno; /* ENXIO: a socket */
 	if (fstat(fd, &st) == -1)

@@ -109,6 +109,31 @@ TEST(unusable_directory)
 	CHECK(s == NULL);
 }
 
+/* The state directory is where a file system is mounted: lost+found is root's, as what an administrator left there may be. */
+TEST(what_is_not_ours_is_left_alone)
+{
+	char *old = getcwd(NULL, 0);
+	struct store *s;
+	int fd;
+
+	if (geteuid() != 0)
+		SKIP("only root can make a file that is somebody else's");
+	CHECK(old != NULL && chdir(harness_tmpdir()) == 0);
+	CHECK(chmod(".", 0711) == 0 && chmod("..", 0711) == 0);
+	CHECK(mkdir("s", 0700) == 0 && mkdir("s/lost+found", 0700) == 0 && chown("s", 12345, 12345) == 0);
+	CHECK((fd = open("s/note", O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) != -1);
+	(void)close(fd);
+	CHECK(setegid(12345) == 0 && seteuid(12345) == 0);
+	s = kit_open("s");
+	if (s != NULL)
+		store_close(s);
+	CHECK(seteuid(0) == 0 && setegid(0) == 0);
+	CHECK(s != NULL);
+	CHECK_U64(mode_of("s", "note"), 0644);
+	CHECK(chdir(old) == 0);
+	free(old);
+}
+
 /* The process may change its directory after the store was opened by a relative path. */
 TEST(relative_path)
 {
