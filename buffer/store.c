@@ -418,13 +418,16 @@ store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX])
 	memset(out, 0, STORE_SHARES_MAX * sizeof(*out));
 	for (size_t i = 0; i < s->tally.n; i++) {
 		const struct tally_row *row = &s->tally.rows[i];
-		struct store_share *sum = &out[row->share];
 
-		sum->records += row->records;
-		sum->bytes += row->bytes;
-		sum->files += row->records > 0;
-		if (row->oldest_ms != 0 && (sum->oldest_ms == 0 || row->oldest_ms < sum->oldest_ms))
-			sum->oldest_ms = row->oldest_ms;
+		for (unsigned k = 0; k < STORE_SHARES_OF_FILE; k++) {
+			struct store_share *sum = &out[row->share[k]];
+
+			sum->records += row->records;
+			sum->bytes += row->bytes;
+			sum->files += row->records > 0;
+			if (row->oldest_ms != 0 && (sum->oldest_ms == 0 || row->oldest_ms < sum->oldest_ms))
+				sum->oldest_ms = row->oldest_ms;
+		}
 	}
 }
 

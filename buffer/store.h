@@ -289,15 +289,16 @@ struct store_stat {
 };
 STORE_MUSTCHECK enum store_err store_stat(struct store *s, struct store_stat *out); /* what is committed; no disk scan but for disk_bytes */
 
-/* The backlog in shares: which one a file belongs to is the caller's affair. */
-#define STORE_SHARES_MAX 64
+/* The backlog in shares: which ones a file belongs to, two of them, is the caller's affair. */
+#define STORE_SHARES_MAX 96
+#define STORE_SHARES_OF_FILE 2
 struct store_share {
 	uint64_t records, bytes, files; /* files: those with a backlog */
 	uint64_t oldest_ms;		/* as in struct store_stat */
 };
-/* of(arg, f), below STORE_SHARES_MAX, is asked from now on when a file gets a backlog, of its name only, and at once of all that have one.  Before, all is
- * share 0.  Outside a transaction. */
-typedef unsigned store_share_fn(void *arg, const struct store_file *f);
+/* of(arg, f, share), to fill in two that differ, below STORE_SHARES_MAX, is asked from now on when a file gets a backlog, of its name only, and at once of
+ * all that have one.  Before, all is in shares 0 and 1.  May be called again, to share it anew; if that fails some sums are of before.  Outside a transaction. */
+typedef void store_share_fn(void *arg, const struct store_file *f, unsigned share[STORE_SHARES_OF_FILE]);
 STORE_MUSTCHECK enum store_err store_share_by(struct store *s, store_share_fn *of, void *arg);
 void store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX]); /* what is committed */
 

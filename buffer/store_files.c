@@ -204,10 +204,16 @@ store_file_each(struct store *s, bool (*each)(void *arg, const struct store_file
 
 /* ---- counters ---- */
 
-static uint8_t
-share_of(const struct store *s, const struct store_file *f)
+/* Puts row into its shares. */
+static void
+share_row(const struct store *s, const struct store_file *f, struct tally_row *row)
 {
-	return (uint8_t)(s->share_of != NULL ? s->share_of(s->share_arg, f) % STORE_SHARES_MAX : 0);
+	unsigned share[STORE_SHARES_OF_FILE] = { 0, 1 };
+
+	if (s->share_of != NULL)
+		s->share_of(s->share_arg, f, share);
+	for (unsigned k = 0; k < STORE_SHARES_OF_FILE; k++)
+		row->share[k] = (uint8_t)(share[k] % STORE_SHARES_MAX);
 }
 
 enum store_err
@@ -225,7 +231,7 @@ store_share_by(struct store *s, store_share_fn *of, void *arg)
 			continue; /* nothing of it is in the totals */
 		if ((err = file_load(s, s->tally.rows[i].id, &f)) != STORE_OK)
 			return err;
-		s->tally.rows[i].share = share_of(s, &f);
+		share_row(s, &f, &s->tally.rows[i]);
 	}
 	return STORE_OK;
 }
@@ -296,7 +302,9 @@ store_row_get(struct store *s, uint64_t id, struct tally_row *row)
 	if ((err = file_load(s, id, &f)) != STORE_OK)
 		return err;
 	known = tally_find(&s->tally, id);
-	*row = known != NULL ? *known : (struct tally_row){ .id = id, .share = share_of(s, &f) };
+	*row = known != NULL ? *known : (struct tally_row){ .id = id };
+	if (known == NULL)
+		share_row(s, &f, row);
 	return STORE_OK;
 }
 
@@ -346,17 +354,19 @@ file_create(struct store *s, struct store_file *f, const uint8_t *name, size_t n
 {
 	uint8_t id[ID_LEN];
 	DBT key = store_dbt(name, name_len), data = store_dbt(id, sizeof(id));
+	struct tally_row row = { .id = s->txn_next_id };
 	enum store_err err;
 	int ret;
 
 	be_put64(id, s->txn_next_id);
+	share_row(s, f, &row);
 	if ((ret = s->names->put(s->names, s->txn, &key, &data, DB_NOOVERWRITE)) == DB_KEYEXIST)
 		return STORE_INVALID;
 	if (ret != 0)
 		return store_db_error(s, ret);
 	err = store_own_put(s, STORE_KEY_NEXT_ID, sizeof(STORE_KEY_NEXT_ID) - 1, s->txn_next_id + 1);
 	if (err == STORE_OK)
-		err = store_row_put(s, &(struct tally_row){ .id = s->txn_next_id, .share = share_of(s, f) });
+		err = store_row_put(s, &row);
 	if (err != STORE_OK)
 		return err;
 	f->id = s->txn_next_id++;
@@ -443,6 +453,7 @@ store_file_mend(struct store *s, struct store_file *f)
 	size_t name_len = file_check(f, name);
 	enum store_err err = store_may_write(s);
 	const struct tally_row *known;
+	struct tally_row row;
 	struct store_file old;
 
 	if (err != STORE_OK)
@@ -461,9 +472,10 @@ store_file_mend(struct store *s, struct store_file *f)
 	known = tally_find(&s->tally, f->id);
 	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
 	s->txn_damaged -= known != NULL && known->damaged;
-	return store_row_put(s, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						     .oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK,
-						     .exported = f->state == STORE_FILE_EXPORTED, .share = share_of(s, f) });
+	row = (struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes, .oldest_ms = f->oldest_ms,
+		.aside = f->state != STORE_FILE_OK, .exported = f->state == STORE_FILE_EXPORTED };
+	share_row(s, f, &row);
+	return store_row_put(s, &row);
 }
 
 enum store_err

@@ -52,7 +52,7 @@ struct store {
 	size_t scratch_cap;
 	/* what is committed */
 	struct tally tally;
-	store_share_fn *share_of; /* NULL: all is share 0 */
+	store_share_fn *share_of; /* NULL: all is in shares 0 and 1 */
 	void *share_arg;
 	uint64_t nfiles, next_id;
 	/* the open transaction */

@@ -14,7 +14,7 @@ struct tally_row {
 	uint64_t id; /* of the file */
 	uint64_t records, bytes, oldest_ms;
 	bool aside; /* its state is not OK */
-	uint8_t share; /* below STORE_SHARES_MAX.  In memory only */
+	uint8_t share[2]; /* below STORE_SHARES_MAX.  In memory only */
 	bool exported; /* it is EXPORTED: its records are another gateway's */
 	bool damaged; /* its record could not be read at open; the counters are not known */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */

@@ -19,6 +19,7 @@
 #include "relay/meter.h"
 #include "relay/options.h"
 #include "relay/pace.h"
+#include "relay/quota.h"
 #include "relay/reload.h"
 #include "relay/session.h"
 #include "relay/spool.h"
@@ -72,6 +73,8 @@ session_row(struct json *j, const struct conn_info *info, const struct session *
 	json_str(j, "state", session_state_name(s->state));
 	json_str(j, "upstream", session_upside_name(s->upside));
 	json_bool(j, "refused", s->refused);
+	if (f != NULL && s->refused && quota_full_of(f) != NULL)
+		json_str(j, "full_quota", quota_full_of(f));
 	if (f != NULL) {
 		json_u64(j, "file", f->id);
 		json_u64(j, "ident", f->file_ident);

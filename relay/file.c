@@ -75,6 +75,7 @@ file_free(struct file *f)
 {
 	struct upload *u;
 
+	quota_leave(f);
 	while ((u = TAILQ_FIRST(&f->tail)) != NULL) {
 		TAILQ_REMOVE(&f->tail, u, link);
 		upload_unref(u);
@@ -114,6 +115,7 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	f->session = s;
 	f->endpoint = relay_strndup(rec->endpoint, strlen(rec->endpoint));
 	f->path = relay_strndup(rec->path, strlen(rec->path));
+	quota_join(f);
 	f->id = rec->id;
 	f->file_ident = rec->file_ident;
 	f->file_ident_salt = rec->file_ident_salt;
@@ -293,6 +295,7 @@ tail_remove(struct file *f, struct upload *u)
 		f->unposted = TAILQ_NEXT(u, link);
 	f->relay->lingering_bytes -= u->posted ? 0 : u->len;
 	TAILQ_REMOVE(&f->tail, u, link);
+	quota_sub(f, u->len);
 	f->tail_bytes -= u->len;
 	f->relay->tail_bytes -= u->len;
 	upload_unref(u);
@@ -469,6 +472,7 @@ file_take(struct file *f, struct upload *u, bool now)
 	u->after = f->held.client_version;
 	u->acked = &f->acked;
 	u->taken_ms = clock_ms();
+	quota_add(f, u->len);
 	f->tail_bytes += u->len;
 	f->relay->tail_bytes += u->len;
 	f->relay->lingering_bytes += u->len;

@@ -32,6 +32,7 @@ struct cursors {
 };
 
 struct file {
+	LIST_ENTRY(file) in_relay;
 	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
@@ -66,6 +67,7 @@ struct file {
 	struct upload *unposted; /* of tail: from it on nothing was given to the committer; NULL: all was */
 	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
+	unsigned quota;	     /* of relay->quotas, see quota_find */
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
 	bool is_lingering;   /* unposted is to be posted when its time comes */

@@ -486,14 +486,14 @@ link_has_endpoint(const struct link *l, const char *endpoint)
 	return endpoint[n] == ':' && strncmp(endpoint + n + 1, l->name, name) == 0 && endpoint[n + 1 + name] == '/';
 }
 
-_Static_assert(SECTIONS_MAX <= STORE_SHARES_MAX, "each upstream has a share, and there is a listener");
+_Static_assert(SECTIONS_MAX <= LINK_SHARE_NONE + 1, "each upstream has a share, and there is a listener");
 
 unsigned
-link_share_of(void *relay, const struct store_file *f)
+link_share_of(const struct relay *relay, const struct store_file *f)
 {
 	const struct link *l;
 
-	TAILQ_FOREACH (l, &((const struct relay *)relay)->links, entry)
+	TAILQ_FOREACH (l, &relay->links, entry)
 		if (link_has_endpoint(l, f->endpoint))
 			return l->share;
 	return LINK_SHARE_NONE;

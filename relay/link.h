@@ -118,9 +118,9 @@ const char *link_endpoint_path(const char *endpoint);
 /* Whether an endpoint is one of l's. */
 bool link_has_endpoint(const struct link *l, const char *endpoint);
 
-/* Whose backlog a file belongs to: a store_share_fn with the relay as its arg.  In the committer's thread, too: links and their names stay. */
-unsigned link_share_of(void *relay, const struct store_file *f);
-#define LINK_SHARE_NONE (STORE_SHARES_MAX - 1) /* of an upstream that is not configured any more */
+/* Whose backlog a file belongs to: a share of the store's (quota_share_of).  In the committer's thread, too: links and their names stay. */
+unsigned link_share_of(const struct relay *relay, const struct store_file *f);
+#define LINK_SHARE_NONE 63 /* of an upstream that is not configured any more; behind it are those of quotas */
 /* What waits for l; lives as long as the spool. */
 const struct store_share *link_backlog(const struct link *l);
 

@@ -31,6 +31,7 @@
 #include "relay/monitor.h"
 #include "relay/notify.h"
 #include "relay/privilege.h"
+#include "relay/quota.h"
 #include "relay/recover.h"
 #include "relay/relay.h"
 #include "relay/reload.h"
@@ -148,6 +149,7 @@ spool_changed(void *arg)
 	r->stats.merged_instructions = merged->instructions;
 	r->stats.merged_changesets = merged->changesets;
 	r->stats.merged_bytes = merged->bytes;
+	quota_settle(r);
 	if (r->nsuspended == 0 && r->nrefused == 0)
 		return;
 	for (c = TAILQ_FIRST(&r->conns); c != NULL; c = next) {
@@ -309,7 +311,7 @@ relay_open(struct relay *r)
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);
 	store = recover_open(r->opt, &r->recovery);
-	if (store_share_by(store, link_share_of, r) != STORE_OK)
+	if (!quota_start(r, store))
 		log_fatal("store", "reason=\"the files of the backlog cannot be read\"");
 	journal = open_journal(r->opt);
 	tell_promises(r->recovery, journal);
@@ -362,6 +364,7 @@ relay_close(struct relay *r)
 	TAILQ_FOREACH (l, &r->links, entry)
 		meter_keep(l->meter);
 	spool_free(r->spool);
+	quota_end(r);
 	retention_free(r->retention);
 	walltime_free(r->walltime);
 	statecache_free(r->statecache);

@@ -158,6 +158,22 @@ link_metric(struct evbuffer *out, const struct relay *r, size_t i)
 }
 
 static void
+quota_metrics(struct evbuffer *out, const struct relay *r)
+{
+	static const char *const types[][2] = { { "quota_bytes", "gauge" }, { "quota_limit_bytes", "gauge" }, { "quota_refused_total", "counter" } };
+
+	for (size_t k = 0; k < 3 && r->quotas.n > 0; k++) {
+		evbuffer_add_printf(out, "# TYPE holdfast_%s %s\n", types[k][0], types[k][1]);
+		for (unsigned i = 0; i < r->quotas.n; i++) {
+			const struct quota *q = &r->quotas.of[i];
+			const uint64_t v[] = { quota_held(r, i), q->limit, q->refused };
+
+			evbuffer_add_printf(out, "holdfast_%s{quota=\"%s\"} %llu\n", types[k][0], q->pattern, (unsigned long long)v[k]);
+		}
+	}
+}
+
+static void
 metrics(struct relay *r, struct answer *a)
 {
 	static const struct status_sink sink = { metric_text, metric_number };
@@ -167,6 +183,7 @@ metrics(struct relay *r, struct answer *a)
 	evbuffer_add_printf(out, "# TYPE holdfast_info gauge\nholdfast_info{version=\"" HOLDFAST_VERSION "\"} 1\n");
 	for (size_t i = 0; i < LINK_FIGURES; i++)
 		link_metric(out, r, i);
+	quota_metrics(out, r);
 	gauge(out, "draining", r->drain != NULL);
 	gauge(out, "buffer_full", relay_full_by(r) != NULL);
 	status_each(r, &sink, out);

@@ -10,6 +10,7 @@
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/period.h"
+#include "relay/quota.h"
 #include "relay/schedule.h"
 
 enum type { TYPE_STRING, TYPE_BOOL, TYPE_SIZE, TYPE_DURATION, TYPE_COUNT, TYPE_ENUM };
@@ -433,6 +434,7 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	struct address_url url;
 	struct schedule schedule;
 	struct period period;
+	struct quotas quotas;
 	char text[200], why[128];
 	unsigned low, high;
 	socklen_t len;
@@ -458,6 +460,10 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	if (!schedule_parse(o->schedule, &schedule, why, sizeof why)) {
 		snprintf(text, sizeof text, "schedule: %s", why);
 		complain(arg, OPTION_schedule, OPTION_schedule, text);
+	}
+	if (!quotas_parse(o->buffer_quotas, &quotas, why, sizeof why)) {
+		snprintf(text, sizeof text, "quotas: %s", why);
+		complain(arg, OPTION_buffer_quotas, OPTION_buffer_quotas, text);
 	}
 	if (!period_parse(o->budget_period, &period, why, sizeof why)) {
 		snprintf(text, sizeof text, "budget_period: %s", why);

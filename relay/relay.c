@@ -87,7 +87,7 @@ relay_room_for(const struct relay *relay, const struct file *f, uint64_t n)
 {
 	uint64_t max = relay->opt->buffer_max_file_bytes, used = f->backlog_bytes + f->tail_bytes;
 
-	return (max == 0 || (used <= max && n <= max - used)) && relay_room(relay, n);
+	return (max == 0 || (used <= max && n <= max - used)) && quota_room(f, n) && relay_room(relay, n);
 }
 
 bool

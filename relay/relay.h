@@ -12,6 +12,7 @@
 
 #include "relay/file.h"
 #include "relay/options.h"
+#include "relay/quota.h"
 #include "relay/userid.h"
 
 struct event;
@@ -48,6 +49,7 @@ TAILQ_HEAD(conn_list, conn);
 TAILQ_HEAD(link_list, link);
 TAILQ_HEAD(front_list, front);
 TAILQ_HEAD(session_list, session);
+LIST_HEAD(file_list, file);
 
 #define RELAY_SIGNALS 4 /* TERM, INT, HUP, USR1 */
 
@@ -74,6 +76,9 @@ struct relay {
 	struct conn_list conns;
 	struct session_list to_show;  /* sessions that owe their client an acknowledgement (ack = relay) */
 	struct session_list ended_sessions;
+	struct file_list files; /* all that are open, and those that still have something at the spool */
+	struct quotas quotas;
+	struct quota_shares *quota_shares; /* those that the committer has, or will have */
 	void *registry;		      /* sessions by file identity (session.c) */
 	uint64_t nconns, nsessions;
 	uint64_t nexchanges; /* HTTP requests of clients, under way (door.c) */
@@ -112,7 +117,7 @@ void relay_after_ms(struct event *ev, uint64_t ms);
 /* Whether n more payload bytes fit into the buffer (options: max_bytes, min_free); counts what is on its way to the disk. */
 bool relay_room(const struct relay *relay, uint64_t n);
 
-/* The same and, for the client file f, max_bytes_per_file. */
+/* The same and, for the client file f, max_bytes_per_file and its quota. */
 bool relay_room_for(const struct relay *relay, const struct file *f, uint64_t n);
 
 /* Whether there is room again after it was full (with hysteresis: a tenth of max_bytes must be free, and a quarter more of the

@@ -22,6 +22,7 @@
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/notify.h"
+#include "relay/quota.h"
 #include "relay/relay.h"
 #include "relay/reload.h"
 #include "relay/spool.h"
@@ -326,6 +327,7 @@ apply(struct reload *rl)
 	budget_log(rl->now);
 	*b = (struct bounds){ o->buffer_max_bytes, o->buffer_max_file_bytes, o->buffer_min_free };
 	spool_call(r->spool, set_bounds, bounds_set, b);
+	quota_reload(r);
 	relay_merging(r);
 }
 

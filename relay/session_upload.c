@@ -68,6 +68,7 @@ session_refuse(struct session *s, size_t len)
 	s->refused_len = s->refused ? s->refused_len : len;
 	s->relay->nrefused += !s->refused;
 	s->refused = true;
+	quota_refused(s->file, len);
 	STAT_INC(s->relay, uploads_refused);
 }
 
@@ -121,7 +122,7 @@ session_upload(struct session *s, const struct message *m, struct view body)
 void
 session_room(struct session *s)
 {
-	bool room = !s->file->aside && relay_has_room(s->relay) && relay_room_for(s->relay, s->file, s->refused_len);
+	bool room = !s->file->aside && relay_has_room(s->relay) && quota_has_room(s->file) && relay_room_for(s->relay, s->file, s->refused_len);
 
 	if (s->refused && s->conn != NULL && !file_owes(s->file) && ((s->upside == UPSIDE_LIVE && !s->no_replay) || room))
 		conn_close(s->conn, "an upload was not taken while the buffer was full");

@@ -234,6 +234,19 @@ heap_bytes(void)
 #endif
 }
 
+/* Of one quota, without prefix. */
+static void
+quota_figures(const struct relay *relay, unsigned i, const struct status_sink *sink, void *arg)
+{
+	const struct quota *q = &relay->quotas.of[i];
+
+	sink->text(arg, "pattern", q->pattern);
+	sink->text(arg, "state", q->wanted > 0 ? "full" : "ok");
+	sink->number(arg, "bytes", quota_held(relay, i));
+	sink->number(arg, "limit", q->limit);
+	sink->number(arg, "refused", q->refused);
+}
+
 /* What is not of one named upstream. */
 static void
 own_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
@@ -273,6 +286,10 @@ status_each(const struct relay *relay, const struct status_sink *sink, void *arg
 			continue;
 		snprintf(p.prefix, sizeof(p.prefix), "upstream.%s.", l->name);
 		named_link_figures(l, &with_prefix, &p);
+	}
+	for (unsigned i = 0; i < relay->quotas.n; i++) {
+		snprintf(p.prefix, sizeof(p.prefix), "quota.%u.", i + 1);
+		quota_figures(relay, i, &with_prefix, &p);
 	}
 }
 
@@ -363,7 +380,7 @@ write_file(struct status *st)
 	st->file_failed = err != 0;
 }
 
-/* A named upstream has a line of its own, so that no number of them makes one too long. */
+/* A named upstream has a line of its own, and so has a quota, so that no number of them makes one too long. */
 void
 status_log(struct relay *relay)
 {
@@ -380,6 +397,11 @@ status_log(struct relay *relay)
 		log_begin(&l, LOG_INFO, "status_upstream");
 		log_str(&l, "upstream", link->name);
 		named_link_figures(link, &sink, &l);
+		log_end(&l);
+	}
+	for (unsigned i = 0; i < relay->quotas.n; i++) {
+		log_begin(&l, LOG_INFO, "status_quota");
+		quota_figures(relay, i, &sink, &l);
 		log_end(&l);
 	}
 	if (relay->status != NULL)

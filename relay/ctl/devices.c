@@ -15,6 +15,7 @@ struct device {
 	uint64_t file, ident, conn, records, bytes, oldest_ms, unwritten; /* file 0: nothing of it was ever stored; conn 0: not connected */
 	bool refused, kept, waiting, ok;
 	char *path, *endpoint; /* owned */
+	char *full_quota;      /* its pattern, owned; NULL: it is not that which is full */
 };
 
 struct devices {
@@ -54,6 +55,7 @@ read_sessions(struct devices *d)
 		d->connected[d->n++] = (struct device){ .file = json_get_u64(&row, "file"), .ident = json_get_u64(&row, "ident"),
 			.conn = json_get_u64(&row, "conn"), .unwritten = json_get_u64(&row, "unwritten_bytes"),
 			.refused = json_get_bool(&row, "refused"), .kept = json_get_bool(&row, "kept"),
+			.full_quota = json_get(&row, "full_quota") != NULL ? copy(&row, "full_quota") : NULL,
 			.waiting = json_get_bool(&row, "waiting"), .ok = true, .path = copy(&row, "path"), .endpoint = copy(&row, "endpoint") };
 	}
 	reply_free(&r);
@@ -66,6 +68,8 @@ judge(const struct device *v, const char **why)
 	*why = "";
 	if (!v->ok)
 		*why = "set aside: somebody must look";
+	else if (v->refused && v->full_quota != NULL)
+		*why = "its quota was full: what it uploaded last is only there";
 	else if (v->refused)
 		*why = "the buffer was full: what it uploaded last is only there";
 	else if (v->conn != 0 && v->waiting && !v->kept)
@@ -96,6 +100,8 @@ print_json(const struct device *v, const char *leave, const char *why)
 	json_u64(&j, "oldest_ms", v->oldest_ms);
 	json_str(&j, "leave", leave);
 	json_str(&j, "why", why);
+	if (v->full_quota != NULL)
+		json_str(&j, "full_quota", v->full_quota);
 	json_end(&j);
 	if (!j.failed)
 		fputs(j.text, stdout);
@@ -114,7 +120,7 @@ print_text(const struct device *v, const char *leave, const char *why, bool firs
 	printf("%6llu %8llu %6s %9llu %10s %8s %-5s ", (unsigned long long)v->file, (unsigned long long)v->ident, conn,
 	       (unsigned long long)v->records, text_bytes(bytes, v->bytes), text_age(age, v->oldest_ms), leave);
 	text_print_at(v->endpoint, v->path);
-	printf("%s%s\n", why[0] != '\0' ? "  " : "", why);
+	printf("%s%s%s%s\n", why[0] != '\0' ? "  " : "", why, v->ok && v->full_quota != NULL ? ": " : "", v->ok && v->full_quota != NULL ? v->full_quota : "");
 }
 
 static void
@@ -156,6 +162,7 @@ each_file(void *arg, const struct json_object *row)
 	show(d, &v);
 	free(v.path);
 	free(v.endpoint);
+	free(v.full_quota);
 }
 
 void
@@ -169,6 +176,7 @@ ctl_devices(struct ctl *c)
 		show(&d, &d.connected[i]);
 		free(d.connected[i].path);
 		free(d.connected[i].endpoint);
+		free(d.connected[i].full_quota);
 	}
 	json_u64(&c->end, "files", d.files);
 	json_u64(&c->end, "staying", d.staying);

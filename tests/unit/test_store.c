@@ -572,11 +572,14 @@ TEST(abort_undoes_all)
 }
 
 /* Files of an odd number are share 3. */
-static unsigned
-odd_share(void *arg, const struct store_file *f)
+/* arg: the second share of the odd ones, NULL: the last. */
+static void
+odd_share(void *arg, const struct store_file *f, unsigned share[STORE_SHARES_OF_FILE])
 {
-	(void)arg;
-	return f->file_ident % 2 == 1 ? 3 : 0;
+	bool odd = f->file_ident % 2 == 1;
+
+	share[0] = odd ? 3 : 0;
+	share[1] = odd && arg != NULL ? *(const unsigned *)arg : STORE_SHARES_MAX - 1;
 }
 
 static void
@@ -597,15 +600,18 @@ TEST(shares)
 	const char *dir = harness_tmpdir();
 	struct store *s = kit_open(dir);
 	struct store_file f[3] = { 0 };
+	unsigned other = 70;
 
 	CHECK(s != NULL);
 	add(s, &f[0], 0, 11, 20);
 	add(s, &f[1], 1, 21, 25);
 	check_share(s, 0, 2, 15, 1700000000011u);
+	check_share(s, 1, 2, 15, 1700000000011u);
 	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_OK);
 	check_share(s, 0, 1, 10, 1700000000011u);
 	check_share(s, 3, 1, 5, 1700000000021u);
-	check_share(s, STORE_SHARES_MAX - 1, 0, 0, 0);
+	check_share(s, STORE_SHARES_MAX - 1, 2, 15, 1700000000011u);
+	check_share(s, 1, 0, 0, 0);
 	CHECK_U64(store_begin(s), STORE_OK);
 	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_INVALID);
 	CHECK_U64(store_trim(s, f[1].id, 100), STORE_OK);
@@ -626,6 +632,11 @@ TEST(shares)
 	CHECK_U64(store_share_by(s, odd_share, NULL), STORE_OK);
 	check_share(s, 3, 2, 5, 1700000000026u);
 	check_share(s, 0, 1, 10, 1700000000011u);
+	check_share(s, other, 0, 0, 0);
+	CHECK_U64(store_share_by(s, odd_share, &other), STORE_OK); /* shared anew */
+	check_share(s, other, 2, 5, 1700000000026u);
+	check_share(s, 3, 2, 5, 1700000000026u);
+	check_share(s, STORE_SHARES_MAX - 1, 1, 10, 1700000000011u);
 	store_close(s);
 }
 
