@@ -110,6 +110,12 @@ make_room(struct absents *as)
 	}
 }
 
+static unsigned
+rank_of(const struct absent *a)
+{
+	return priority_rank(&a->all->link->priority, a->path);
+}
+
 enum msg_flavour
 absent_flavour(const struct absent *a)
 {
@@ -319,12 +325,13 @@ void
 absents_link_changed(struct absents *as)
 {
 	const struct options *o = as->link->opt;
-	uint64_t spread = (as->link->nconns + as->n) * 1000 / o->reconnect_rate + absent_quiet_ms(as) / 4, at;
+	uint64_t spread = (as->link->nconns + as->n) * 1000 / o->reconnect_rate + absent_quiet_ms(as) / 4, at, part;
 	struct absent *a, *next;
 
 	as->client_cut_at = 0; /* that was the link, too */
 	TAILQ_FOREACH (a, &as->list, link) {
-		at = clock_ms() + random_below(spread);
+		part = spread / (as->link->priority.n + 1); /* earlier ranks get theirs first */
+		at = clock_ms() + rank_of(a) * part + random_below(part);
 		a->cut_at = 0; /* it was the link */
 		a->was_cut = false;
 		if (a->hold_ms == 0 && a->retry_ms > 0) {
@@ -426,16 +433,28 @@ walk_on(struct absents *as)
 /* ---- pacing ---- */
 
 static bool
-client_waits(const struct link *l)
+client_waits(const struct session *s)
 {
+	return s->state == SESSION_READY && s->upside != UPSIDE_LIVE && !s->no_replay && !s->held_back && file_waiting(s->file);
+}
+
+/* The earliest rank of a connected client with a backlog; PRIORITY_RANKS: there is none. */
+static unsigned
+rank_waiting(const struct link *l)
+{
+	unsigned best = PRIORITY_RANKS, rank;
 	struct conn *c;
 	struct session *s;
 
-	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = conn_next(c))
-		TAILQ_FOREACH (s, conn_sessions(c), in_conn)
-			if (s->link == l && s->state == SESSION_READY && s->upside != UPSIDE_LIVE && !s->no_replay && !s->held_back && file_waiting(s->file))
-				return true;
-	return false;
+	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL && best > 0; c = conn_next(c)) {
+		TAILQ_FOREACH (s, conn_sessions(c), in_conn) {
+			if (s->link != l || !client_waits(s))
+				continue;
+			rank = priority_rank(&l->priority, s->key_path);
+			best = rank < best ? rank : best;
+		}
+	}
+	return best;
 }
 
 static void
@@ -444,12 +463,14 @@ notice_clients(struct absents *as)
 	uint64_t now = clock_ms();
 	struct absent *a, *next;
 
-	if (!client_waits(as->link))
+	as->busy_rank = rank_waiting(as->link);
+	if (as->busy_rank == PRIORITY_RANKS)
 		as->busy_since = 0;
 	else if (as->busy_since == 0)
 		as->busy_since = now;
-	as->busy = as->busy_since != 0 && now - as->busy_since < YIELD_MAX_MS;
-	for (a = TAILQ_FIRST(&as->list); a != NULL && !as->busy; a = next) {
+	if (as->busy_since != 0 && now - as->busy_since >= YIELD_MAX_MS)
+		as->busy_rank = PRIORITY_RANKS;
+	for (a = TAILQ_FIRST(&as->list); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, link);
 		if (a->session != NULL)
 			replay_kick(a->session);
@@ -459,25 +480,35 @@ notice_clients(struct absents *as)
 bool
 absent_yields(const struct session *s)
 {
-	return s->absent != NULL && s->absent->all->busy;
+	return s->absent != NULL && s->absent->all->busy_rank != PRIORITY_RANKS && rank_of(s->absent) >= s->absent->all->busy_rank;
 }
 
-/* The smallest backlog of those that are due. */
+/* The earliest rank of those that are due, and of these the smallest backlog; but of TURNS_FLOOR turns one is for whoever is due for longest. */
 static struct absent *
 next_due(struct absents *as)
 {
-	struct absent *a, *best = NULL;
+	struct absent *a, *best = NULL, *oldest = NULL;
 	uint64_t now = clock_ms();
+	unsigned rank, best_rank = 0, oldest_rank = 0;
 
 	TAILQ_FOREACH (a, &as->list, link) {
 		if (a->session != NULL || a->waits || a->cut_at != 0 || a->due_at > now || a->backlog == 0)
 			continue;
 		if (!credential_known(&a->own) && !absent_service_usable(a))
 			continue;
-		if (best == NULL || a->backlog < best->backlog)
+		rank = rank_of(a);
+		if (rank >= as->busy_rank)
+			continue;
+		if (best == NULL || rank < best_rank || (rank == best_rank && a->backlog < best->backlog)) {
 			best = a;
+			best_rank = rank;
+		}
+		if (oldest == NULL || a->due_at < oldest->due_at) {
+			oldest = a;
+			oldest_rank = rank;
+		}
 	}
-	return best;
+	return best_rank != oldest_rank && turns_floor(&as->passed) ? oldest : best;
 }
 
 static void
@@ -497,7 +528,7 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 		if (a->cut_at != 0)
 			judge_cut(a);
 	walk_on(as);
-	while (!as->busy && as->running < o->absent_sessions && (a = next_due(as)) != NULL)
+	while (as->running < o->absent_sessions && (a = next_due(as)) != NULL)
 		absent_start(a);
 }
 
@@ -524,6 +555,7 @@ absents_new(struct link *link)
 
 	as->relay = link->relay;
 	as->link = link;
+	as->busy_rank = PRIORITY_RANKS;
 	as->step = relay_alloc(sizeof(*as->step));
 	as->step->owner = as;
 	TAILQ_INIT(&as->list);

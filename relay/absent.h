@@ -49,7 +49,7 @@ void absent_waits(struct session *s);	  /* nothing can be done without the clien
 void absent_error(struct session *s, const struct verdict_error *e); /* upstream ends it, and says why */
 void absent_cut(struct session *s); /* its connection was lost */
 void absent_ended(struct session *s); /* called by session_end, while file and upside are still known */
-/* Connected clients have a backlog themselves: theirs goes first. */
+/* Connected clients have a backlog themselves, and of no later rank (priority.h): theirs goes first. */
 bool absent_yields(const struct session *s);
 
 #endif

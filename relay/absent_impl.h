@@ -59,7 +59,9 @@ struct absents {
 	void *tree; /* by identity */
 	size_t n, running;
 	uint64_t client_cut_at, busy_since;
-	bool stopping, busy;
+	bool stopping;
+	unsigned busy_rank; /* sessions of this rank and later ones wait for connected clients; PRIORITY_RANKS: none does */
+	unsigned passed;    /* see turns_floor */
 	bool hurry; /* no quiet time any more */
 	/* the walk */
 	struct absent_step *step;

@@ -39,6 +39,10 @@ uint64_t conn_held(const struct conn *c); /* bytes held for the client: arriving
 
 /* The link changed state: connect again, or answer what waits. */
 void conn_link_changed(struct conn *c);
+/* Whether c will then want an upstream, of which it has none. */
+bool conn_comes_back(const struct conn *c);
+/* The earliest rank of its sessions (priority.h); without any, the last there is. */
+unsigned conn_rank(const struct conn *c);
 
 /* Sends a message to the client (between streamed ones: it waits for the end of a message under way). */
 void conn_send(struct conn *c, const struct message *m, struct view body);

@@ -655,15 +655,41 @@ conn_retry(struct conn *c)
 		open_upstream(c);
 }
 
+bool
+conn_comes_back(const struct conn *c)
+{
+	return c->state == CONN_OPEN && c->upstream == NULL;
+}
+
+unsigned
+conn_rank(const struct conn *c)
+{
+	const struct priority *p = &c->front->link->priority;
+	const struct session *s;
+	unsigned best = p->n, rank;
+
+	TAILQ_FOREACH (s, &c->sessions, in_conn) {
+		rank = priority_rank(p, s->key_path);
+		best = rank < best ? rank : best;
+	}
+	return best;
+}
+
+/* Earlier ranks come back before later ones, and all together at reconnect_rate. */
 static void
 link_came_back(struct conn *c)
 {
 	const struct link *l = c->front->link;
+	unsigned rank;
+	uint64_t before = 0;
 
-	if (c->state != CONN_OPEN || c->upstream != NULL)
+	if (!conn_comes_back(c))
 		return;
+	rank = conn_rank(c);
+	for (unsigned i = 0; i < rank; i++)
+		before += l->back[i];
 	c->backoff_ms = 0;
-	conn_retry_after(c, link_held_ms(l) + spread_ms(l, sync_clients(l)));
+	conn_retry_after(c, link_held_ms(l) + before * 1000 / l->opt->reconnect_rate + spread_ms(l, l->back[rank]));
 }
 
 /* Whoever is still trying to reach upstream stops; clients get what the offline rules give. */

@@ -68,6 +68,10 @@ set_state(struct link *l, enum link_state to, const char *cause)
 		l->at = 0; /* none works: preferences count again */
 	relay_merging(l->relay);
 	status_log(l->relay);
+	memset(l->back, 0, sizeof(l->back));
+	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = conn_next(c))
+		if (conn_link(c) == l && conn_comes_back(c))
+			l->back[conn_rank(c)]++;
 	for (c = TAILQ_FIRST(&l->relay->conns); c != NULL; c = next) {
 		next = conn_next(c);
 		if (conn_link(c) == l)
@@ -292,10 +296,15 @@ link_rate(const struct link *l)
 void
 link_reloaded(struct link *l)
 {
+	struct priority first;
 	char why[200];
 
-	if (!schedule_parse(l->opt->schedule, &l->schedule, why, sizeof(why)))
+	if (!schedule_parse(l->opt->schedule, &l->schedule, why, sizeof(why)) || !priority_parse(l->opt->first, &first, why, sizeof(why)))
 		PANIC(why); /* options_check lets none pass */
+	if (!priority_same(&first, &l->priority)) {
+		l->priority = first;
+		pace_rank_anew(l->pace);
+	}
 	meter_reloaded(l->meter);
 	judge_order(l);
 }

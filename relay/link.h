@@ -24,6 +24,7 @@
 #include "relay/address.h"
 #include "relay/linger.h"
 #include "relay/relay.h"
+#include "relay/priority.h"
 #include "relay/schedule.h"
 #include "relay/section.h"
 #include "relay/verdict.h"
@@ -72,6 +73,8 @@ struct link {
 	struct absents *absents;   /* NULL while starting */
 	struct pool *pool;	   /* NULL while starting and stopping */
 	struct service *service;   /* likewise */
+	struct priority priority;  /* option first */
+	uint64_t back[PRIORITY_RANKS]; /* clients that come back when the link does, by rank */
 	struct pace *pace;
 	struct meter *meter;
 	struct services *services; /* NULL: no api_url */

@@ -10,6 +10,7 @@
 #include "relay/log.h"
 #include "relay/options.h"
 #include "relay/period.h"
+#include "relay/priority.h"
 #include "relay/quota.h"
 #include "relay/schedule.h"
 
@@ -434,6 +435,7 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	struct address_url url;
 	struct schedule schedule;
 	struct period period;
+	struct priority priority;
 	struct quotas quotas;
 	char text[200], why[128];
 	unsigned low, high;
@@ -468,6 +470,10 @@ check_texts(const struct options *o, options_complain *complain, void *arg)
 	if (!period_parse(o->budget_period, &period, why, sizeof why)) {
 		snprintf(text, sizeof text, "budget_period: %s", why);
 		complain(arg, OPTION_budget_period, OPTION_budget_period, text);
+	}
+	if (!priority_parse(o->first, &priority, why, sizeof why)) {
+		snprintf(text, sizeof text, "first: %s", why);
+		complain(arg, OPTION_first, OPTION_first, text);
 	}
 	if (!options_versions(o->offline_versions, &low, &high))
 		complain(arg, OPTION_offline_versions, OPTION_offline_versions, "offline_versions must be a version or low-high");

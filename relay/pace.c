@@ -1,7 +1,8 @@
 /* replay_rate.  See pace.h.
  *
  * The bucket may go below zero by one batch, since a changeset cannot be cut; the next waits longer for it.  A session is charged between
- * pace_ask and pace_used (s->paced), and stands in line at most once (s->in_line). */
+ * pace_ask and pace_used (s->paced), and stands in line at most once (s->turn).  With ranks one batch is under way at a time: while that of the first
+ * is read, which takes a moment, it is not in line, and the last would slip in each time. */
 #include <stdlib.h>
 
 #include <event2/event.h>
@@ -18,7 +19,8 @@ struct pace {
 	struct link *link;
 	struct event *timer;
 	struct pace_bucket bucket;
-	TAILQ_HEAD(, session) line;
+	struct turns line;
+	size_t nunder_way;	/* sessions that are charged */
 	struct session *served; /* whose turn it is, off the line; NULL otherwise */
 	unsigned held;		/* enum pace_reason bits */
 };
@@ -55,6 +57,29 @@ pace_rate(const struct link *l)
 	return rate == 0 || (window != 0 && window < rate) ? window : rate;
 }
 
+static unsigned
+rank(const void *owner)
+{
+	const struct session *s = owner;
+
+	return priority_rank(&s->link->priority, s->key_path);
+}
+
+static bool
+one_at_a_time(const struct pace *p)
+{
+	return p->link->priority.n > 0 && p->nunder_way > 0;
+}
+
+/* As soon as there is something; the rate may have been lifted meanwhile. */
+static void
+serve_later(struct pace *p)
+{
+	uint64_t rate = pace_rate(p->link);
+
+	relay_after_ms(p->timer, rate == 0 ? 0 : pace_wait_ms(&p->bucket, rate));
+}
+
 /* Lets those in line go on while there is something for them. */
 static void
 serve(struct pace *p)
@@ -66,15 +91,13 @@ serve(struct pace *p)
 		return;
 	if (rate > 0)
 		pace_fill(&p->bucket, rate, clock_ms());
-	while ((s = TAILQ_FIRST(&p->line)) != NULL && (rate == 0 || p->bucket.bytes > 0)) {
-		TAILQ_REMOVE(&p->line, s, in_pace);
-		s->in_line = false;
+	while ((rate == 0 || (p->bucket.bytes > 0 && !one_at_a_time(p))) && (s = turns_next(&p->line)) != NULL) {
 		p->served = s;
 		replay_kick(s);
 		p->served = NULL;
 	}
-	if (!TAILQ_EMPTY(&p->line))
-		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate));
+	if (p->line.n > 0 && !one_at_a_time(p)) /* else pace_used does */
+		serve_later(p);
 }
 
 static void
@@ -91,7 +114,7 @@ pace_new(struct link *link)
 	struct pace *p = relay_alloc(sizeof(*p));
 
 	p->link = link;
-	TAILQ_INIT(&p->line);
+	turns_init(&p->line);
 	p->timer = relay_timer(link->relay->base, timer_cb, p);
 	return p;
 }
@@ -122,6 +145,12 @@ pace_hold(struct pace *p, enum pace_reason why, bool hold)
 		relay_after_ms(p->timer, 0);
 }
 
+void
+pace_rank_anew(struct pace *p)
+{
+	turns_rank_anew(&p->line, rank);
+}
+
 bool
 pace_held(const struct pace *p)
 {
@@ -131,8 +160,7 @@ pace_held(const struct pace *p)
 static void
 stand_in_line(struct pace *p, struct session *s)
 {
-	TAILQ_INSERT_TAIL(&p->line, s, in_pace);
-	s->in_line = true;
+	turns_join(&p->line, &s->turn, s, rank(s));
 }
 
 bool
@@ -141,7 +169,7 @@ pace_ask(struct session *s, uint64_t bytes)
 	struct pace *p = s->link->pace;
 	uint64_t rate = pace_rate(s->link);
 
-	if (s->in_line)
+	if (s->turn.waits)
 		return false;
 	if (p->held != 0) {
 		stand_in_line(p, s);
@@ -150,15 +178,16 @@ pace_ask(struct session *s, uint64_t bytes)
 	if (rate == 0)
 		return true;
 	pace_fill(&p->bucket, rate, clock_ms());
-	if (p->bucket.bytes <= 0 || (p->served != s && !TAILQ_EMPTY(&p->line))) {
-		if (TAILQ_EMPTY(&p->line))
-			relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate));
+	if (p->bucket.bytes <= 0 || one_at_a_time(p) || (p->served != s && p->line.n > 0)) {
+		if (p->line.n == 0)
+			serve_later(p);
 		stand_in_line(p, s);
 		return false;
 	}
 	p->served = NULL;
 	p->bucket.bytes -= (int64_t)bytes;
 	s->paced = bytes;
+	p->nunder_way++;
 	return true;
 }
 
@@ -166,14 +195,14 @@ void
 pace_used(struct session *s, uint64_t used)
 {
 	struct pace *p = s->link->pace;
-	uint64_t rate = pace_rate(s->link);
 
 	if (s->paced == 0)
 		return;
 	p->bucket.bytes += (int64_t)s->paced - (int64_t)used;
 	s->paced = 0;
-	if (!TAILQ_EMPTY(&p->line))
-		relay_after_ms(p->timer, pace_wait_ms(&p->bucket, rate == 0 ? 1 : rate));
+	p->nunder_way--;
+	if (p->line.n > 0)
+		serve_later(p);
 }
 
 void
@@ -182,9 +211,7 @@ pace_forget(struct session *s)
 	struct pace *p = s->link->pace;
 
 	pace_used(s, 0);
-	if (s->in_line)
-		TAILQ_REMOVE(&p->line, s, in_pace);
-	s->in_line = false;
+	turns_leave(&p->line, &s->turn);
 	if (p->served == s)
 		p->served = NULL;
 }

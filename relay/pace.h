@@ -1,7 +1,9 @@
 /* How fast backlogs go up to an upstream, all together (option replay_rate), or not at all: a token bucket, and the line of those who wait for it.
  *
  * Who asks is charged at once for the batch that it may send; what the batch did not need is given back.  Nobody is given a second batch
- * while others wait: the line is served in order, a batch each, so no backlog waits behind another's.  Live uploads never ask. */
+ * while others wait as long and matter as much: the line is served by rank (option first, priority.h) with a floor for the last (turns.h), and
+ * within a rank in order, a batch each, so no backlog waits behind another's.  Without rate and hold there is no line, and no order.
+ * Live uploads never ask. */
 #ifndef RELAY_PACE_H
 #define RELAY_PACE_H
 
@@ -36,10 +38,13 @@ enum pace_reason {
 void pace_hold(struct pace *p, enum pace_reason why, bool hold); /* logged */
 bool pace_held(const struct pace *p);
 
+/* The ranks of paths have changed. */
+void pace_rank_anew(struct pace *p);
+
 /* Bytes a second that hold now: replay_rate, or that of the schedule if it is less; 0 = no bound. */
 uint64_t pace_rate(const struct link *l);
 
-/* May s send a batch of at most bytes?  False: it waits in line, and replay_kick(s) is called when it is its turn. */
+/* May s send a batch of at most bytes (> 0)?  False: it waits in line, and replay_kick(s) is called when it is its turn. */
 bool pace_ask(struct session *s, uint64_t bytes);
 /* The batch came to used bytes (0: none). */
 void pace_used(struct session *s, uint64_t used);

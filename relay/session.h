@@ -33,6 +33,7 @@
 #include "relay/ident.h"
 #include "relay/query.h"
 #include "relay/relay.h"
+#include "relay/turns.h"
 #include "relay/userid.h"
 
 struct absent;
@@ -75,7 +76,6 @@ struct session {
 	TAILQ_ENTRY(session) in_conn;	  /* on conn_sessions, unless GHOST */
 	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
 	TAILQ_ENTRY(session) in_to_show;
-	TAILQ_ENTRY(session) in_pace;
 	struct relay *relay;
 	struct link *link;	   /* the way to its upstream */
 	const struct options *opt; /* of its client's front; without one, of the link */
@@ -136,7 +136,7 @@ struct session {
 	STAILQ_HEAD(, sent_batch) unacked;
 	size_t unacked_bytes;
 	uint64_t paced;	      /* bytes that the batch under way was charged (pace.c) */
-	bool in_line;	      /* waits there for its turn */
+	struct turn turn;     /* waits there for it */
 	uint64_t unacked_since; /* clock_ms of the last progress */
 	unsigned stalls;	/* see replay_stalled */
 	uint64_t unbinding_since; /* clock_ms */

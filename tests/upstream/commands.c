@@ -4,6 +4,7 @@
  *
  * The one idea: a table of names and functions.  A function takes its words off *args and answers with exactly one reply. */
 #include <errno.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -227,6 +228,25 @@ cmd_order(struct server *srv, char **args)
 		reply_ok("%" PRIu64, srv->history.nchanges);
 	else
 		reply_fail("%s", wrong);
+}
+
+static void
+cmd_before(struct server *srv, char **args)
+{
+	const char *pattern = word(args);
+	const struct path *last = known_path(srv, args), *p;
+	uint64_t n = 0;
+
+	if (last == NULL)
+		return;
+	if (last->nchanges == 0) {
+		reply_fail("nothing came yet");
+		return;
+	}
+	for (p = srv->history.first; p != NULL; p = p->next_all)
+		for (size_t i = 0; fnmatch(pattern, p->name, 0) == 0 && i < p->nchanges; i++)
+			n += p->change[i].nth < last->change[last->nchanges - 1].nth;
+	reply_ok("%" PRIu64, n);
 }
 
 /* ---- orders ---- */
@@ -674,6 +694,7 @@ static const struct {
 	{ "content", cmd_content },
 	{ "dump", cmd_dump },
 	{ "order", cmd_order },
+	{ "before", cmd_before },
 	{ "http", cmd_http },
 	{ "raw", cmd_raw },
 	{ "token", cmd_token },

@@ -133,6 +133,7 @@ history_append(struct history *h, struct path *p, struct change c)
 		memcpy(copy, c.changeset, c.len);
 	c.changeset = copy;
 	c.crc = (uint32_t)crc32(0, copy, (uInt)c.len);
+	c.nth = h->nchanges;
 	c.bytes = (p->nchanges > 0 ? p->change[p->nchanges - 1].bytes : 0) + c.len;
 	if (c.salt == 0)
 		c.salt = p->salt;

@@ -21,6 +21,7 @@ struct change { /* one server version */
 	uint64_t origin; /* file ident that made it */
 	uint64_t via;	 /* file ident that uploaded it: origin, or the subserver in front of it */
 	uint64_t salt;	 /* of this server version */
+	uint64_t nth;	 /* how many came before it, on all paths */
 	uint64_t bytes;	 /* changeset bytes of the path up to and including this one */
 	uint8_t *changeset;
 	size_t len;

@@ -24,6 +24,7 @@
  *				one's client_version
  *	dump FILE		ok N; a line for each changeset: path ident client_version server_version origin_timestamp length crc32
  *	order			ok N | fail ...			do client versions rise strictly, per file, in the order of integration?
+ *	before PATTERN PATH	ok N | fail ...	how many changesets of paths like PATTERN (fnmatch) came before the newest of PATH
  * Upgrades
  *	http STATUS [body=BYTES] [Header: v] | http off	answer upgrades with this; Transfer-Encoding: chunked: so
  *	raw TEXT | raw off	with these bytes: \r \n \t \xHH as in C, %A for the right Sec-WebSocket-Accept; then the connection ends
