@@ -124,13 +124,13 @@ TEST(attack_stays_below_the_budget)
 	CHECK(daemon_stop(&d));
 }
 
-/* What the App Services door costs: users and requests, for each upstream that has one. */
+/* What the App Services door costs: users and requests, those of apps and its own, for each upstream that has one. */
 TEST(services_are_counted)
 {
 	static const char apps[] = "[upstream]\nurl = ws://127.0.0.1:1\napi_url = http://127.0.0.1:1\n[upstream b]\nurl = ws://127.0.0.1:1\n"
 				   "api_url = https://127.0.0.1:1\n[upstream c]\nurl = ws://127.0.0.1:1\n[listener b]\naddress = 127.0.0.1:0\n"
 				   "upstream = b\n[listener c]\naddress = 127.0.0.1:0\nupstream = c\n"
-				   "[limits]\nmax_users = 2048\nmax_exchanges = 1024\n";
+				   "[limits]\nmax_users = 2048\nmax_exchanges = 1016\nmax_token_exchanges = 8\n";
 	const char *line;
 	size_t budget;
 
