@@ -422,6 +422,8 @@ TEST(forged_and_foreign_tokens)
 	strcpy(forged, app.own);
 	strcpy(strchr(forged, '.') + 1, strchr(app.access, '.') + 1);
 	CHECK_U64(app_upgrade(forged), 401); /* another's claims under our header */
+	snprintf(forged, sizeof(forged), "eyJhbGciOiJub25lIn0%.*s.", (int)(strrchr(app.own, '.') - strchr(app.own, '.')), strchr(app.own, '.'));
+	CHECK_U64(app_upgrade(forged), 503); /* our claims under {"alg":"none"}: nobody's token */
 	CHECK_U64(app_upgrade("SECRET-unknown"), 503);
 	CHECK_U64(app_ask("DELETE", APP_SESSION, app.refresh, ""), 503);
 	CHECK_U64(app_upgrade(app.own), 401); /* replayed after its user logged out */
