@@ -25,7 +25,6 @@
 #include "relay/users.h"
 
 #define PAGE_FILES 64 /* looked at in one step */
-#define TOKEN_KEY 32  /* bytes of a key in the table tokens that is a token's hash */
 
 struct who {
 	struct view name;
@@ -97,32 +96,12 @@ is_shared(struct store *s, const struct store_file *but, bool *shared)
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
-/* Removes the sets of f's path; in transactions of their own. */
-static enum store_err
-drop_states(struct store *s, const struct store_file *f, uint64_t *states, uint64_t *bytes)
+static bool
+is_state_of(void *arg, const struct stateset *set)
 {
-	struct statedisk_step load = { .kind = STEP_LOAD };
-	struct stateset *set;
-	enum store_err err;
+	const struct store_file *f = arg;
 
-	TAILQ_INIT(&load.found);
-	statedisk_run(&load, s);
-	err = load.err;
-	while ((set = TAILQ_FIRST(&load.found)) != NULL) {
-		struct statedisk_step drop = { .kind = STEP_DROP, .id = set->id };
-
-		TAILQ_REMOVE(&load.found, set, link);
-		if (err == STORE_OK && strcmp(set->endpoint, f->endpoint) == 0 && strcmp(set->path, f->path) == 0) {
-			do
-				statedisk_run(&drop, s);
-			while (drop.err == STORE_OK && drop.more);
-			err = drop.err;
-			++*states;
-			*bytes += set->bytes;
-		}
-		statedisk_set_free(set);
-	}
-	return err;
+	return strcmp(set->endpoint, f->endpoint) == 0 && strcmp(set->path, f->path) == 0;
 }
 
 /* The row, its request and tokens, and the idents that it allocated. */
@@ -158,7 +137,7 @@ admin_forget_file(struct admin_op *op)
 		       : admin_no(op, "it is not that user's, or has a backlog: discard that first");
 	}
 	if ((err = is_shared(op->s, f, &shared)) == STORE_OK && !shared)
-		err = drop_states(op->s, f, &states, &bytes);
+		err = statedisk_drop_if(op->s, is_state_of, f, &states, &bytes);
 	if (err == STORE_OK)
 		err = remove_row(op->s, f);
 	if (err != STORE_OK)
@@ -206,7 +185,7 @@ judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t 
 	uint8_t scope[LINK_SCOPE], user[USERID];
 	uint64_t file;
 
-	if (key_len == TOKEN_KEY)
+	if (key_len == ADMIT_TOKEN_KEY)
 		return admit_token_owner(val, val_len, scope, user) && userid_same(user, w->id) ? SWEEP_REMOVE : SWEEP_KEEP;
 	if (credential_is_key(key, key_len, &file))
 		return is_of_credential(w, val, val_len) ? SWEEP_REMOVE : SWEEP_KEEP;

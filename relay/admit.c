@@ -22,7 +22,6 @@
 #include "relay/tls.h"
 #include "relay/walltime.h"
 
-#define HASH_LEN 32 /* SHA-256 */
 #define TOUCH_MS 86400000 /* a version in use is noted as such once a day: nothing is worn out by it */
 
 struct admit {
@@ -48,15 +47,15 @@ agreed_key(const char *endpoint, enum msg_flavour flavour)
 
 /* What one upstream accepted says nothing to another. */
 static void
-token_key(const struct link *l, struct view token, uint8_t key[HASH_LEN])
+token_key(const struct link *l, struct view token, uint8_t key[ADMIT_TOKEN_KEY])
 {
-	uint8_t part[2][HASH_LEN];
+	uint8_t part[2][ADMIT_TOKEN_KEY];
 
 	tls_sha256(token.ptr, token.len, key);
 	if (l->name[0] == '\0')
 		return;
 	tls_sha256(l->name, strlen(l->name), part[0]);
-	memcpy(part[1], key, HASH_LEN);
+	memcpy(part[1], key, ADMIT_TOKEN_KEY);
 	tls_sha256(part, sizeof(part), key);
 }
 
@@ -92,14 +91,14 @@ note_token(struct relay *relay, const uint8_t *hash, uint64_t at_ms, struct view
 	char text[32 + OWNER_LEN];
 
 	snprintf(text, sizeof(text), "%llu%.*s", (unsigned long long)at_ms, (int)owner.len, (const char *)owner.ptr);
-	spool_put(relay->spool, STORE_TOKENS, (struct view){ hash, HASH_LEN }, view_of(text));
+	spool_put(relay->spool, STORE_TOKENS, (struct view){ hash, ADMIT_TOKEN_KEY }, view_of(text));
 }
 
 void
 admit_accepted(const struct link *l, const char *endpoint, struct view token, enum msg_flavour flavour, unsigned version)
 {
 	struct relay *relay = l->relay;
-	unsigned char hash[HASH_LEN];
+	unsigned char hash[ADMIT_TOKEN_KEY];
 	char *key = agreed_key(endpoint, flavour), owner[OWNER_LEN + 1];
 	bool exact;
 
@@ -117,7 +116,7 @@ admit_issued(const struct link *l, struct view access)
 	static const char scheme[] = "Bearer ";
 	size_t n = sizeof(scheme) - 1, len = n + access.len;
 	uint8_t *text = relay_alloc(len);
-	unsigned char hash[HASH_LEN];
+	unsigned char hash[ADMIT_TOKEN_KEY];
 	char owner[OWNER_LEN + 1];
 	bool exact;
 	uint64_t now = walltime_ms(l->relay->walltime, &exact);
@@ -284,7 +283,7 @@ admit_ask(const struct front *f, const char *endpoint, struct view token, bool o
 {
 	struct relay *relay = f->relay;
 	struct admit *a = relay_alloc(sizeof(*a));
-	unsigned char hash[HASH_LEN];
+	unsigned char hash[ADMIT_TOKEN_KEY];
 
 	a->relay = relay;
 	a->front = f;

@@ -23,6 +23,7 @@ void admit_issued(const struct link *l, struct view access);
 /* version: the one to answer with; 0 = refused (why in words, for the log). */
 typedef void admit_answer(void *arg, unsigned version, const char *why);
 
+#define ADMIT_TOKEN_KEY 32 /* bytes: a key of STORE_TOKENS that is so long is a token's SHA-256; other things there have others */
 #define ADMIT_AGREED "agreed " /* begins the keys of versions in STORE_META */
 /* When the value of a token, or of a version agreed to, was last written; 0 = it does not say.  For relay/retention. */
 uint64_t admit_token_time(const void *val, size_t len);

@@ -20,7 +20,6 @@
 #include "relay/walltime.h"
 
 #define KEY "meter"
-#define KEY_MAX (sizeof(KEY) + 1 + SECTION_NAME_MAX)
 #define STEPS 256		    /* in a budget, or in what was used if that is more: a crash costs no more than this part, a period some 512 small commits */
 #define STEP_MIN 4096		    /* what a handshake takes */
 #define STEP_MAX (16u * 1024 * 1024) /* at 100 Mbit/s a commit in half a second or so */
@@ -93,18 +92,12 @@ meter_step(uint64_t bytes)
 /* ---- on the disk ---- */
 
 static void
-key_of(const struct meter *m, char key[KEY_MAX])
-{
-	snprintf(key, KEY_MAX, m->link->name[0] != '\0' ? KEY " %s" : KEY, m->link->name);
-}
-
-static void
 write_record(struct meter *m, uint64_t used)
 {
-	char key[KEY_MAX], text[METER_TEXT_MAX];
+	char key[LINK_KEY_MAX], text[METER_TEXT_MAX];
 
 	m->kept = used;
-	key_of(m, key);
+	link_meta_key(m->link, KEY, key);
 	meter_ledger_format(&m->ledger, used, text);
 	spool_put(m->link->relay->spool, STORE_META, view_of(key), view_of(text));
 }
@@ -264,10 +257,10 @@ read_period(struct meter *m)
 void
 meter_start(struct meter *m)
 {
-	char key[KEY_MAX];
+	char key[LINK_KEY_MAX];
 
 	read_period(m);
-	key_of(m, key);
+	link_meta_key(m->link, KEY, key);
 	spool_get(m->link->relay->spool, STORE_META, view_of(key), record_read, m);
 }
 

@@ -16,7 +16,6 @@
 #include "relay/users.h"
 
 #define FILES_A_STEP 64 /* files removed in one transaction */
-#define TOKEN_KEY 32	/* bytes of a key in the table tokens that is a token's hash */
 
 struct purge {
 	struct store *s;
@@ -93,34 +92,20 @@ purge_files(struct purge *p)
 
 /* ---- states ---- */
 
-static enum store_err
-drop_state(struct purge *p, uint64_t id)
+static bool
+is_state_of(void *arg, const struct stateset *set)
 {
-	struct statedisk_step drop = { .kind = STEP_DROP, .id = id, .more = true };
+	const struct purge *p = arg;
 
-	while (drop.more && drop.err == STORE_OK)
-		statedisk_run(&drop, p->s);
-	p->sum->states += drop.err == STORE_OK;
-	return drop.err;
+	return link_has_endpoint(p->l, set->endpoint);
 }
 
 static enum store_err
 purge_states(struct purge *p)
 {
-	struct statedisk_step load = { .kind = STEP_LOAD };
-	struct stateset *set;
-	enum store_err err;
+	uint64_t bytes = 0;
 
-	TAILQ_INIT(&load.found);
-	statedisk_run(&load, p->s);
-	err = load.err;
-	while ((set = TAILQ_FIRST(&load.found)) != NULL) {
-		TAILQ_REMOVE(&load.found, set, link);
-		if (err == STORE_OK && link_has_endpoint(p->l, set->endpoint))
-			err = drop_state(p, set->id);
-		statedisk_set_free(set);
-	}
-	return err;
+	return statedisk_drop_if(p->s, is_state_of, p, &p->sum->states, &bytes);
 }
 
 /* ---- tokens ---- */
@@ -134,7 +119,7 @@ judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t 
 	const uint8_t *k = key;
 	bool ours = false;
 
-	if (key_len == TOKEN_KEY)
+	if (key_len == ADMIT_TOKEN_KEY)
 		ours = !admit_token_owner(val, val_len, scope, user) || memcmp(scope, p->scope, LINK_SCOPE) == 0;
 	else if (users_is_key(key, key_len) || sign_is_key(key, key_len))
 		ours = memcmp(k + key_len - LINK_SCOPE, p->scope, LINK_SCOPE) == 0;
@@ -153,45 +138,39 @@ purge_tokens(struct purge *p)
 
 /* ---- meta ---- */
 
+/* Values by endpoint, behind a prefix. */
+struct named {
+	const struct purge *p;
+	const char *prefix;
+};
+
 static enum sweep_verdict
-judge_named(const struct purge *p, const char *prefix, const void *key, size_t key_len)
+judge_named(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
 {
-	size_t n = strlen(prefix);
+	const struct named *x = arg;
+	size_t n = strlen(x->prefix);
 	char *endpoint;
 	bool ours;
 
-	if (key_len < n || memcmp(key, prefix, n) != 0)
+	(void)val;
+	(void)val_len;
+	if (key_len < n || memcmp(key, x->prefix, n) != 0)
 		return SWEEP_END;
 	endpoint = relay_strndup((const char *)key + n, key_len - n);
-	ours = link_has_endpoint(p->l, endpoint);
+	ours = link_has_endpoint(x->p->l, endpoint);
 	free(endpoint);
 	return ours ? SWEEP_REMOVE : SWEEP_KEEP;
 }
 
-static enum sweep_verdict
-judge_agreed(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
-{
-	(void)val;
-	(void)val_len;
-	return judge_named(arg, ADMIT_AGREED, key, key_len);
-}
-
-static enum sweep_verdict
-judge_location(void *arg, const void *key, size_t key_len, const void *val, size_t val_len)
-{
-	(void)val;
-	(void)val_len;
-	return judge_named(arg, LOCATION_KEY, key, key_len);
-}
-
 static enum store_err
-purge_named(struct purge *p, const char *prefix, sweep_judge *judge, uint64_t *removed)
+purge_named(const struct purge *p, const char *prefix, uint64_t *removed)
 {
 	struct sweep w = { .table = STORE_META, .after_len = strlen(prefix) };
+	struct named x = { p, prefix };
 	enum store_err err;
 
 	memcpy(w.after, prefix, w.after_len);
-	err = sweep_all(&w, p->s, judge, NULL, p);
+	err = sweep_all(&w, p->s, judge_named, NULL, &x);
 	*removed = w.removed;
 	return err;
 }
@@ -231,10 +210,10 @@ purge_upstream(struct store *s, struct journal *j, const struct link *l, bool sy
 	memset(sum, 0, sizeof(*sum));
 	link_scope(l, p.scope);
 	if (sync && ((err = purge_idents(&p)) != STORE_OK || (err = purge_states(&p)) != STORE_OK ||
-		     (err = purge_named(&p, ADMIT_AGREED, judge_agreed, &sum->versions)) != STORE_OK ||
+		     (err = purge_named(&p, ADMIT_AGREED, &sum->versions)) != STORE_OK ||
 		     (err = purge_path(&p)) != STORE_OK || (err = purge_files(&p)) != STORE_OK))
 		return err;
-	if ((err = purge_named(&p, LOCATION_KEY, judge_location, &sum->locations)) != STORE_OK)
+	if ((err = purge_named(&p, LOCATION_KEY, &sum->locations)) != STORE_OK)
 		return err;
 	return purge_tokens(&p);
 }

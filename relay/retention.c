@@ -26,7 +26,6 @@
 
 #define PASS_MS 3600000 /* hourly: what ages by days need not be seen sooner */
 #define START_MS 1000	/* first by then what waits is on its way, and walltime has read its own */
-#define HASH_LEN 32	/* keys of tokens; others in that table are not ours */
 
 /* ---- on the store ---- */
 
@@ -57,7 +56,7 @@ judge_token(void *arg, const void *key, size_t key_len, const void *val, size_t 
 		return SWEEP_REMOVE; /* perhaps: is_over */
 	if (users_is_key(key, key_len))
 		return val_len == 0 || p->drop_credentials || !is_looked_after(p, key) ? SWEEP_REMOVE : SWEEP_KEEP; /* perhaps: is_over */
-	at = key_len == HASH_LEN ? admit_token_time(val, val_len) : 0;
+	at = key_len == ADMIT_TOKEN_KEY ? admit_token_time(val, val_len) : 0;
 	return at >= WALLTIME_FLOOR_MS && at < p->tokens_before_ms ? SWEEP_REMOVE : SWEEP_KEEP;
 }
 

@@ -32,7 +32,8 @@
 #define GROUP_BYTES (8u << 20) /* of payload in one transaction: bounds log and cache use of a group */
 
 struct spool {
-	struct committer committer; /* the thread's */
+	struct committer committer; /* the thread's, as are: */
+	struct store_share shares_summed[STORE_SHARES_MAX];
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -150,11 +151,13 @@ committer_main(void *arg)
 		pthread_mutex_unlock(&sp->lock);
 
 		err = committer_run(&sp->committer, &group, growing, slice_ms, &st);
+		if (err == STORE_OK)
+			store_shares(sp->committer.store, sp->shares_summed); /* a walk over all that have a backlog: not under the lock */
 
 		pthread_mutex_lock(&sp->lock);
 		if (err == STORE_OK) {
 			sp->stat_shared = st;
-			store_shares(sp->committer.store, sp->shares_shared);
+			memcpy(sp->shares_shared, sp->shares_summed, sizeof(sp->shares_shared));
 		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
 		STAILQ_CONCAT(&sp->finished, &group);

@@ -180,3 +180,35 @@ statedisk_run(void *arg, struct store *store)
 	else
 		store_abort(store);
 }
+
+static enum store_err
+drop_set(struct store *s, uint64_t id)
+{
+	struct statedisk_step drop = { .kind = STEP_DROP, .id = id };
+
+	do
+		statedisk_run(&drop, s);
+	while (drop.err == STORE_OK && drop.more);
+	return drop.err;
+}
+
+enum store_err
+statedisk_drop_if(struct store *s, bool (*match)(void *arg, const struct stateset *set), void *arg, uint64_t *sets, uint64_t *bytes)
+{
+	struct statedisk_step load = { .kind = STEP_LOAD };
+	struct stateset *set;
+	enum store_err err;
+
+	TAILQ_INIT(&load.found);
+	statedisk_run(&load, s);
+	err = load.err;
+	while ((set = TAILQ_FIRST(&load.found)) != NULL) {
+		TAILQ_REMOVE(&load.found, set, link);
+		if (err == STORE_OK && match(arg, set) && (err = drop_set(s, set->id)) == STORE_OK) {
+			++*sets;
+			*bytes += set->bytes;
+		}
+		statedisk_set_free(set);
+	}
+	return err;
+}

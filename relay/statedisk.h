@@ -62,4 +62,9 @@ uint8_t *statedisk_head(const struct stateset *set, size_t *len);
 /* A spool_fn; arg: struct statedisk_step. */
 void statedisk_run(void *arg, struct store *store);
 
+/* Removes all sets that match says are to go, each in transactions of its own; adds up how many those were, and bytes of their streams.  In
+ * the committer's thread, or before there is one. */
+STORE_MUSTCHECK enum store_err statedisk_drop_if(struct store *s, bool (*match)(void *arg, const struct stateset *set), void *arg,
+						 uint64_t *sets, uint64_t *bytes);
+
 #endif

@@ -5,7 +5,6 @@
  * killed, started again, and what the bridge still has is counted against what was acknowledged.
  *
  * clients=100 size=1K window=32 seconds=3 rounds=3 */
-#include <arpa/inet.h>
 #include <err.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -100,16 +99,10 @@ take(struct mqtt *m, void (*packet)(void *arg, struct mqtt *m, size_t body, size
 
 /* ---- clients ---- */
 
-static struct sockaddr_in
-loopback(unsigned port)
-{
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-}
-
 static void
 client_open(struct mqtt *m, unsigned port, unsigned number)
 {
-	struct sockaddr_in to = loopback(port);
+	struct sockaddr_in to = proxy_loopback(port);
 	char name[24];
 	uint8_t out[64], rest[] = { 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60 };
 	size_t len = (size_t)snprintf(name, sizeof(name), "bench%u", number), n;
@@ -229,27 +222,13 @@ count_brought(int fd)
 	return n;
 }
 
-/* A port that nobody listens on until it is wanted. */
-static int
-reserve_port(unsigned *port)
-{
-	struct sockaddr_in at = loopback(0);
-	socklen_t len = sizeof(at);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0 || getsockname(fd, (struct sockaddr *)&at, &len) != 0)
-		err(1, "no port");
-	*port = ntohs(at.sin_port);
-	return fd;
-}
-
 static void
 do_turn(struct bench *bench, struct broker *b, bool durable, double *rate, double *lost)
 {
 	struct proxy_setup setup = { .dir = bench->dir, .durable = durable };
 	struct proxy proxy;
 	uint64_t brought;
-	int fd = reserve_port(&setup.upstream_port);
+	int fd = proxy_reserve_port(&setup.upstream_port);
 
 	proxy_start(&proxy, PROXY_MOSQUITTO, &setup);
 	for (unsigned i = 0; i < b->clients; i++)

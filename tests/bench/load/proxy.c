@@ -219,30 +219,39 @@ run(const struct proxy *p, const struct proxy_setup *s)
 	}
 }
 
-static struct sockaddr_in
-loopback(unsigned port)
+struct sockaddr_in
+proxy_loopback(unsigned port)
 {
 	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+}
+
+int
+proxy_reserve_port(unsigned *port)
+{
+	struct sockaddr_in at = proxy_loopback(0);
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0 || getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+		err(1, "no port");
+	*port = ntohs(at.sin_port);
+	return fd;
 }
 
 /* HAProxy and nginx must be told a port: one that was free just now. */
 static unsigned
 free_port(void)
 {
-	struct sockaddr_in at = loopback(0);
-	socklen_t len = sizeof(at);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned port;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0 || getsockname(fd, (struct sockaddr *)&at, &len) != 0)
-		err(1, "no port");
-	close(fd);
-	return ntohs(at.sin_port);
+	close(proxy_reserve_port(&port));
+	return port;
 }
 
 static bool
 listens(unsigned port)
 {
-	struct sockaddr_in at = loopback(port);
+	struct sockaddr_in at = proxy_loopback(port);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool yes = connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
 

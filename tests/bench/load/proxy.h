@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <netinet/in.h>
 #include <sys/types.h>
 
 #include "tests/peer/cert.h"
@@ -40,6 +41,12 @@ void proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup
 void proxy_stop(struct proxy *p);
 /* The same, and starts it again with what it has on the disk. */
 void proxy_kill_and_start(struct proxy *p, const struct proxy_setup *setup);
+
+/* 127.0.0.1:port. */
+struct sockaddr_in proxy_loopback(unsigned port);
+/* A port that nobody else is given and nobody listens on until listen() is called for the descriptor that is returned; it is the caller's.  Ends the
+ * bench when there is none. */
+int proxy_reserve_port(unsigned *port);
 
 /* Whether its log says so. */
 bool proxy_logged(const struct proxy *p, const char *text);
