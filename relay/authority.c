@@ -207,9 +207,17 @@ count_all(struct settling *x)
 	return err == STORE_NOTFOUND ? STORE_OK : err;
 }
 
+/* Most starts find nothing that waits, and need not read each file for it. */
+static bool
+nothing_waits(const struct store_stat *st)
+{
+	return st->records == 0 && st->files_aside == 0 && st->damaged == 0;
+}
+
 static enum store_err
 look(struct settling *x)
 {
+	struct store_stat st;
 	enum store_err err;
 	struct link *l;
 	char *prefix;
@@ -220,7 +228,9 @@ look(struct settling *x)
 		free(prefix);
 	}
 	err = store_each_after(x->s, STORE_META, BEFORE_KEY, strlen(BEFORE_KEY), known_cb, x);
-	return err == STORE_OK ? count_all(x) : err;
+	if (err == STORE_OK)
+		err = store_stat(x->s, &st);
+	return err == STORE_OK && !nothing_waits(&st) ? count_all(x) : err;
 }
 
 /* ---- the words ---- */
