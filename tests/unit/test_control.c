@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,7 @@ rig_open(struct rig *g)
 	char state[200], file[256], why[512];
 	struct store *s;
 
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does: a client may be gone when it is answered */
 	memset(g, 0, sizeof(*g));
 	options_defaults(&g->opt);
 	g->relay.opt = &g->opt;
