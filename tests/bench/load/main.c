@@ -7,7 +7,8 @@
  *	load broker	the same of mosquitto's bridge
  *
  * Arguments are NAME=VALUE[,VALUE...]; each file tells its own.  The generator is one thread on the last processor, what is measured has
- * the first to itself.  Everything is on loopback; folders are made in TMPDIR (default /var/tmp: a real disk). */
+ * the first to itself.  Everything is on loopback, in a network namespace of its own (net.h); folders are made in TMPDIR (default /var/tmp: a real
+ * disk). */
 #include <err.h>
 #include <ftw.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 
 #include "tests/bench/load/bench.h"
 #include "tests/bench/load/loop.h"
+#include "tests/bench/load/net.h"
 
 static const struct {
 	const char *name;
@@ -111,6 +113,7 @@ prepare(struct bench *b)
 	signal(SIGPIPE, SIG_IGN);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	proxy_pin(-1);
+	net_enter();
 	loop_open();
 }
 
