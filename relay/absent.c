@@ -32,6 +32,7 @@
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/tls.h"
+#include "relay/turns.h"
 #include "relay/upstream.h"
 
 #define KNOWN_MAX 4096		  /* files remembered here, with their tokens, some KiB each (I6); the oldest are forgotten */

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
@@ -19,6 +17,7 @@
 #include "relay/front.h"
 #include "relay/gate.h"
 #include "relay/log.h"
+#include "relay/name.h"
 #include "relay/request.h"
 #include "relay/session.h"
 #include "relay/spool.h"
@@ -173,9 +172,8 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	exchange_cancel(c->exchange);
 	c->exchange = NULL;
 	door_close(c->door);
-	event_free(c->timer);
-	if (c->retry != NULL)
-		event_free(c->retry);
+	timer_stop(c->relay->timers, &c->timer);
+	timer_stop(c->relay->timers, &c->retry);
 	conn_shaken(c);
 	gate_leave(c->relay->gate, c->from);
 	TAILQ_REMOVE(&c->relay->conns, c, link);
@@ -218,10 +216,11 @@ conn_free_closed(void)
 		door_free(c->door);
 		relay_wipe(c->target);
 		relay_wipe(c->authorization);
-		free(c->user_agent);
+		name_drop(c->user_agent);
+		name_drop(c->offers);
+		name_drop(c->endpoint);
 		free(c->subject);
-		free(c->offers);
-		free(c->endpoint);
+		free(c->key_accept);
 		if (c->msg != NULL)
 			explicit_bzero(c->msg, c->msg_len);
 		free(c->msg);
@@ -625,36 +624,30 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 /* ---- events ---- */
 
 static void
-retry_cb(evutil_socket_t fd, short what, void *arg)
+retry_cb(void *arg)
 {
-	(void)fd;
-	(void)what;
 	conn_retry(arg);
 }
 
 void
 conn_retry_after(struct conn *c, uint64_t ms)
 {
-	if (c->retry == NULL)
-		c->retry = relay_timer(c->relay->base, retry_cb, c);
-	relay_after_ms(c->retry, ms);
+	timer_set(c->relay->timers, &c->retry, ms);
 }
 
 static void
-timer_cb(evutil_socket_t fd, short what, void *arg)
+timer_cb(void *arg)
 {
 	struct conn *c = arg;
 	uint64_t received = stream_received(c->stream);
 
-	(void)fd;
-	(void)what;
 	if (c->state != CONN_OPEN) {
 		conn_leave(c, c->door != NULL ? "no further request came" : "the upgrade took too long", true);
 	} else if (received == c->received_at_check) {
 		conn_leave(c, "idle", true);
 	} else { /* S8: bytes came; look again */
 		c->received_at_check = received;
-		relay_after_ms(c->timer, c->front->opt->idle_timeout_ms);
+		timer_set(c->relay->timers, &c->timer, c->front->opt->idle_timeout_ms);
 	}
 }
 
@@ -741,8 +734,9 @@ conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer
 		free(c);
 		return;
 	}
-	c->timer = relay_timer(relay->base, timer_cb, c);
-	relay_after_ms(c->timer, gate_patience_ms(relay->gate));
+	timer_init(&c->timer, timer_cb, c);
+	timer_init(&c->retry, retry_cb, c);
+	timer_set(c->relay->timers, &c->timer, gate_patience_ms(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;
 	f->link->nconns++;

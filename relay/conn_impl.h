@@ -15,8 +15,8 @@
 #include "relay/outqueue.h"
 #include "relay/refresh.h"
 #include "relay/relay.h"
+#include "relay/timer.h"
 
-struct event;
 struct stream;
 struct admit;
 struct door;
@@ -32,20 +32,18 @@ struct conn {
 	struct upstream *upstream; /* NULL: none, see retry */
 	struct admit *admit;
 	struct door *door; /* NULL: no HTTP request came yet */
-	bool of_user;	   /* it came with a token of the relay's own (refresh.h), of the entry own_id, or one came in a BIND or REFRESH */
-	bool own_token;	   /* and that is to be exchanged before upstream is asked again */
-	uint8_t own_id[REFRESH_ID];
 	struct exchange_wait *exchange; /* for a real one; NULL: none under way */
-	struct event *timer; /* handshake deadline, then idle */
-	struct event *retry; /* next attempt to reach upstream; NULL until there is one */
-	enum conn_state state;
+	struct timer timer; /* handshake deadline, then idle */
+	struct timer retry; /* next attempt to reach upstream */
 	uint64_t id;
-	/* the request, kept to repeat it: secrets */
-	char *target, *authorization, *user_agent, *offers, *endpoint;
+	/* the request, kept to repeat it */
+	char *target, *authorization; /* secrets; authorization NULL: it had none */
+	const char *user_agent, *offers, *endpoint; /* name.h */
 	char *subject; /* of the client's certificate, if it has one */
-	char key_accept[29];
+	char *key_accept; /* for the 101; NULL behind it */
+	enum conn_state state;
 	enum msg_flavour flavour;
-	uint64_t offered; /* bit set of versions */
+	uint32_t offered; /* bit set of versions */
 	unsigned version; /* agreed to; 0 = not yet */
 	/* messages in */
 	struct ws_decoder ws;
@@ -56,12 +54,15 @@ struct conn {
 	struct view piece;  /* the whole message where it was received; valid until WS_EV_END, which follows in the same call */
 	/* messages out */
 	struct outqueue after; /* what must wait for the end of the message being streamed */
-	bool streaming;
 	struct session_list sessions;
 	unsigned opening; /* sessions whose file is being read */
 	uint64_t backoff_ms, opened_at, messages_in, messages_out;
 	uint64_t received_at_check;
 	struct gate_address *from;
+	bool streaming;
+	bool of_user;	/* it came with a token of the relay's own (refresh.h), of the entry own_id, or one came in a BIND or REFRESH */
+	bool own_token; /* and that is to be exchanged before upstream is asked again */
+	uint8_t own_id[REFRESH_ID];
 	bool shaking; /* counted as a handshake by relay->gate */
 	bool dropping; /* nothing more is sent */
 	bool offline; /* admitted without upstream */
@@ -86,7 +87,7 @@ size_t conn_opaque_in(struct conn *c, uint8_t *buf, size_t len);
 size_t conn_request(struct conn *c, uint8_t *buf, size_t len);
 /* conn.c: upstream is tried again in so many ms (conn_retry). */
 void conn_retry_after(struct conn *c, uint64_t ms);
-/* conn_upgrade.c: c->retry fired: upstream is tried again. */
+/* conn_upgrade.c: the timer retry fired: upstream is tried again. */
 void conn_retry(struct conn *c);
 
 #endif

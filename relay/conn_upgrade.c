@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/event.h>
-
 #include "relay/admit.h"
 #include "relay/conn_impl.h"
 #include "relay/door.h"
@@ -16,6 +14,7 @@
 #include "relay/front.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/name.h"
 #include "relay/options.h"
 #include "relay/query.h"
 #include "relay/services.h"
@@ -101,12 +100,20 @@ become_open(struct conn *c, unsigned version, struct view protocol, struct view 
 	if (n == 0)
 		n = http_format_101(out, sizeof(out), view_of(c->key_accept), protocol, (struct view){ NULL, 0 });
 	stream_write(c->stream, out, n);
+	free(c->key_accept);
+	c->key_accept = NULL;
 	c->state = CONN_OPEN;
 	ws_decoder_init(&c->ws, WS_SERVER, c->front->opt->max_message);
 	stream_set_low_water(c->stream, (size_t)c->front->opt->out_low);
-	relay_after_ms(c->timer, c->front->opt->idle_timeout_ms);
+	timer_set(c->relay->timers, &c->timer, c->front->opt->idle_timeout_ms);
 	log_open(c);
 	stream_resume(c->stream, SUSPEND_OPEN);
+}
+
+static struct view
+authorization(const struct conn *c)
+{
+	return c->authorization != NULL ? view_of(c->authorization) : (struct view){ NULL, 0 };
 }
 
 struct view
@@ -118,7 +125,7 @@ conn_token(const struct conn *c)
 	if (q != NULL)
 		query = (struct view){ q + 1, (size_t)(target.ptr + target.len - q - 1) };
 	at = http_query_param(query, "baas_at");
-	return at.ptr != NULL ? at : view_of(c->authorization);
+	return at.ptr != NULL ? at : authorization(c);
 }
 
 /* The name of version as the client spelled it when it offered it: clients of today write "#7", which a server would answer "/7". */
@@ -171,7 +178,7 @@ conn_upstream_request(const struct conn *c, struct upstream_request *req, char p
 {
 	*req = (struct upstream_request){ .target = view_of(c->target),
 		.protocol = view_of(c->offers),
-		.authorization = view_of(c->authorization),
+		.authorization = authorization(c),
 		.user_agent = view_of(c->user_agent),
 		.flavour = c->flavour,
 		.opaque = c->opaque };
@@ -198,7 +205,7 @@ need_real_token(struct conn *c)
 static void
 set_token(struct conn *c, const char *token)
 {
-	bool in_header = c->authorization[0] != '\0' || conn_token(c).len == 0;
+	bool in_header = c->authorization != NULL || conn_token(c).len == 0;
 	char *target = exchange_target(c->target, token);
 
 	relay_wipe(c->target);
@@ -366,7 +373,7 @@ read_offers(struct conn *c)
 			continue;
 		c->flavour = sp.flavour;
 		for (unsigned v = low; v <= high; v++)
-			c->offered |= 1ULL << v;
+			c->offered |= 1U << v;
 		keep_offer(known, item, &sp, low, high);
 	}
 	c->opaque = c->offered == 0 && beyond;
@@ -374,8 +381,9 @@ read_offers(struct conn *c)
 		free(known);
 		return true;
 	}
-	free(c->offers);
-	c->offers = known;
+	name_drop(c->offers);
+	c->offers = name_take(known, strlen(known));
+	free(known);
 	return c->offered != 0;
 }
 
@@ -385,10 +393,12 @@ keep_request(struct conn *c, const struct http_head *head)
 	char offers[HTTP_HEAD_MAX]; /* the lines it is made from were in a head of that size */
 	size_t offers_len = 0, at = 0;
 	struct view line;
+	char *endpoint = link_endpoint(c->front->link, head->path);
 
 	c->target = relay_strndup(head->target.ptr, head->target.len);
-	c->authorization = relay_strndup(head->authorization.ptr, head->authorization.len);
-	c->user_agent = relay_strndup(head->user_agent.ptr, head->user_agent.len);
+	if (head->authorization.len > 0)
+		c->authorization = relay_strndup(head->authorization.ptr, head->authorization.len);
+	c->user_agent = name_take(head->user_agent.ptr, head->user_agent.len);
 	while (http_header_next(head, "Sec-WebSocket-Protocol", &at, &line)) {
 		if (offers_len > 0)
 			memcpy(offers + offers_len, ", ", 2);
@@ -396,8 +406,10 @@ keep_request(struct conn *c, const struct http_head *head)
 		memcpy(offers + offers_len, line.ptr, line.len);
 		offers_len += line.len;
 	}
-	c->offers = relay_strndup(offers, offers_len);
-	c->endpoint = link_endpoint(c->front->link, head->path);
+	c->offers = name_take(offers, offers_len);
+	c->endpoint = name_take(endpoint, strlen(endpoint));
+	free(endpoint);
+	c->key_accept = relay_alloc(29);
 	tls_ws_accept((const char *)head->key.ptr, head->key.len, c->key_accept);
 }
 
@@ -418,7 +430,7 @@ conn_http_over(struct conn *c, bool keep, const char *reason)
 		return;
 	}
 	c->state = CONN_REQUEST;
-	relay_after_ms(c->timer, c->front->opt->keep_alive_ms);
+	timer_set(c->relay->timers, &c->timer, c->front->opt->keep_alive_ms);
 	conn_http_offer(c);
 }
 
@@ -426,7 +438,7 @@ conn_http_over(struct conn *c, bool keep, const char *reason)
 static void
 begin_http(struct conn *c, const struct http_head *head)
 {
-	event_del(c->timer);
+	timer_stop(c->relay->timers, &c->timer);
 	if (c->door == NULL)
 		c->door = door_new(services_of(c), c->front->opt, c, c->stream, c->front->tls != NULL);
 	c->state = CONN_HTTP;
@@ -484,7 +496,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		refuse_status(c, 431, "the token is too long");
 		return len;
 	}
-	if (forget_shuts_out(c->front->relay, conn_token(c))) {
+	if (forget_shuts_out(c->relay, conn_token(c))) {
 		refuse_status(c, 503, "its user is being forgotten");
 		return len;
 	}
@@ -492,7 +504,7 @@ conn_request(struct conn *c, uint8_t *buf, size_t len)
 		refuse_status(c, 400, "no known subprotocol offered");
 		return len;
 	}
-	event_del(c->timer);
+	timer_stop(c->relay->timers, &c->timer);
 	stream_suspend(c->stream, SUSPEND_OPEN); /* nothing may follow before our 101 */
 	if (!own_token_good(c)) {
 		refuse_status(c, 401, "a token of the relay's own that is no longer good");
@@ -708,8 +720,7 @@ link_went_down(struct conn *c)
 	c->upstream = NULL;
 	exchange_cancel(c->exchange);
 	c->exchange = NULL;
-	if (c->retry != NULL)
-		event_del(c->retry);
+	timer_stop(c->relay->timers, &c->retry);
 	if (c->state == CONN_UPSTREAM)
 		ask_admission(c);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {

@@ -13,6 +13,7 @@
 #include "relay/file.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/name.h"
 #include "relay/relay.h"
 #include "relay/session.h"
 #include "relay/spool.h"
@@ -80,9 +81,8 @@ file_free(struct file *f)
 		TAILQ_REMOVE(&f->tail, u, link);
 		upload_unref(u);
 	}
-	query_list_free(&f->queries);
-	free(f->endpoint);
-	free(f->path);
+	name_drop(f->endpoint);
+	name_drop(f->path);
 	free(f->state_text);
 	free(f->bind);
 	free(f);
@@ -110,11 +110,10 @@ file_new(struct relay *relay, struct session *s, const struct store_file *rec, b
 	struct file *f = relay_alloc(sizeof(*f));
 
 	TAILQ_INIT(&f->tail);
-	TAILQ_INIT(&f->queries);
 	f->relay = relay;
 	f->session = s;
-	f->endpoint = relay_strndup(rec->endpoint, strlen(rec->endpoint));
-	f->path = relay_strndup(rec->path, strlen(rec->path));
+	f->endpoint = name_take(rec->endpoint, strlen(rec->endpoint));
+	f->path = name_take(rec->path, strlen(rec->path));
 	quota_join(f);
 	f->id = rec->id;
 	f->file_ident = rec->file_ident;
@@ -221,13 +220,11 @@ found(void *arg, struct spool_op *op)
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
 			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
 		end_if_failed(op);
-		if (f != NULL)
-			TAILQ_CONCAT(&f->queries, &op->queries, link);
-		else
+		if (f == NULL)
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
 		if (op->aside)
 			store_state(f); /* an operator must see it, and decide */
-		o->opened(o->arg, f);
+		o->opened(o->arg, f, &op->queries);
 	}
 	free(o);
 }

@@ -36,48 +36,49 @@ struct file {
 	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
-	/* identity and record; strings owned */
-	char *endpoint, *path, *state_text;
-	uint8_t user[STORE_USER]; /* userid.h */
+	/* identity and record */
+	const char *endpoint, *path; /* name.h */
+	char *state_text;	     /* NULL: none */
 	char *bind; /* what a BIND in its name states (flexible sync, flxbind.h); NULL: not known */
+	uint8_t user[STORE_USER]; /* userid.h */
 	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
-	enum store_file_state state;
-	uint32_t state_code;
 	uint64_t state_time_ms;
-	bool is_subserver;
+	uint32_t state_code;
+	enum store_file_state state;
+	enum store_ack ack;
+	unsigned quota;		     /* of relay->quotas, see quota_find */
 	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
 	struct pair upstream, shown, held, stored, final;
 	_Atomic uint64_t acked; /* upstream.client_version, for the committer */
 	uint64_t locked_server_version;
 	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
 	uint64_t sent_max; /* newest that was */
-	bool offering;
-	bool merged, merging; /* for the replay under way: pre-merge is done; has been asked for */
-	enum store_ack ack;
-	bool is_new;	     /* the store knew nothing of it when it was opened */
-	bool downloaded;     /* a DOWNLOAD was passed on to this client once */
-	bool aside;	     /* its records are set aside: nothing is stored or replayed */
-	bool gap;	     /* an upload could not be stored: only upstream's acknowledgement heals it */
-	struct pair gap_end; /* the newest such */
-	bool on_disk;	     /* records may be on disk */
-	bool trimming;
+	struct pair gap_end; /* the newest upload that could not be stored */
 	uint64_t trimmed;    /* client_version */
-	struct query_list queries; /* as read from the store, until query_opened takes them */
 	struct upload_list tail; /* not durable, oldest first */
 	struct upload *unposted; /* of tail: from it on nothing was given to the committer; NULL: all was */
 	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
-	unsigned quota;	     /* of relay->quotas, see quota_find */
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
-	bool is_lingering;   /* unposted is to be posted when its time comes */
 	uint64_t timed, timed_at; /* the client_version whose acknowledgement is waited for with a watch (linger.h), since; 0 = none */
 	unsigned inflight;   /* operations at the spool */
 	unsigned appending;  /* of these, appends */
+	/* flags, side by side: there are thousands of files */
+	bool is_subserver;
+	bool is_new;	     /* the store knew nothing of it when it was opened */
+	bool downloaded;     /* a DOWNLOAD was passed on to this client once */
+	bool on_disk;	     /* records may be on disk */
+	bool aside;	     /* its records are set aside: nothing is stored or replayed */
+	bool gap;	     /* an upload could not be stored: only upstream's acknowledgement heals it */
+	bool is_lingering;   /* unposted is to be posted when its time comes */
+	bool offering, trimming;
+	bool merged, merging; /* for the replay under way: pre-merge is done; has been asked for */
 };
 
-/* What became of the store's answer for a session's IDENT; f is NULL on failure (the store refused: close the client). */
-typedef void file_opened(void *arg, struct file *f);
+/* What became of the store's answer for a session's IDENT; f is NULL on failure (the store refused: close the client).  queries: those that
+ * the store has of it; what is left of them is freed behind the call. */
+typedef void file_opened(void *arg, struct file *f, struct query_list *queries);
 
 /* Reads the file (relay->spool).  opened is called from the loop, later; s becomes f->session.  To give up before: file_open_cancel. */
 struct file_opening *file_open(struct relay *relay, struct session *s, const char *endpoint, const char *path, uint64_t file_ident,

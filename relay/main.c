@@ -43,6 +43,7 @@
 #include "relay/status.h"
 #include "relay/stop.h"
 #include "relay/stream.h"
+#include "relay/timer.h"
 #include "relay/upstream.h"
 #include "relay/walltime.h"
 
@@ -321,6 +322,7 @@ relay_open(struct relay *r)
 		exit(1);
 	}
 	r->spool = spool_new(r->base, store, journal, spool_changed, r);
+	r->timers = timers_new(r->base);
 	r->resolver = resolver_new(r->base, NULL);
 	if (r->spool == NULL || r->resolver == NULL)
 		log_fatal("threads", "errno=%d", errno);
@@ -374,6 +376,7 @@ relay_close(struct relay *r)
 	close_ways(r);
 	for (size_t i = 0; i < RELAY_SIGNALS; i++)
 		event_free(r->signal[i]);
+	timers_free(r->timers);
 	event_base_free(r->base);
 	gate_free(r->gate);
 }

@@ -14,6 +14,7 @@
 #include "relay/pace.h"
 #include "relay/replay.h"
 #include "relay/session.h"
+#include "relay/turns.h"
 
 struct pace {
 	struct link *link;
@@ -92,6 +93,8 @@ serve(struct pace *p)
 	if (rate > 0)
 		pace_fill(&p->bucket, rate, clock_ms());
 	while ((rate == 0 || (p->bucket.bytes > 0 && !one_at_a_time(p))) && (s = turns_next(&p->line)) != NULL) {
+		free(s->turn);
+		s->turn = NULL;
 		p->served = s;
 		replay_kick(s);
 		p->served = NULL;
@@ -160,7 +163,8 @@ pace_held(const struct pace *p)
 static void
 stand_in_line(struct pace *p, struct session *s)
 {
-	turns_join(&p->line, &s->turn, s, rank(s));
+	s->turn = relay_alloc(sizeof(*s->turn));
+	turns_join(&p->line, s->turn, s, rank(s));
 }
 
 bool
@@ -169,7 +173,7 @@ pace_ask(struct session *s, uint64_t bytes)
 	struct pace *p = s->link->pace;
 	uint64_t rate = pace_rate(s->link);
 
-	if (s->turn.waits)
+	if (s->turn != NULL)
 		return false;
 	if (p->held != 0) {
 		stand_in_line(p, s);
@@ -211,7 +215,10 @@ pace_forget(struct session *s)
 	struct pace *p = s->link->pace;
 
 	pace_used(s, 0);
-	turns_leave(&p->line, &s->turn);
+	if (s->turn != NULL)
+		turns_leave(&p->line, s->turn);
+	free(s->turn);
+	s->turn = NULL;
 	if (p->served == s)
 		p->served = NULL;
 }

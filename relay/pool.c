@@ -43,27 +43,55 @@ pair_of(const struct session *s, struct ident_pair *pair, char bind[STORE_BIND_M
 	return pair->path.len > 0;
 }
 
-bool
+static struct pool_keys *
+keys_of(struct session *s)
+{
+	if (s->pool_keys == NULL)
+		s->pool_keys = relay_alloc(sizeof(*s->pool_keys));
+	return s->pool_keys;
+}
+
+const uint8_t *
 pool_key(struct session *s)
 {
 	struct view token = s->token_len > 0 ? (struct view){ (const uint8_t *)s->token, s->token_len } : conn_token(s->conn);
+	struct pool_keys *k = keys_of(s);
 	char bind[STORE_BIND_MAX + 1];
 	struct ident_pair pair;
 
-	if (!s->pool_keyed && pair_of(s, &pair, bind)) {
-		ident_key(&pair, token, s->pool_key);
-		s->pool_keyed = true;
+	if (!k->has_own && pair_of(s, &pair, bind)) {
+		ident_key(&pair, token, k->own);
+		k->has_own = true;
 	}
-	return s->pool_keyed;
+	return k->has_own ? k->own : NULL;
 }
 
 const uint8_t *
 pool_alloc_key(struct session *s)
 {
-	if (!s->alloc_keyed)
-		ident_alloc_key(s->endpoint, view_of(s->key_path), s->ident.file_ident, s->ident.file_ident_salt, s->alloc_key);
-	s->alloc_keyed = true;
-	return s->alloc_key;
+	struct pool_keys *k = keys_of(s);
+
+	if (!k->has_alloc)
+		ident_alloc_key(s->endpoint, view_of(s->key_path), s->ident.file_ident, s->ident.file_ident_salt, k->alloc);
+	k->has_alloc = true;
+	return k->alloc;
+}
+
+bool
+pool_has_key(const struct session *s, bool alloc, const uint8_t key[IDENT_KEY])
+{
+	const struct pool_keys *k = s->pool_keys;
+
+	if (k == NULL || !(alloc ? k->has_alloc : k->has_own))
+		return false;
+	return memcmp(alloc ? k->alloc : k->own, key, IDENT_KEY) == 0;
+}
+
+void
+pool_token_changed(struct session *s)
+{
+	if (s->pool_keys != NULL)
+		s->pool_keys->has_own = false;
 }
 
 bool
@@ -195,9 +223,9 @@ pool_seen(struct session *s)
 
 	if (s->is_subserver)
 		see_alloc(s, false);
-	if (!pool_serves(s) || !pool_key(s) || !pair_of(s, &pair, bind))
+	if (!pool_serves(s) || pool_key(s) == NULL || !pair_of(s, &pair, bind))
 		return;
-	seen = see(p, s->pool_key, s->opt);
+	seen = see(p, pool_key(s), s->opt);
 	if (seen->name == NULL)
 		set_name(seen, name, ident_format_name(&pair, name));
 	pool_arm(p);
@@ -326,8 +354,8 @@ pool_ask(struct session *s, bool alloc, pool_answer *answer, void *arg)
 	a->arg = arg;
 	if (alloc)
 		memcpy(a->op.key, pool_alloc_key(s), IDENT_KEY);
-	else if (pool_key(s))
-		memcpy(a->op.key, s->pool_key, IDENT_KEY); /* else zeros: nothing is kept under them */
+	else if (pool_key(s) != NULL)
+		memcpy(a->op.key, pool_key(s), IDENT_KEY); /* else zeros: nothing is kept under them */
 	a->op.now_ms = clock_wall_ms();
 	a->op.max_age_ms = s->link->pool->burn == BURN_FAILED ? 0 : s->opt->ident_max_age_ms; /* 0: all are too old */
 	spool_call(s->relay->spool, take_fn, taken_cb, a);
@@ -418,8 +446,8 @@ pool_doubt(struct session *s)
 		return;
 	if (s->is_subserver && s->opt->ident_pool > 0)
 		give_up(p, s->opt, pool_alloc_key(s));
-	if (pool_serves(s) && pool_key(s))
-		give_up(p, s->opt, s->pool_key);
+	if (pool_serves(s) && pool_key(s) != NULL)
+		give_up(p, s->opt, pool_key(s));
 }
 
 static void

@@ -40,6 +40,9 @@ void pool_served_by_service(struct pool *p);
 /* The pairs of the user of that name are not looked after any more, until they are seen again; how many. */
 uint64_t pool_forget_user(struct pool *p, struct view name);
 
+/* s has another token, and so, perhaps, another user. */
+void pool_token_changed(struct session *s);
+
 /* Upstream does not know the file of s any more (wiped or restored): what is reserved for its pair is given up. */
 void pool_doubt(struct session *s);
 

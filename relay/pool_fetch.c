@@ -274,9 +274,7 @@ find_session(const struct pool *p)
 		if (conn_upstream(c) == NULL)
 			continue;
 		TAILQ_FOREACH (s, conn_sessions(c), in_conn)
-			if (session_identified(s) &&
-			    (p->pair->alloc ? s->alloc_keyed && memcmp(s->alloc_key, p->pair->key, IDENT_KEY) == 0
-					    : s->pool_keyed && memcmp(s->pool_key, p->pair->key, IDENT_KEY) == 0))
+			if (session_identified(s) && pool_has_key(s, p->pair->alloc, p->pair->key))
 				found = s;
 	}
 	return found;

@@ -59,10 +59,18 @@ struct pool_step { /* on its way through the committer; p is looked up again, fo
 	struct ident_op op;
 };
 
-/* The key of s as a first-time client; false: there is none (a BIND of flexible sync that says nothing). */
-bool pool_key(struct session *s);
+struct pool_keys { /* of a session */
+	bool has_own, has_alloc;
+	uint8_t own[IDENT_KEY]; /* of its endpoint, path and token */
+	uint8_t alloc[IDENT_KEY]; /* of its file */
+};
+
+/* The key of s as a first-time client; NULL: there is none (a BIND of flexible sync that says nothing). */
+const uint8_t *pool_key(struct session *s);
 /* That of what is allocated for its clients. */
 const uint8_t *pool_alloc_key(struct session *s);
+/* Whether either, of those that were asked for so far, is key. */
+bool pool_has_key(const struct session *s, bool alloc, const uint8_t key[IDENT_KEY]);
 
 struct pool_step *pool_step_new(struct pool *p, const struct options *o, const uint8_t key[IDENT_KEY]);
 /* Sets the timer for the pair that is due first, if something may be done. */

@@ -91,9 +91,8 @@ same_text(const struct query *q, const void *text, size_t len)
 }
 
 bool
-query_opened(struct session *s)
+query_opened(struct session *s, struct query_list *stored)
 {
-	struct query_list *stored = &s->file->queries;
 	struct query *q = TAILQ_FIRST(stored);
 
 	if (s->flavour != MSG_FLX)

@@ -36,9 +36,9 @@ TAILQ_HEAD(query_list, query);
 struct query *query_new(uint64_t version, uint64_t place, struct view text);
 void query_list_free(struct query_list *list); /* its queries */
 
-/* The file of s was read, with the queries that the store has of it: s has its IDENT, or (for an absent client) gets it from there.
- * False: an absent client of which no query is known. */
-bool query_opened(struct session *s);
+/* The file of s was read, with the queries that the store has of it, which are taken from stored: s has its IDENT, or (for an absent client)
+ * gets it from there.  False: an absent client of which no query is known. */
+bool query_opened(struct session *s, struct query_list *stored);
 
 /* A QUERY of the client's.  May end its connection. */
 void query_take(struct session *s, const struct message *m, struct view body);

@@ -19,6 +19,7 @@ struct event;
 struct event_base;
 struct spool;
 struct statecache;
+struct timers;
 struct resolver;
 struct link;
 struct front;
@@ -58,6 +59,7 @@ struct relay {
 	const struct options *opt;	 /* as they hold everywhere; those of a listener or an upstream are its front's or link's */
 	struct event_base *base;
 	struct spool *spool;
+	struct timers *timers; /* of conns and upstreams */
 	struct resolver *resolver;
 	struct statecache *statecache;
 	struct gate *gate;

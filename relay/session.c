@@ -13,6 +13,7 @@
 #include "relay/flxbind.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/name.h"
 #include "relay/pool.h"
 #include "relay/query.h"
 #include "relay/replay.h"
@@ -153,8 +154,9 @@ session_free_ended(struct relay *relay)
 		TAILQ_REMOVE(&relay->ended_sessions, s, in_to_show);
 		relay_wipe(s->token);
 		free(s->query);
-		free(s->path);
-		free(s->endpoint);
+		free(s->pool_keys);
+		name_drop(s->path);
+		name_drop(s->endpoint);
 		free(s);
 	}
 }
@@ -195,14 +197,14 @@ session_new(struct link *link, const struct options *opt, const char *endpoint, 
 	s->relay = link->relay;
 	s->link = link;
 	s->opt = opt;
-	s->path = relay_strndup(path.ptr, path.len);
-	s->path_len = path.len;
-	s->endpoint = relay_strndup(endpoint, strlen(endpoint));
+	s->path = name_take(path.ptr, path.len);
+	s->path_len = (uint32_t)path.len;
+	s->endpoint = name_take(endpoint, strlen(endpoint));
 	STAILQ_INIT(&s->unacked);
 	s->key_path = s->path;
 	TAILQ_INIT(&s->requests);
 	TAILQ_INIT(&s->queries);
-	s->relay->nsessions++;
+	link->relay->nsessions++;
 	return s;
 }
 
@@ -229,9 +231,9 @@ session_take_token(struct session *s, struct view token)
 	if (s->conn != NULL && token.len > 0)
 		token = conn_real_token(s->conn, token);
 	relay_wipe(s->token);
-	s->token = relay_strndup(token.ptr, token.len);
-	s->token_len = token.len;
-	s->pool_keyed = false;
+	s->token = token.len > 0 ? relay_strndup(token.ptr, token.len) : NULL;
+	s->token_len = (uint32_t)token.len;
+	pool_token_changed(s);
 }
 
 bool
@@ -305,7 +307,7 @@ note_bind(struct session *s)
 }
 
 static void
-file_opened_cb(void *arg, struct file *f)
+file_opened_cb(void *arg, struct file *f, struct query_list *queries)
 {
 	struct session *s = arg;
 
@@ -315,7 +317,7 @@ file_opened_cb(void *arg, struct file *f)
 		return;
 	}
 	s->file = f;
-	(void)query_opened(s);
+	(void)query_opened(s, queries);
 	f->is_subserver = s->is_subserver;
 	note_bind(s);
 	f->cursors = (struct cursors){ s->ident.scan_server_version, s->ident.scan_client_version, s->ident.latest_server_version,
@@ -335,7 +337,7 @@ file_opened_cb(void *arg, struct file *f)
 
 /* The cursors stay as they were kept: they are what the client stated last. */
 static void
-absent_opened_cb(void *arg, struct file *f)
+absent_opened_cb(void *arg, struct file *f, struct query_list *queries)
 {
 	struct session *s = arg;
 
@@ -344,7 +346,7 @@ absent_opened_cb(void *arg, struct file *f)
 	s->state = SESSION_GHOST;
 	if (f != NULL)
 		f->is_subserver = s->is_subserver;
-	if (f != NULL && !query_opened(s))
+	if (f != NULL && !query_opened(s, queries))
 		absent_waits(s);
 	else if (f != NULL && f->state == STORE_FILE_OK && file_waiting(f))
 		absent_file_read(s);
@@ -404,7 +406,7 @@ static void
 send_bind(struct session *s, struct upstream *u)
 {
 	struct message m = { .type = MSG_C_BIND };
-	size_t len = s->path_len + s->token_len;
+	size_t len = (size_t)s->path_len + s->token_len;
 	uint8_t *body = relay_alloc(len);
 
 	s->upstream = u;
@@ -416,7 +418,8 @@ send_bind(struct session *s, struct upstream *u)
 		.need_client_file_ident = s->state == SESSION_WAIT_IDENT,
 		.is_subserver = s->is_subserver };
 	memcpy(body, s->path, s->path_len);
-	memcpy(body + s->path_len, s->token, s->token_len);
+	if (s->token != NULL)
+		memcpy(body + s->path_len, s->token, s->token_len);
 	upstream_send(u, &m, (struct view){ body, len });
 	explicit_bzero(body, len);
 	free(body);
@@ -513,7 +516,7 @@ session_link_down(struct session *s)
 static struct session *
 session_of(struct relay *relay, const struct store_file *f)
 {
-	struct session key = { .relay = relay, .key_path = f->path, .endpoint = (char *)(uintptr_t)f->endpoint };
+	struct session key = { .relay = relay, .key_path = f->path, .endpoint = f->endpoint };
 
 	key.ident.file_ident = f->file_ident;
 	key.ident.file_ident_salt = f->file_ident_salt;

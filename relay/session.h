@@ -30,16 +30,16 @@
 #include "buffer/store.h"
 
 #include "relay/file.h"
-#include "relay/ident.h"
 #include "relay/query.h"
 #include "relay/relay.h"
-#include "relay/turns.h"
 #include "relay/userid.h"
 
 struct absent;
 struct pool_ask;
+struct pool_keys;
 struct request;
 struct spool_op;
+struct turn;
 
 TAILQ_HEAD(request_list, request);
 
@@ -86,60 +86,62 @@ struct session {
 	struct file_opening *opening;
 	struct session *waits_for; /* the older session of the same file that must end first */
 	struct session *successor; /* the reverse */
+	uint64_t client_ident, upstream_ident; /* session idents on either side */
 	enum session_state state;
 	enum session_upside upside;
 	enum msg_flavour flavour;
-	uint64_t client_ident, upstream_ident; /* session idents on either side */
+	unsigned generation; /* of upstream sessions, so that a late read is recognised */
 	/* from BIND */
-	char *path, *token, *endpoint;
-	size_t path_len, token_len;
-	bool credential_stored; /* they are on the disk (absent.c) */
-	bool need_client_file_ident, is_subserver;
-	bool pool_keyed, alloc_keyed; /* pool_key is that of this endpoint, path and token; alloc_key of this file (pool.c) */
-	uint8_t pool_key[IDENT_KEY], alloc_key[IDENT_KEY];
+	const char *path, *endpoint; /* name.h */
+	char *token;		     /* the newest; NULL: none; a secret */
+	uint32_t path_len, token_len;
+	const char *key_path;	     /* identity of its file: path, or SESSION_FLX_PATH; borrowed */
+	struct pool_keys *pool_keys; /* pool.c; NULL: none was needed yet */
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;
 	/* FLX (query.h) */
 	char *query; /* the active one, ident.query_size bytes */
 	uint64_t query_place;
-	bool active_durable;	   /* it is in the store, as the least of the file */
 	struct query_list queries; /* pending */
-	size_t nqueries, query_bytes;
+	size_t query_bytes;
 	uint64_t query_taken; /* newest that the client sent in this session: that of its IDENT, or of a QUERY */
 	uint64_t query_sent;  /* newest sent in this upstream session, likewise */
-	bool query_awaited;   /* what comes behind query_sent waits for its bootstrap */
-	bool in_bootstrap;    /* the last DOWNLOAD passed on had batch_state 0 */
-	const char *key_path; /* identity of its file: path, or SESSION_FLX_PATH; borrowed */
-	bool registered;   /* in relay->registry */
-	bool by_relay;	   /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
-	bool clean;	   /* a DOWNLOAD came in this upstream session */
-	bool refused;	   /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
-	size_t refused_len;/* bytes of that UPLOAD: it is uploaded again when so much fits */
-	bool held_back;	   /* a reset error is held back (on_reset): not bound upstream again, uploads are stored */
-	bool no_replay;	   /* upstream was restored from a backup: stop (design section 6) */
-	bool may_show;	   /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
-	bool on_to_show;
-	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
-	bool ended;	   /* unhooked; freed at the end of the pass */
 	struct request_list requests; /* not answered yet (request.h) */
-	size_t nrequests, request_bytes;
+	size_t request_bytes;
+	unsigned nqueries, nrequests;
 	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
 	uint64_t mark_behind; /* query_taken when it came: an answer before that query's bootstrap would be wrong */
 	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
+	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
+	size_t refused_len;/* bytes of an UPLOAD that was not taken: it is uploaded again when so much fits */
 	/* this upstream session */
 	struct pair sent;     /* newest pair sent in an UPLOAD, entries or progress */
 	uint64_t reached;     /* download_server_version reached (S3) */
-	bool reading;	      /* a batch is being read for replay */
 	uint64_t disk_end;    /* the store holds no more records up to this client_version than were sent */
-	unsigned generation;  /* of upstream sessions, so that a late read is recognised */
 	STAILQ_HEAD(, sent_batch) unacked;
 	size_t unacked_bytes;
 	uint64_t paced;	      /* bytes that the batch under way was charged (pace.c) */
-	struct turn turn;     /* waits there for it */
+	struct turn *turn;    /* there; NULL: it does not wait for it */
 	uint64_t unacked_since; /* clock_ms of the last progress */
-	unsigned stalls;	/* see replay_stalled */
 	uint64_t unbinding_since; /* clock_ms */
+	unsigned stalls;	/* see replay_stalled */
+	/* flags, side by side: there are thousands of sessions */
+	bool credential_stored; /* path and token are on the disk (absent.c) */
+	bool need_client_file_ident, is_subserver;
+	bool active_durable; /* the query is in the store, as the least of the file */
+	bool query_awaited;  /* what comes behind query_sent waits for its bootstrap */
+	bool in_bootstrap;   /* the last DOWNLOAD passed on had batch_state 0 */
+	bool registered;     /* in relay->registry */
+	bool by_relay;	     /* this upstream session was opened by the relay (resume), not for an IDENT of the client's */
+	bool clean;	     /* a DOWNLOAD came in this upstream session */
+	bool refused;	     /* an UPLOAD was not taken: no later one is, until the client is closed and starts afresh */
+	bool held_back;	     /* a reset error is held back (on_reset): not bound upstream again, uploads are stored */
+	bool no_replay;	     /* upstream was restored from a backup: stop (design section 6) */
+	bool may_show;	     /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
+	bool on_to_show;
+	bool reading; /* a batch is being read for replay */
+	bool ended;   /* unhooked; freed at the end of the pass */
 };
 
 const char *session_state_name(enum session_state state);

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/event.h>
-
 #include "protocol/chunked.h"
 
 #include "relay/clock.h"
@@ -42,12 +40,16 @@ copy_view(struct view v)
 static void
 disconnect(struct upstream *u, bool flush)
 {
-	if (u->query != NULL)
-		resolver_cancel(u->query);
-	u->query = NULL;
-	free(u->addresses);
-	u->addresses = NULL;
-	u->next_address = 0;
+	struct opening *o = u->opening;
+
+	if (o != NULL && o->query != NULL)
+		resolver_cancel(o->query);
+	if (o != NULL) {
+		o->query = NULL;
+		free(o->addresses);
+		o->addresses = NULL;
+		o->next_address = 0;
+	}
 	if (u->stream != NULL)
 		stream_close(u->stream, flush, CLOSE_LINGER_MS);
 	u->stream = NULL;
@@ -59,8 +61,7 @@ static void
 shut(struct upstream *u, bool flush)
 {
 	disconnect(u, flush);
-	event_free(u->timer);
-	u->timer = NULL;
+	timer_stop(u->way->relay->timers, &u->timer);
 	if (u->state == UPSTREAM_OPEN)
 		log_event(LOG_DEBUG, "upstream_closed", "conn=%llu", (unsigned long long)(u->conn ? conn_id(u->conn) : 0));
 	u->state = UPSTREAM_CLOSED;
@@ -96,7 +97,7 @@ upstream_lost(struct upstream *u, enum link_evidence e, const char *why)
 	log_u64(&l, "conn", u->conn != NULL ? conn_id(u->conn) : 0);
 	log_str(&l, "reason", text);
 	log_end(&l);
-	STAT_INC(u->relay, upstream_lost);
+	STAT_INC(u->way->relay, upstream_lost);
 	shut(u, false);
 	if (ops != NULL)
 		ops->lost(u->arg, e, text);
@@ -124,13 +125,19 @@ upstream_fail(struct upstream *u, const char *why)
 }
 
 static void
-forget_request(struct upstream *u)
+forget_opening(struct upstream *u)
 {
-	relay_wipe(u->target);
-	relay_wipe(u->authorization);
-	free(u->protocol);
-	free(u->user_agent);
-	u->target = u->authorization = u->protocol = u->user_agent = NULL;
+	struct opening *o = u->opening;
+
+	if (o == NULL)
+		return;
+	relay_wipe(o->target);
+	relay_wipe(o->authorization);
+	free(o->protocol);
+	free(o->user_agent);
+	free(o->addresses);
+	free(o);
+	u->opening = NULL;
 }
 
 void
@@ -140,9 +147,8 @@ upstream_free_closed(void)
 
 	while ((u = TAILQ_FIRST(&closed)) != NULL) {
 		TAILQ_REMOVE(&closed, u, link);
-		forget_request(u);
-		free(u->in.head);
-		free(u->in.body);
+		forget_opening(u);
+		upstream_forget_incoming(u);
 		free(u);
 	}
 }
@@ -153,9 +159,9 @@ upstream_orphan(struct upstream *u)
 	u->ops = NULL;
 	u->conn = NULL;
 	upstream_pause(u, false); /* the slow client is gone */
-	if (u->in.to_client) {
-		u->in.to_client = false;
-		u->in.route = ROUTE_DROP;
+	if (u->in != NULL && u->in->to_client) {
+		u->in->to_client = false;
+		u->in->route = ROUTE_DROP;
 	}
 	if (TAILQ_EMPTY(&u->sessions))
 		upstream_close(u, true, "nothing to drain");
@@ -184,10 +190,10 @@ void
 upstream_drop(struct upstream *u, struct session *s)
 {
 	TAILQ_REMOVE(&u->sessions, s, in_upstream);
-	if (u->in.session == s) {
-		u->in.session = NULL;
-		if (u->in.route == ROUTE_COLLECT)
-			u->in.route = ROUTE_DROP;
+	if (u->in != NULL && u->in->session == s) {
+		u->in->session = NULL;
+		if (u->in->route == ROUTE_COLLECT)
+			u->in->route = ROUTE_DROP;
 	}
 	if (u->ops == NULL && TAILQ_EMPTY(&u->sessions))
 		upstream_close(u, true, "drained");
@@ -210,7 +216,7 @@ static void
 set_timer(struct upstream *u, uint64_t ms)
 {
 	u->due = clock_ms() + ms;
-	relay_after_ms(u->timer, ms);
+	timer_set(u->way->relay->timers, &u->timer, ms);
 }
 
 void
@@ -321,12 +327,10 @@ tick(struct upstream *u)
 }
 
 static void
-timer_cb(evutil_socket_t fd, short what, void *arg)
+timer_cb(void *arg)
 {
 	struct upstream *u = arg;
 
-	(void)fd;
-	(void)what;
 	if (u->state == UPSTREAM_OPEN)
 		tick(u);
 	else if (u->state != UPSTREAM_CONNECTING || !connect_next(u))
@@ -339,23 +343,24 @@ static void
 send_request(struct upstream *u)
 {
 	char out[HTTP_HEAD_MAX];
-	struct http_upgrade up = { .target = view_of(u->target),
+	struct opening *o = u->opening;
+	struct http_upgrade up = { .target = view_of(o->target),
 		.host = view_of(u->url->authority),
-		.protocol = view_of(u->protocol),
-		.authorization = view_of(u->authorization),
-		.user_agent = view_of(u->user_agent) };
+		.protocol = view_of(o->protocol),
+		.authorization = view_of(o->authorization),
+		.user_agent = view_of(o->user_agent) };
 	size_t n;
 
-	tls_ws_key(u->key);
-	tls_ws_accept(u->key, strlen(u->key), u->accept);
-	up.key = view_of(u->key);
+	tls_ws_key(o->key);
+	tls_ws_accept(o->key, strlen(o->key), o->accept);
+	up.key = view_of(o->key);
 	n = http_format_request(out, sizeof(out), &up);
 	if (n == 0) {
 		upstream_lost(u, LINK_CUT, "the upgrade request does not fit");
 		return;
 	}
-	free(u->addresses);
-	u->addresses = NULL;
+	free(o->addresses);
+	o->addresses = NULL;
 	stream_write_secret(u->stream, out, n);
 	explicit_bzero(out, sizeof(out));
 	u->state = UPSTREAM_UPGRADING;
@@ -368,21 +373,21 @@ on_101(struct upstream *u, const struct http_head *head)
 	struct view server = { NULL, 0 };
 	size_t at = 0;
 
-	if (!view_eq(head->accept, view_of(u->accept)) || head->extensions.len > 0 ||
+	if (!view_eq(head->accept, view_of(u->opening->accept)) || head->extensions.len > 0 ||
 	    msg_parse_subprotocol(head->protocol, &sp) != PROTO_OK || sp.flavour != u->flavour || sp.min != sp.max) {
 		upstream_lost(u, LINK_UNTRUSTED, "the answer to the upgrade is not the sync protocol's");
 		return;
 	}
 	u->state = UPSTREAM_OPEN;
-	forget_request(u);
+	forget_opening(u);
 	link_reached(u->way, u->url);
 	u->ping_at = u->life_at = u->tick_at = clock_ms();
 	stream_set_low_water(u->stream, (size_t)u->way->opt->out_low);
 	if (u->opaque)
-		event_del(u->timer); /* no PING of ours */
+		timer_stop(u->way->relay->timers, &u->timer); /* no PING of ours */
 	else
 		set_timer(u, tick_ms(u));
-	STAT_INC(u->relay, upstream_opened);
+	STAT_INC(u->way->relay, upstream_opened);
 	if (!http_header_next(head, "Server", &at, &server))
 		server = (struct view){ NULL, 0 };
 	u->ops->opened(u->arg, head->protocol, server);
@@ -496,12 +501,13 @@ connect_ms(const struct upstream *u)
 static bool
 connect_next(struct upstream *u)
 {
+	struct opening *o = u->opening;
 	const struct resolver_address *a;
 
-	if (u->addresses == NULL || u->next_address >= u->addresses->n)
+	if (o->addresses == NULL || o->next_address >= o->addresses->n)
 		return false;
-	a = &u->addresses->addr[u->next_address++];
-	relay_after_ms(u->timer, connect_ms(u) / u->addresses->n + 1);
+	a = &o->addresses->addr[o->next_address++];
+	timer_set(u->way->relay->timers, &u->timer, connect_ms(u) / o->addresses->n + 1);
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
 	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->way->tls, u->url->host,
@@ -518,14 +524,14 @@ resolved_cb(void *arg, const struct resolver_result *r)
 {
 	struct upstream *u = arg;
 
-	u->query = NULL;
+	u->opening->query = NULL;
 	if (r->why != NULL) {
 		upstream_lost(u, LINK_UNREACHED, r->why);
 		return;
 	}
 	u->state = UPSTREAM_CONNECTING;
-	u->addresses = relay_alloc(sizeof(*u->addresses));
-	*u->addresses = *r;
+	u->opening->addresses = relay_alloc(sizeof(*r));
+	*u->opening->addresses = *r;
 	(void)connect_next(u);
 }
 
@@ -533,8 +539,8 @@ static void
 resolve(struct upstream *u)
 {
 	u->state = UPSTREAM_RESOLVING;
-	relay_after_ms(u->timer, connect_ms(u));
-	u->query = resolver_ask(u->relay->resolver, u->url->host, u->url->port, resolved_cb, u);
+	timer_set(u->way->relay->timers, &u->timer, connect_ms(u));
+	u->opening->query = resolver_ask(u->way->relay->resolver, u->url->host, u->url->port, resolved_cb, u);
 }
 
 static size_t
@@ -544,7 +550,7 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 
 	switch (ev) {
 	case STREAM_OPEN:
-		STAT_ADD(u->relay, upstream_resumed, stream_resumed(st));
+		STAT_ADD(u->way->relay, upstream_resumed, stream_resumed(st));
 		send_request(u);
 		return 0;
 	case STREAM_DATA:
@@ -573,15 +579,16 @@ stream_event_cb(void *arg, struct stream *st, enum stream_event ev, uint8_t *buf
 static bool
 next_url(struct upstream *u)
 {
+	struct opening *o = u->opening;
 	const struct address_url *url = NULL;
 
 	if (u->state != UPSTREAM_OPEN && !u->way->stopped)
-		url = link_url(u->way, u->first_url, u->nth_url + 1);
+		url = link_url(u->way, o->first_url, o->nth_url + 1);
 	if (url == NULL)
 		return false;
 	log_event(LOG_DEBUG, "upstream_next_url", "failed=%s next=%s", u->url->authority, url->authority);
 	u->url = url;
-	u->nth_url++;
+	o->nth_url++;
 	disconnect(u, false);
 	resolve(u);
 	return true;
@@ -591,25 +598,26 @@ struct upstream *
 upstream_open(struct link *way, const struct upstream_request *req, const struct upstream_ops *ops, void *arg, struct conn *conn)
 {
 	struct upstream *u = relay_alloc(sizeof(*u));
+	struct opening *o = relay_alloc(sizeof(*o));
 
-	u->relay = way->relay;
 	u->way = way;
 	u->ops = ops;
 	u->arg = arg;
 	u->conn = conn;
-	u->target = copy_view(req->target);
-	u->protocol = copy_view(req->protocol);
-	u->authorization = copy_view(req->authorization);
-	u->user_agent = copy_view(req->user_agent);
+	u->opening = o;
+	o->target = copy_view(req->target);
+	o->protocol = copy_view(req->protocol);
+	o->authorization = copy_view(req->authorization);
+	o->user_agent = copy_view(req->user_agent);
 	u->flavour = req->flavour;
 	u->opaque = req->opaque;
 	TAILQ_INIT(&u->sessions);
 	TAILQ_INSERT_TAIL(&way->upstreams, u, link);
 	way->nupstreams++;
 	ws_decoder_init(&u->ws, WS_CLIENT, MAX_MESSAGE);
-	u->timer = relay_timer(u->relay->base, timer_cb, u);
-	u->first_url = link_first_url(way);
-	u->url = link_url(way, u->first_url, 0);
+	timer_init(&u->timer, timer_cb, u);
+	o->first_url = link_first_url(way);
+	u->url = link_url(way, o->first_url, 0);
 	resolve(u);
 	return u;
 }
@@ -644,7 +652,7 @@ upstream_next(const struct upstream *u)
 uint64_t
 upstream_held(const struct upstream *u)
 {
-	uint64_t sum = (u->stream != NULL ? stream_held(u->stream) : 0) + (u->in.body != NULL ? u->in.m.body_len : 0);
+	uint64_t sum = (u->stream != NULL ? stream_held(u->stream) : 0) + (u->in != NULL && u->in->body != NULL ? u->in->m.body_len : 0);
 	const struct session *s;
 
 	TAILQ_FOREACH (s, &u->sessions, in_upstream)

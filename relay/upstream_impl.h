@@ -13,16 +13,25 @@
 
 #include "relay/relay.h"
 #include "relay/session.h"
+#include "relay/timer.h"
 #include "relay/upstream.h"
 
-struct event;
 struct resolver_query;
 struct resolver_result;
 struct stream;
 
 enum upstream_state { UPSTREAM_RESOLVING, UPSTREAM_CONNECTING, UPSTREAM_UPGRADING, UPSTREAM_OPEN, UPSTREAM_CLOSED };
 
-struct incoming { /* the message that is arriving */
+struct opening { /* what is needed until it is OPEN */
+	unsigned first_url, nth_url; /* of those that link_url gives */
+	struct resolver_query *query;
+	struct resolver_result *addresses; /* while CONNECTING */
+	size_t next_address;
+	char *target, *protocol, *authorization, *user_agent;
+	char key[25], accept[29];
+};
+
+struct incoming { /* a message that is arriving */
 	uint8_t *head; /* MSG_HEAD_MAX bytes; NULL unless it arrives in parts */
 	size_t head_len;
 	bool begun; /* the head is complete; m and what follows are valid */
@@ -37,43 +46,38 @@ struct incoming { /* the message that is arriving */
 
 struct upstream {
 	TAILQ_ENTRY(upstream) link; /* way->upstreams, or the closed list */
-	struct relay *relay;
 	struct link *way; /* that it goes by */
 	const struct upstream_ops *ops; /* NULL: orphan */
 	void *arg;
 	struct conn *conn;
 	enum upstream_state state;
-	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
-	unsigned first_url, nth_url;   /* of those that link_url gives */
-	struct resolver_query *query;
-	struct resolver_result *addresses; /* while CONNECTING */
-	size_t next_address;
-	struct stream *stream;
-	struct event *timer; /* connect_timeout, then the tick */
-	char *target, *protocol, *authorization, *user_agent; /* until it is OPEN */
 	enum msg_flavour flavour;
-	bool opaque;
-	char key[25], accept[29];
+	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
+	struct opening *opening;       /* NULL: it is OPEN, or was */
+	struct stream *stream;
+	struct timer timer; /* connect_timeout, then the tick */
 	struct ws_decoder ws;
-	struct incoming in;
+	struct incoming *in; /* NULL: no message is arriving */
 	struct session_list sessions;
 	uint64_t next_ident;
 	/* liveness, all clock_ms */
 	uint64_t ping_at, ping_left_at, life_at;
-	bool awaiting_pong;
 	uint64_t ping_pos;		    /* stream position behind the PING */
 	uint64_t seen_sent, seen_received;  /* as of the last tick */
 	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
-	bool was_busy, paused;
 	uint64_t due;		   /* clock_ms when timer fires */
 	uint64_t client_waits_at;  /* since when the client is not read because too much is queued here; 0: it is read */
+	bool awaiting_pong, was_busy, paused, opaque;
 	bool slow;		   /* that took too long: until the queue has drained its uploads go by way of the disk */
 };
 
 /* upstream.c: it ended by itself or by our judgement: link and owner are told, then the sessions.  Before it is OPEN it may go on with the
  * next URL instead. */
 void upstream_lost(struct upstream *u, enum link_evidence e, const char *why);
+
+/* upstream_in.c: forgets what has arrived of a message that will not be complete. */
+void upstream_forget_incoming(struct upstream *u);
 
 /* upstream_in.c: bytes of an OPEN connection; returns how many were consumed, all when u is closed. */
 size_t upstream_frames(struct upstream *u, uint8_t *buf, size_t len);

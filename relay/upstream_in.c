@@ -3,6 +3,9 @@
  * Messages are taken apart as they arrive: the head is gathered (it is short), then the body is streamed to the client, collected, or
  * dropped, as the session says.  A session ident that is not entered here (any more) is dropped: the client has left it.
  *
+ * An idle connection has no struct incoming: one is taken for each message, and the last that was given back is kept for the next, so that in
+ * steady state nothing is allocated.
+ *
  * Any of the calls into session, conn or owner may close u; each function here that made one says whether u is still open. */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,41 @@
 #include "relay/wire.h"
 
 #define COLLECT_MAX 65536 /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
+
+static struct incoming *spare; /* NULL: none */
+
+/* All of it zero but m and route, which a message sets before they are looked at. */
+static struct incoming *
+incoming_take(void)
+{
+	struct incoming *in = spare;
+
+	spare = NULL;
+	return in != NULL ? in : relay_alloc(sizeof(*in));
+}
+
+static void
+incoming_give_back(struct incoming *in)
+{
+	free(in->head);
+	free(in->body);
+	in->head = in->body = NULL;
+	in->head_len = in->body_len = 0;
+	in->session = NULL;
+	in->begun = in->to_client = false;
+	if (spare == NULL)
+		spare = in;
+	else
+		free(in);
+}
+
+void
+upstream_forget_incoming(struct upstream *u)
+{
+	if (u->in != NULL)
+		incoming_give_back(u->in);
+	u->in = NULL;
+}
 
 static struct session *
 session_by_ident(struct upstream *u, uint64_t ident)
@@ -67,7 +105,7 @@ owner_route(const struct upstream *u, enum msg_type type)
 static bool
 message_begin(struct upstream *u)
 {
-	struct incoming *in = &u->in;
+	struct incoming *in = u->in;
 	struct message out;
 
 	in->begun = true;
@@ -99,7 +137,7 @@ message_begin(struct upstream *u)
 static bool
 head_complete(struct upstream *u, struct view head)
 {
-	struct incoming *in = &u->in;
+	struct incoming *in = u->in;
 	enum proto_err err = msg_parse_head(MSG_S2C, u->flavour, head.ptr, head.len, &in->m);
 	bool open;
 
@@ -123,7 +161,7 @@ head_complete(struct upstream *u, struct view head)
 static bool
 gather_head(struct upstream *u, struct view *data)
 {
-	struct incoming *in = &u->in;
+	struct incoming *in = u->in;
 	const uint8_t *lf = memchr(data->ptr, '\n', data->len);
 	struct view head = { data->ptr, lf != NULL ? (size_t)(lf - data->ptr) + 1 : data->len };
 
@@ -145,7 +183,7 @@ gather_head(struct upstream *u, struct view *data)
 static bool
 message_data(struct upstream *u, struct view data)
 {
-	struct incoming *in = &u->in;
+	struct incoming *in = u->in;
 
 	while (data.len > 0 && !in->begun)
 		if (!gather_head(u, &data))
@@ -184,36 +222,30 @@ connection_error(struct upstream *u, const struct message *m, struct view body)
 		log_u64(&l, "delay_ms", link_hold(u->way, &e));
 	log_view(&l, "text", body);
 	log_end(&l);
-	STAT_INC(u->relay, upstream_errors);
+	STAT_INC(u->way->relay, upstream_errors);
 	upstream_lost(u, LINK_GARBLED, "upstream ended the connection with an error");
 }
 
 static bool
 message_end(struct upstream *u)
 {
-	struct incoming *in = &u->in;
-	struct message m = in->m;
+	struct incoming *in = u->in;
 	struct view body = { in->body, in->body_len };
-	bool passed = in->to_client;
-	uint8_t *owned = in->body;
 
 	if (!in->begun || in->left > 0) {
 		upstream_lost(u, LINK_GARBLED, proto_strerror(PROTO_MSG_LENGTH));
 		return false;
 	}
-	if (passed)
+	u->in = NULL; /* it is ours */
+	if (in->to_client)
 		conn_stream_end(u->conn);
-	in->to_client = false;
-	in->begun = false;
-	in->body = NULL;
-	in->body_len = 0;
 	if (in->session != NULL)
-		session_upstream_end(in->session, &m, body, passed);
-	else if (m.session_ident == 0 && in->route == ROUTE_COLLECT)
-		connection_error(u, &m, body);
+		session_upstream_end(in->session, &in->m, body, in->to_client);
+	else if (in->m.session_ident == 0 && in->route == ROUTE_COLLECT)
+		connection_error(u, &in->m, body);
 	else if (in->route == ROUTE_COLLECT && u->ops != NULL && u->ops->message != NULL)
-		u->ops->message(u->arg, &m, body);
-	free(owned);
+		u->ops->message(u->arg, &in->m, body);
+	incoming_give_back(in);
 	return u->state == UPSTREAM_OPEN;
 }
 
@@ -223,10 +255,12 @@ ws_event(struct upstream *u, const struct ws_event *ev)
 {
 	switch (ev->type) {
 	case WS_EV_BEGIN:
-		if (ev->opcode == WS_BINARY)
-			return true;
-		upstream_lost(u, LINK_GARBLED, "a text message from upstream");
-		return false;
+		if (ev->opcode != WS_BINARY) {
+			upstream_lost(u, LINK_GARBLED, "a text message from upstream");
+			return false;
+		}
+		u->in = incoming_take();
+		return true;
 	case WS_EV_DATA:
 		return message_data(u, ev->data);
 	case WS_EV_END:

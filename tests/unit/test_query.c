@@ -100,6 +100,7 @@ replay_kick(struct session *s)
 /* ---- a session ---- */
 
 static struct file file;
+static struct query_list of_file; /* as the store has them */
 static struct session session;
 
 /* A session of a client that stands on query `active`, and in the store what stored names: "VERSION@PLACE ..." */
@@ -113,13 +114,13 @@ begin(uint64_t active, const char *stored, enum session_upside upside)
 	memset(&seen, 0, sizeof(seen));
 	memset(&file, 0, sizeof(file));
 	memset(s, 0, sizeof(*s));
-	TAILQ_INIT(&file.queries);
+	TAILQ_INIT(&of_file);
 	TAILQ_INIT(&s->queries);
 	for (; sscanf(stored, "%llu@%llu %n", &version, &place, &n) == 2; stored += n) {
 		struct query *q = query_new(version, place, view_of("text"));
 
 		q->durable = true;
-		TAILQ_INSERT_TAIL(&file.queries, q, link);
+		TAILQ_INSERT_TAIL(&of_file, q, link);
 	}
 	s->file = &file;
 	s->flavour = MSG_FLX;
@@ -135,7 +136,7 @@ static void
 end(struct session *s)
 {
 	query_forget(s);
-	query_list_free(&file.queries);
+	query_list_free(&of_file);
 	free(s->query);
 }
 
@@ -188,7 +189,7 @@ TEST(live)
 {
 	struct session *s = begin(0, "", UPSIDE_LIVE);
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	take(s, 1, "a");
 	take(s, 2, "b");
 	CHECK_STR(seen.said, "query1 query2 ");
@@ -220,7 +221,7 @@ TEST(down)
 {
 	struct session *s = begin(1, "", UPSIDE_NONE);
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	file.held.client_version = 4;
 	take(s, 2, "a");
 	file.held.client_version = 6;
@@ -242,7 +243,7 @@ TEST(replay)
 {
 	struct session *s = begin(1, "1@0 2@4 3@4 7@9 ", UPSIDE_REPLAY);
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	check_to_keep(s, "", false); /* the active one is there, as the least */
 	CHECK_STR(listed(&s->queries), "2-2@4 3-3@4 7-7@9 ");
 	s->mark = 5;
@@ -269,7 +270,7 @@ TEST(taken_again)
 {
 	struct session *s = begin(2, "1@0 2@3 4@5 6@8 ", UPSIDE_NONE);
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	check_to_keep(s, "0-2@3 ", false);
 	file.held.client_version = 9;
 	take(s, 3, "gone"); /* replaced by 4 */
@@ -283,7 +284,7 @@ TEST(taken_again)
 	CHECK_STR(seen.said, "error103 ");
 	end(s);
 	s = begin(2, "2@3 4@5 ", UPSIDE_NONE);
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	take(s, 4, "other");
 	CHECK_STR(seen.said, "differs0 ");
 	end(s);
@@ -295,11 +296,11 @@ TEST(absent)
 	struct session *s = begin(0, "", UPSIDE_NONE);
 
 	s->conn = NULL;
-	CHECK(!query_opened(s));
+	CHECK(!query_opened(s, &of_file));
 	end(s);
 	s = begin(0, "3@0 4@5 ", UPSIDE_NONE);
 	s->conn = NULL;
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	CHECK_U64(s->ident.query_version, 3);
 	s->query_sent = 3;
 	query_send(s, query_next(s));
@@ -316,7 +317,7 @@ TEST(query_error)
 {
 	struct session *s = begin(1, "1@0 2@4 5@6 ", UPSIDE_REPLAY);
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	query_send(s, query_next(s));
 	s->query_awaited = true;
 	query_failed(s, 2);
@@ -337,7 +338,7 @@ TEST(bounds)
 	struct session *s = begin(0, "", UPSIDE_NONE);
 	static char text[(1u << 20) + 1];
 
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	memset(text, 'x', sizeof(text) - 1);
 	take(s, 1, text);
 	CHECK_STR(seen.said, "");
@@ -349,7 +350,7 @@ TEST(bounds)
 	CHECK_U64(s->nqueries, 1);
 	end(s);
 	s = begin(0, "", UPSIDE_NONE);
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	for (uint64_t v = 1; v <= 64; v++) {
 		file.held.client_version = v;
 		take(s, v, "q");
@@ -361,7 +362,7 @@ TEST(bounds)
 	end(s);
 	/* set aside: only LIVE */
 	s = begin(0, "", UPSIDE_NONE);
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	file.aside = true;
 	take(s, 1, "q");
 	CHECK_STR(seen.said, "refused1 ");
@@ -374,7 +375,7 @@ TEST(partition_based)
 	struct session *s = begin(0, "", UPSIDE_LIVE);
 
 	s->flavour = MSG_PBS;
-	CHECK(query_opened(s));
+	CHECK(query_opened(s, &of_file));
 	check_to_keep(s, "", false);
 	CHECK(query_next(s) == NULL);
 	CHECK(query_may_resume(s));
