@@ -154,7 +154,8 @@ config_nginx(const struct proxy *p, const struct proxy_setup *s)
 	FILE *f = open_config(p, "nginx.conf");
 
 	fprintf(f, "daemon off;\nmaster_process off;\nworker_processes 1;\npid %s/pid;\nerror_log %s/error.log warn;\n", p->dir, p->dir);
-	fprintf(f, "worker_rlimit_nofile 20000;\nevents { worker_connections 19900; }\nhttp {\n  access_log off;\n");
+	/* More connections than the descriptors will do for: with a sixteenth left nginx drops clients that have not asked yet. */
+	fprintf(f, "worker_rlimit_nofile 20000;\nevents { worker_connections 22000; }\nhttp {\n  access_log off;\n");
 	for (int i = 0; i < 5; i++)
 		fprintf(f, "  %s_temp_path %s/temp%d;\n", (const char *const[]){ "client_body", "proxy", "fastcgi", "uwsgi", "scgi" }[i], p->dir, i);
 	fprintf(f, "  server {\n    listen 127.0.0.1:%u backlog=4096%s;\n", p->port, s->cert != NULL ? " ssl" : "");
