@@ -330,6 +330,8 @@ txn_forget(struct store *s)
 	s->txn = NULL;
 	s->txn_err = STORE_OK;
 	store_run_drop(s);
+	s->late.id = 0;
+	s->late_dirty = false;
 	tally_reset(&s->changed);
 	if (s->scratch_cap > SCRATCH_KEEP) {
 		free(s->scratch);

@@ -5,7 +5,11 @@
  *
  * The one idea: the counters in a file's record are the store's, not the caller's.  While the store is open they live in memory
  * (store.c); on disk they are written with the file's record, in the transaction that changed them, and read only at open.  So
- * opening costs one pass over the files, whatever the backlog. */
+ * opening costs one pass over the files, whatever the backlog.
+ *
+ * The record that was put last (late) is a delay, as the open run is (store_run.c): changesets of one file follow each other, each puts it
+ * anew, and only the last reaches the table, before anything else looks there.  A new file's is written at once: what may be
+ * damaged in its place must show with it, not with the next file (I7); that of a known one was read before. */
 #include <stdio.h>
 #include <string.h>
 
@@ -93,7 +97,28 @@ store_is_named(const struct store_file *f, const void *name, size_t name_len)
 	return name_key(own, f->endpoint, f->path, f->file_ident, f->file_ident_salt) == name_len && memcmp(own, name, name_len) == 0;
 }
 
-/* The record of file id as it is on disk. */
+/* Writes f's record into the table. */
+static enum store_err
+file_write(struct store *s, const struct store_file *f)
+{
+	uint8_t k[ID_LEN], rec[RECORD_FILE_MAX];
+	DBT key = store_dbt(k, sizeof(k)), data = store_dbt(rec, record_encode_file(rec, f));
+
+	be_put64(k, f->id);
+	return store_db_error(s, s->files->put(s->files, s->txn, &key, &data, 0));
+}
+
+/* To be called before the table is looked at. */
+static enum store_err
+late_flush(struct store *s)
+{
+	enum store_err err = s->late_dirty ? file_write(s, &s->late) : STORE_OK;
+
+	s->late_dirty = s->late_dirty && err != STORE_OK;
+	return err;
+}
+
+/* The record of file id, without its counters. */
 static enum store_err
 file_load(struct store *s, uint64_t id, struct store_file *out)
 {
@@ -101,6 +126,10 @@ file_load(struct store *s, uint64_t id, struct store_file *out)
 	DBT key = store_dbt(k, sizeof(k)), data = { 0 };
 	int ret;
 
+	if (s->late.id == id && id != 0) {
+		*out = s->late;
+		return STORE_OK;
+	}
 	be_put64(k, id);
 	if ((ret = s->files->get(s->files, s->txn, &key, &data, 0)) != 0)
 		return store_db_error(s, ret);
@@ -152,9 +181,12 @@ files_walk(struct store *s, bool (*each)(void *arg, const struct store_file *f),
 	DBT key = { 0 }, data = { 0 };
 	struct store_file f;
 	char text[128];
+	enum store_err flushed = late_flush(s);
 	DBC *c;
 	int ret;
 
+	if (flushed != STORE_OK)
+		return flushed;
 	if ((ret = s->files->cursor(s->files, s->txn, &c, 0)) != 0)
 		return store_db_error(s, ret);
 	s->walking++;
@@ -319,15 +351,19 @@ store_row_put(struct store *s, const struct tally_row *row)
 
 /* ---- writing ---- */
 
-/* Writes f's record; its counters must be set. */
+/* Writes f's record, now or late; its counters must be set. */
 static enum store_err
-file_save(struct store *s, const struct store_file *f)
+file_save(struct store *s, const struct store_file *f, bool now)
 {
-	uint8_t k[ID_LEN], rec[RECORD_FILE_MAX];
-	DBT key = store_dbt(k, sizeof(k)), data = store_dbt(rec, record_encode_file(rec, f));
+	enum store_err err = s->late.id != f->id ? late_flush(s) : STORE_OK;
 
-	be_put64(k, f->id);
-	return store_db_error(s, s->files->put(s->files, s->txn, &key, &data, 0));
+	if (err == STORE_OK && now)
+		err = file_write(s, f);
+	if (err != STORE_OK)
+		return err;
+	s->late = *f;
+	s->late_dirty = !now;
+	return STORE_OK;
 }
 
 enum store_err
@@ -342,10 +378,10 @@ store_rows_flush(struct store *s)
 		if ((err = file_load(s, s->changed.rows[i].id, &f)) != STORE_OK)
 			return store_fail(s, err == STORE_NOTFOUND ? STORE_CORRUPT : err);
 		overlay(s, &f);
-		if ((err = file_save(s, &f)) != STORE_OK)
+		if ((err = file_save(s, &f, false)) != STORE_OK)
 			return err;
 	}
-	return STORE_OK;
+	return late_flush(s);
 }
 
 /* Gives f an id and enters its name. */
@@ -391,22 +427,25 @@ store_file_put(struct store *s, struct store_file *f)
 	size_t name_len = file_check(f, name);
 	uint64_t known;
 	struct tally_row row;
+	bool is_new = f->id == 0;
 	enum store_err err = store_may_write(s);
 
 	if (err != STORE_OK)
 		return err;
 	if (name_len == 0)
 		return STORE_INVALID;
-	if (f->id == 0) {
+	if (is_new) {
 		if ((err = file_create(s, f, name, name_len)) != STORE_OK)
 			return err;
+	} else if (s->late.id == f->id && store_is_named(&s->late, name, name_len)) {
+		; /* it was looked up when that was put */
 	} else if ((err = name_find(s, name, name_len, &known)) != STORE_OK || known != f->id) {
 		return err == STORE_OK ? STORE_INVALID : err; /* the identity of a file never changes */
 	}
 	if ((err = store_row_get(s, f->id, &row)) != STORE_OK)
 		return err;
 	overlay(s, f);
-	if ((err = file_save(s, f)) != STORE_OK)
+	if ((err = file_save(s, f, is_new)) != STORE_OK)
 		return err;
 	row.dirty = false;
 	row.aside = f->state != STORE_FILE_OK;
@@ -467,7 +506,7 @@ store_file_mend(struct store *s, struct store_file *f)
 	if (err != STORE_CORRUPT && err != STORE_NOTFOUND)
 		return err;
 	s->txn_nfiles += err == STORE_NOTFOUND;
-	if ((err = mend_count(s, f)) != STORE_OK || (err = file_save(s, f)) != STORE_OK)
+	if ((err = mend_count(s, f)) != STORE_OK || (err = file_save(s, f, true)) != STORE_OK)
 		return err;
 	known = tally_find(&s->tally, f->id);
 	s->txn_bytes += f->backlog_bytes - (known != NULL ? known->bytes : 0);
@@ -517,6 +556,10 @@ store_file_remove(struct store *s, uint64_t id)
 	key = store_dbt(name, name_key(name, f.endpoint, f.path, f.file_ident, f.file_ident_salt));
 	if ((ret = s->names->del(s->names, s->txn, &key, 0)) != 0 && ret != DB_NOTFOUND)
 		return store_db_error(s, ret);
+	if (s->late.id == id) {
+		s->late.id = 0;
+		s->late_dirty = false;
+	}
 	be_put64(k, id);
 	key = store_dbt(k, sizeof(k));
 	if ((ret = s->files->del(s->files, s->txn, &key, 0)) != 0)

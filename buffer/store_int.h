@@ -62,6 +62,8 @@ struct store {
 	uint64_t txn_bytes;	/* payload held, as it will be */
 	uint64_t txn_nfiles, txn_next_id, txn_damaged;
 	struct run run;		/* appended and not in the table yet */
+	struct store_file late; /* put last; id 0: none */
+	bool late_dirty;	/* it is not in the table yet */
 };
 
 /* ---- store.c ---- */
@@ -100,7 +102,7 @@ STORE_MUSTCHECK enum store_err store_row_put(struct store *s, const struct tally
 /* Is this name (the key in names) f's? */
 bool store_is_named(const struct store_file *f, const void *name, size_t name_len);
 
-/* Writes all changed rows into their files' records.  Called by commit. */
+/* Writes all changed rows into their files' records, and the record that was put last.  Called by commit. */
 STORE_MUSTCHECK enum store_err store_rows_flush(struct store *s);
 
 /* Fills tally and nfiles from the files table.  Called by open. */

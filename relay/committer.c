@@ -1,4 +1,4 @@
-/* A group of operations, done: writes in one transaction, then reads, then the journal, then a slice of pre-merge.
+/* A group of operations, done: writes in one transaction, file by file (order.h), then reads, then the journal; and slices of pre-merge.
  *
  * Payload bodies are shared read-only with the loop; what an operation owns stays the queue's (spool.c).  A store that fails for good
  * (STORE_IO, STORE_CORRUPT on a write) is reported to the callbacks like any error; the loop ends the process (relay.c), because a relay that
@@ -10,6 +10,7 @@
 #include "relay/journal.h"
 #include "relay/mend.h"
 #include "relay/merger.h"
+#include "relay/order.h"
 #include "relay/promise.h"
 
 void
@@ -37,13 +38,14 @@ is_local(enum store_err err)
 
 /* All writes of group in one transaction, but for those that are damaged.  *culprit: the one that it failed with; NULL: the commit did. */
 static enum store_err
-write_all(struct store *store, struct spool_list *group, bool durable, struct spool_op **culprit)
+write_all(struct store *store, const struct order *order, bool durable, struct spool_op **culprit)
 {
-	struct spool_op *op;
 	enum store_err err = store_begin(store);
 
 	*culprit = NULL;
-	STAILQ_FOREACH (op, group, link) {
+	for (size_t i = 0; i < order->n; i++) {
+		struct spool_op *op = order->place[i].op;
+
 		if (err != STORE_OK)
 			return err;
 		if (!is_write(op) || op->damaged)
@@ -58,13 +60,6 @@ write_all(struct store *store, struct spool_list *group, bool durable, struct sp
 	return err == STORE_OK ? store_commit(store, durable) : err;
 }
 
-static bool
-is_of_same_file(const struct store_file *a, const struct store_file *b)
-{
-	return a->file_ident == b->file_ident && a->file_ident_salt == b->file_ident_salt && strcmp(a->path, b->path) == 0 &&
-	       strcmp(a->endpoint, b->endpoint) == 0;
-}
-
 /* op is left out.  With an upload go those behind it: nothing is kept of the file any more, and were each to find that out, a long tail would
  * begin the group anew as often. */
 static void
@@ -76,7 +71,7 @@ leave_out(struct spool_op *op)
 	if (op->kind != SPOOL_APPEND)
 		return;
 	for (next = STAILQ_NEXT(op, link); next != NULL; next = STAILQ_NEXT(next, link))
-		if (next->kind == SPOOL_APPEND && is_of_same_file(&next->file, &op->file)) {
+		if (next->kind == SPOOL_APPEND && order_is_same_file(&next->file, &op->file)) {
 			next->damaged = true;
 			next->err = STORE_CORRUPT;
 		}
@@ -85,7 +80,7 @@ leave_out(struct spool_op *op)
 /* All writes of group in one transaction; when that fails, every one of them failed.  I7: one that meets damage in what its own file has is
  * left out, and the others are begun anew without it. */
 static void
-group_write(struct store *store, struct spool_list *group)
+group_write(struct committer *c, struct spool_list *group, const struct order *order)
 {
 	struct spool_op *op, *culprit;
 	enum store_err err;
@@ -97,8 +92,9 @@ group_write(struct store *store, struct spool_list *group)
 	}
 	if (!any)
 		return;
-	while ((err = write_all(store, group, durable, &culprit)) == STORE_CORRUPT && culprit != NULL && mend_is_local(store))
+	while ((err = write_all(c->store, order, durable, &culprit)) == STORE_CORRUPT && culprit != NULL && mend_is_local(c->store))
 		leave_out(culprit);
+	c->commits += err == STORE_OK && durable;
 	if (err == STORE_OK)
 		return;
 	STAILQ_FOREACH (op, group, link)
@@ -106,21 +102,44 @@ group_write(struct store *store, struct spool_list *group)
 			op->err = err;
 }
 
+/* Notes what the uploads of one file at places first to last promise.  The last that does promises what those before it do, so one record says it. */
+static void
+promise_all(struct store *store, struct journal *journal, const struct order *order, size_t first, size_t last)
+{
+	enum store_err noted = STORE_OK;
+	bool some = false;
+
+	for (size_t i = last + 1; i-- > first;) {
+		struct spool_op *op = order->place[i].op;
+
+		if (op->err != STORE_OK || !op->show)
+			continue;
+		if (!some)
+			noted = promise_note(store, journal, &op->file);
+		some = true;
+		op->err = noted;
+	}
+}
+
 /* What is durable now and will be acknowledged is noted outside the environment as well, before the loop hears of it; a promise that upstream
  * has taken over is forgotten. */
 static void
-group_journal(struct store *store, struct journal *journal, const struct spool_list *group)
+group_journal(struct store *store, struct journal *journal, const struct order *order)
 {
-	struct spool_op *op;
+	size_t first;
 
-	STAILQ_FOREACH (op, group, link) {
-		if (op->err != STORE_OK)
-			continue;
-		if (op->kind == SPOOL_APPEND && op->show)
-			op->err = promise_note(store, journal, &op->file);
-		if (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN ||
-		    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))
+	for (size_t i = 0; i < order->n; i++) {
+		const struct spool_op *op = order->place[i].op;
+
+		if (op->kind == SPOOL_APPEND) {
+			for (first = i; order_goes_on(order, i);)
+				i++;
+			promise_all(store, journal, order, first, i);
+		} else if (op->err == STORE_OK &&
+			   (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN ||
+			    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))) {
 			journal_forget(journal, &op->file);
+		}
 	}
 }
 
@@ -201,25 +220,51 @@ merge_on(struct committer *c, struct spool_list *done, uint64_t slice_ms)
 }
 
 bool
-committer_busy(const struct committer *c, uint64_t slice_ms)
+committer_may_merge(const struct committer *c, uint64_t slice_ms)
 {
-	return store_busy(c->store) || (slice_ms > 0 ? merger_busy(c->merger) : !STAILQ_EMPTY(&c->merging));
+	return slice_ms > 0 ? merger_busy(c->merger) : !STAILQ_EMPTY(&c->merging);
 }
 
-enum store_err
-committer_run(struct committer *c, struct spool_list *group, bool growing, uint64_t slice_ms, struct store_stat *stat)
+bool
+committer_is_awaited(const struct committer *c)
 {
-	struct spool_op *op;
-	enum store_err err;
+	return !STAILQ_EMPTY(&c->merging);
+}
 
-	group_write(c->store, group);
-	STAILQ_FOREACH (op, group, link)
-		committer_read(c->store, c->journal, op);
-	group_journal(c->store, c->journal, group);
-	group_merge(c, group, growing, slice_ms > 0);
-	merge_on(c, group, slice_ms);
-	err = store_checkpoint(c->store, false);
+bool
+committer_busy(const struct committer *c, uint64_t slice_ms)
+{
+	return store_busy(c->store) || committer_may_merge(c, slice_ms);
+}
+
+static enum store_err
+look_after(struct committer *c, struct store_stat *stat)
+{
+	enum store_err err = store_checkpoint(c->store, false);
+
 	if (err != STORE_OK && err != STORE_NOSPACE)
 		return err;
 	return store_stat(c->store, stat);
+}
+
+enum store_err
+committer_run(struct committer *c, struct spool_list *group, bool growing, bool merging, struct store_stat *stat)
+{
+	struct order order = order_of(group);
+	struct spool_op *op;
+
+	group_write(c, group, &order);
+	STAILQ_FOREACH (op, group, link)
+		committer_read(c->store, c->journal, op);
+	group_journal(c->store, c->journal, &order);
+	order_free(&order);
+	group_merge(c, group, growing, merging);
+	return look_after(c, stat);
+}
+
+enum store_err
+committer_rest(struct committer *c, struct spool_list *done, uint64_t slice_ms, struct store_stat *stat)
+{
+	merge_on(c, done, slice_ms);
+	return look_after(c, stat);
 }

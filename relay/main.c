@@ -150,6 +150,7 @@ spool_changed(void *arg)
 	r->stats.merged_instructions = merged->instructions;
 	r->stats.merged_changesets = merged->changesets;
 	r->stats.merged_bytes = merged->bytes;
+	r->stats.commits = spool_commits(r->spool);
 	quota_settle(r);
 	if (r->nsuspended == 0 && r->nrefused == 0)
 		return;

@@ -29,11 +29,13 @@
 
 #define JOURNAL_SYNC_S 1     /* design section 6 */
 #define IDLE_CHECK_S 5	     /* how soon room on the disk that others made, or took, is noticed */
-#define GROUP_BYTES (8u << 20) /* of payload in one transaction: bounds log and cache use of a group */
+#define GROUP_BYTES (8u << 20) /* of payload in one transaction, and of what each operation takes: bounds log and cache use of a group */
+#define MERGE_TURN 16	     /* groups, of which more wait, for one slice of pre-merge that nobody waits for */
 
 struct spool {
 	struct committer committer; /* the thread's, as are: */
 	struct store_share shares_summed[STORE_SHARES_MAX];
+	unsigned groups; /* since the last slice of pre-merge */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -42,6 +44,7 @@ struct spool {
 	bool stop, growing;
 	uint64_t slice_ms;
 	struct merger_stat merged_shared;
+	uint64_t commits_shared;
 	uint64_t busy_since; /* clock_now_ms when the committer took up what it is doing; 0: it waits */
 	struct store_stat stat_shared;
 	struct store_share shares_shared[STORE_SHARES_MAX];
@@ -54,6 +57,7 @@ struct spool {
 	struct store_stat stat;
 	struct store_share shares[STORE_SHARES_MAX];
 	struct merger_stat merged;
+	uint64_t commits;
 };
 
 static void *
@@ -81,18 +85,26 @@ op_free(struct spool_op *op)
 
 /* ---- the committer's thread ---- */
 
-/* Moves ops from todo to group, up to GROUP_BYTES of payload (at least one). */
-static void
+/* Moves ops from todo to group, up to GROUP_BYTES (at least one).  False: there are none, or it is the turn of pre-merge, which gives way to what
+ * clients wait for, but not for ever. */
+static bool
 group_take(struct spool *sp, struct spool_list *group)
 {
 	struct spool_op *op;
 	size_t bytes = 0;
 
+	if (STAILQ_EMPTY(&sp->todo) || (committer_may_merge(&sp->committer, sp->slice_ms) &&
+					sp->groups >= (committer_is_awaited(&sp->committer) ? 1 : MERGE_TURN))) {
+		sp->groups = 0;
+		return false;
+	}
+	sp->groups++;
 	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
 		STAILQ_REMOVE_HEAD(&sp->todo, link);
 		STAILQ_INSERT_TAIL(group, op, link);
 		bytes += op->cost;
 	}
+	return true;
 }
 
 static void
@@ -137,20 +149,21 @@ committer_main(void *arg)
 		struct store_stat st = { 0 };
 		uint64_t slice_ms;
 		enum store_err err;
-		bool growing;
+		bool growing, any;
 
 		sp->busy_since = 0;
 		if (STAILQ_EMPTY(&sp->todo) && !sp->stop)
 			wait_for_work(sp);
 		if (STAILQ_EMPTY(&sp->todo) && sp->stop)
 			break;
-		group_take(sp, &group);
+		any = group_take(sp, &group);
 		sp->busy_since = clock_now_ms();
 		growing = sp->growing;
 		slice_ms = sp->slice_ms;
 		pthread_mutex_unlock(&sp->lock);
 
-		err = committer_run(&sp->committer, &group, growing, slice_ms, &st);
+		err = any ? committer_run(&sp->committer, &group, growing, slice_ms > 0, &st)
+			  : committer_rest(&sp->committer, &group, slice_ms, &st);
 		if (err == STORE_OK)
 			store_shares(sp->committer.store, sp->shares_summed); /* a walk over all that have a backlog: not under the lock */
 
@@ -160,6 +173,7 @@ committer_main(void *arg)
 			memcpy(sp->shares_shared, sp->shares_summed, sizeof(sp->shares_shared));
 		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
+		sp->commits_shared = sp->committer.commits;
 		STAILQ_CONCAT(&sp->finished, &group);
 		signal_loop(sp);
 	}
@@ -185,6 +199,7 @@ finished_cb(evutil_socket_t fd, short what, void *arg)
 	sp->stat = sp->stat_shared;
 	memcpy(sp->shares, sp->shares_shared, sizeof(sp->shares));
 	sp->merged = sp->merged_shared;
+	sp->commits = sp->commits_shared;
 	pthread_mutex_unlock(&sp->lock);
 	while ((op = STAILQ_FIRST(&done)) != NULL) {
 		STAILQ_REMOVE_HEAD(&done, link);
@@ -276,7 +291,7 @@ op_new(enum spool_kind kind, spool_done *done, void *arg)
 	op->kind = kind;
 	op->done = done;
 	op->arg = arg;
-	op->cost = 1;
+	op->cost = sizeof(*op);
 	TAILQ_INIT(&op->queries);
 	return op;
 }
@@ -474,6 +489,12 @@ const struct merger_stat *
 spool_merged(const struct spool *sp)
 {
 	return &sp->merged;
+}
+
+uint64_t
+spool_commits(const struct spool *sp)
+{
+	return sp->commits;
 }
 
 size_t

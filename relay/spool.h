@@ -135,6 +135,7 @@ void spool_merging(struct spool *sp, bool growing, uint64_t slice_ms);
 /* Pre-merges what file id has, all that was posted before; done when that has ended, one way or the other. */
 void spool_merge(struct spool *sp, uint64_t id, spool_done *done, void *arg);
 const struct merger_stat *spool_merged(const struct spool *sp); /* after the last group; lives as long as sp */
+uint64_t spool_commits(const struct spool *sp); /* durable ones so far */
 
 /* Small values; key and val are copied.  done may be NULL for put. */
 void spool_put(struct spool *sp, enum store_table t, struct view key, struct view val);
@@ -148,7 +149,7 @@ void spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_do
 /* The journal forgets what it says of f, which was taken out of the store.  f is copied. */
 void spool_disown(struct spool *sp, const struct store_file *f);
 
-size_t spool_queued(const struct spool *sp);		    /* payload bytes posted and not yet done */
+size_t spool_queued(const struct spool *sp);		    /* bytes posted and not yet done: payload and the operations themselves */
 #define SPOOL_STUCK_MS 60000 /* no disk that still works takes so long for one group */
 uint64_t spool_busy_ms(struct spool *sp); /* how long the committer has been at what it is doing; 0: it waits */
 const struct store_share *spool_shares(const struct spool *sp); /* likewise, STORE_SHARES_MAX of them */
