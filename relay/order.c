@@ -24,14 +24,30 @@ by_name(const struct store_file *a, const struct store_file *b)
 }
 
 static int
-by_place(const void *pa, const void *pb)
+by_file(const struct order_place *a, const struct order_place *b)
 {
-	const struct order_place *a = pa, *b = pb;
 	int d = by_number(a->part, b->part);
 
 	d = d != 0 ? d : by_number(a->file_ident, b->file_ident);
 	d = d != 0 ? d : by_number(a->file_ident_salt, b->file_ident_salt);
-	d = d != 0 ? d : by_name(&a->op->file, &b->op->file);
+	return d != 0 ? d : by_name(&a->op->file, &b->op->file);
+}
+
+static int
+by_file_and_nth(const void *pa, const void *pb)
+{
+	const struct order_place *a = pa, *b = pb;
+	int d = by_file(a, b);
+
+	return d != 0 ? d : by_number(a->nth, b->nth);
+}
+
+static int
+by_first_and_nth(const void *pa, const void *pb)
+{
+	const struct order_place *a = pa, *b = pb;
+	int d = by_number(a->first, b->first);
+
 	return d != 0 ? d : by_number(a->nth, b->nth);
 }
 
@@ -47,11 +63,15 @@ order_of(const struct spool_list *group)
 	o.place = relay_alloc((n > 0 ? n : 1) * sizeof(*o.place));
 	STAILQ_FOREACH (op, group, link) {
 		part += op->kind == SPOOL_FORGET;
-		o.place[o.n] = (struct order_place){ op->file.file_ident, op->file.file_ident_salt, part, o.n, op };
+		o.place[o.n] = (struct order_place){ op->file.file_ident, op->file.file_ident_salt, part, o.n, o.n, op };
 		part += op->kind == SPOOL_FORGET;
 		o.n++;
 	}
-	qsort(o.place, o.n, sizeof(*o.place), by_place);
+	qsort(o.place, o.n, sizeof(*o.place), by_file_and_nth);
+	for (size_t i = 1; i < o.n; i++)
+		if (by_file(&o.place[i - 1], &o.place[i]) == 0)
+			o.place[i].first = o.place[i - 1].first;
+	qsort(o.place, o.n, sizeof(*o.place), by_first_and_nth);
 	return o;
 }
 

@@ -10,7 +10,8 @@
 
 struct order_place {
 	uint64_t file_ident, file_ident_salt; /* of op->file: what tells most files apart without a look at op */
-	size_t part, nth;
+	size_t part;	   /* of the group: between two FORGETs */
+	size_t nth, first; /* in the list; the first of the same file and part */
 	struct spool_op *op; /* the list's */
 };
 
@@ -19,8 +20,8 @@ struct order {
 	size_t n;
 };
 
-/* The operations of group.  Two of the same file stay in the order in which they were posted; nothing moves across a FORGET, which names its
- * file by id alone.  The places are to be freed by order_free; they hold as long as nothing leaves group. */
+/* The operations of group: files in the order of their first operation, and those of a file as they were posted; nothing moves across a FORGET,
+ * which names its file by id alone.  The places are to be freed by order_free; they hold as long as nothing leaves group. */
 struct order order_of(const struct spool_list *group);
 void order_free(struct order *o);
 

@@ -21,6 +21,8 @@ struct bench {
 	char dir[300];		 /* scratch; removed at the end */
 	struct cert_files cert;
 	struct ssl_ctx_st *tls; /* for fleets */
+	bool spread;		 /* what is measured, and the generator, on all processors */
+	unsigned ping_ms;	 /* for holdfast; 0: its default */
 };
 
 /* n devices through a proxy of this kind, live; ack_relay: holdfast acknowledges, too. */
@@ -33,10 +35,18 @@ void bench_ways(struct bench *b, bool way[PROXY_KINDS]);
 /* The median of v[0..n), which is sorted; 0 when n is 0. */
 double bench_median(double *v, size_t n);
 
+/* From now on generator and what is measured run where they like: for work that holdfast spreads over two threads, and others could. */
+void bench_spread(struct bench *b);
+
+/* Removes a folder and what is in it. */
+void bench_remove(const char *dir);
+
 void bench_pass(struct bench *b);
 void bench_latency(struct bench *b);
 void bench_memory(struct bench *b);
+void bench_buffer(struct bench *b);
 void bench_outage(struct bench *b);
-void bench_broker(struct bench *b);
+void bench_idle(struct bench *b);
+void bench_growth(struct bench *b);
 
 #endif

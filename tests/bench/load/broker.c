@@ -1,10 +1,5 @@
-/* load broker - what one would otherwise buffer with: mosquitto's bridge to a server that is not there, clients publishing at QoS 1.  To be read
- * beside `load outage` with the same clients and size: there an acknowledgement means that the bytes are on the disk.
- *
- * Two settings of mosquitto: as it is given out (its database is written now and then) and as durable as it can be made (after each change).  Then it is
- * killed, started again, and what the bridge still has is counted against what was acknowledged.
- *
- * clients=100 size=1K window=32 seconds=3 rounds=3 */
+/* See broker.h.  Two settings of mosquitto: as it is given out (its database is written now and then) and as durable as it can be made (after each
+ * change).  Then it is killed, started again, and what the bridge still has is counted against what was acknowledged. */
 #include <err.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,13 +12,13 @@
 #include <sys/socket.h>
 
 #include "tests/bench/load/bench.h"
+#include "tests/bench/load/broker.h"
 #include "tests/bench/load/loop.h"
 
 /* MQTT 3.1.1, section 2.2: the first byte of a packet */
 enum { MQTT_CONNECT = 0x10, MQTT_CONNACK = 0x20, MQTT_PUBLISH_QOS1 = 0x32, MQTT_PUBACK = 0x40, MQTT_PINGREQ = 0xc0, MQTT_PINGRESP = 0xd0 };
 
 #define CLIENTS_MAX 1000
-#define ROUNDS_MAX 99
 #define PACKET_MAX (2u << 20)
 #define QUIET_MS 3000 /* of the bridge: that was all */
 
@@ -36,9 +31,7 @@ struct mqtt {
 };
 
 struct broker {
-	unsigned clients, window;
-	size_t size;
-	double seconds;
+	struct broker_load load;
 	struct mqtt client[CLIENTS_MAX];
 	uint64_t acked;
 };
@@ -127,7 +120,7 @@ publish(const struct broker *b, struct mqtt *m)
 {
 	static const char topic[] = "bench/upload";
 	static uint8_t out[PACKET_MAX];
-	size_t n = put_head(out, MQTT_PUBLISH_QOS1, 2 + strlen(topic) + 2 + b->size);
+	size_t n = put_head(out, MQTT_PUBLISH_QOS1, 2 + strlen(topic) + 2 + b->load.size);
 
 	out[n++] = 0;
 	out[n++] = (uint8_t)strlen(topic);
@@ -136,8 +129,8 @@ publish(const struct broker *b, struct mqtt *m)
 	m->id = m->id == UINT16_MAX ? 1 : (uint16_t)(m->id + 1);
 	out[n++] = (uint8_t)(m->id >> 8);
 	out[n++] = (uint8_t)m->id;
-	memset(out + n, 'x', b->size);
-	say(m, out, n + b->size);
+	memset(out + n, 'x', b->load.size);
+	say(m, out, n + b->load.size);
 	m->inflight++;
 }
 
@@ -159,24 +152,24 @@ static double
 publish_all(struct broker *b)
 {
 	struct pollfd fds[CLIENTS_MAX];
-	uint64_t start = loop_now_ns(), end = start + (uint64_t)(b->seconds * 1e9), now;
+	uint64_t start = loop_now_ns(), end = start + (uint64_t)(b->load.seconds * 1e9), now;
 	unsigned inflight;
 
 	b->acked = 0;
 	do {
 		now = loop_now_ns();
 		inflight = 0;
-		for (unsigned i = 0; i < b->clients; i++) {
+		for (unsigned i = 0; i < b->load.clients; i++) {
 			struct mqtt *m = &b->client[i];
 
-			while (now < end && m->inflight < b->window)
+			while (now < end && m->inflight < b->load.window)
 				publish(b, m);
 			inflight += m->inflight;
 			fds[i] = (struct pollfd){ .fd = m->fd, .events = POLLIN };
 		}
-		if (inflight > 0 && poll(fds, b->clients, 60000) <= 0)
+		if (inflight > 0 && poll(fds, b->load.clients, 60000) <= 0)
 			errx(1, "mosquitto does not answer");
-		for (unsigned i = 0; i < b->clients; i++)
+		for (unsigned i = 0; i < b->load.clients; i++)
 			if (fds[i].revents != 0 && !take(&b->client[i], client_packet, b))
 				errx(1, "mosquitto has closed");
 	} while (inflight > 0 || now < end);
@@ -222,16 +215,22 @@ count_brought(int fd)
 	return n;
 }
 
-static void
-do_turn(struct bench *bench, struct broker *b, bool durable, double *rate, double *lost)
+void
+broker_turn(struct bench *bench, const struct broker_load *load, bool durable, double *rate, double *lost)
 {
-	struct proxy_setup setup = { .dir = bench->dir, .durable = durable };
+	static struct broker broker;
+	struct broker *b = &broker;
+	struct proxy_setup setup = { .dir = bench->dir, .durable = durable, .spread = bench->spread };
 	struct proxy proxy;
 	uint64_t brought;
 	int fd = proxy_reserve_port(&setup.upstream_port);
 
+	memset(b, 0, sizeof(*b));
+	b->load = *load;
+	b->load.clients = load->clients > CLIENTS_MAX ? CLIENTS_MAX : load->clients;
+	b->load.size = load->size > PACKET_MAX / 2 ? PACKET_MAX / 2 : load->size;
 	proxy_start(&proxy, PROXY_MOSQUITTO, &setup);
-	for (unsigned i = 0; i < b->clients; i++)
+	for (unsigned i = 0; i < b->load.clients; i++)
 		client_open(&b->client[i], proxy.port, i);
 	*rate = publish_all(b);
 	proxy_kill_and_start(&proxy, &setup);
@@ -241,38 +240,8 @@ do_turn(struct bench *bench, struct broker *b, bool durable, double *rate, doubl
 	*lost = b->acked > brought ? 100.0 * (double)(b->acked - brought) / (double)b->acked : 0;
 	proxy_stop(&proxy);
 	close(fd);
-	for (unsigned i = 0; i < b->clients; i++) {
+	for (unsigned i = 0; i < b->load.clients; i++) {
 		close(b->client[i].fd);
 		free(b->client[i].in);
 	}
-	memset(b->client, 0, sizeof(b->client));
-}
-
-void
-bench_broker(struct bench *bench)
-{
-	static struct broker b;
-	size_t rounds = (size_t)args_number(&bench->args, "rounds", 3);
-	double rate[2][ROUNDS_MAX], lost[2][ROUNDS_MAX];
-
-	b.clients = (unsigned)args_number(&bench->args, "clients", 100);
-	b.clients = b.clients > CLIENTS_MAX ? CLIENTS_MAX : b.clients;
-	b.size = (size_t)args_number(&bench->args, "size", 1024);
-	b.size = b.size > PACKET_MAX / 2 ? PACKET_MAX / 2 : b.size;
-	b.window = (unsigned)args_number(&bench->args, "window", 32);
-	b.seconds = args_number(&bench->args, "seconds", 3);
-	rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
-	args_end(&bench->args);
-	if (!proxy_is_there(PROXY_MOSQUITTO)) {
-		printf("mosquitto is not installed: left out\n");
-		return;
-	}
-	for (size_t i = 0; i < rounds; i++)
-		for (int durable = 0; durable < 2; durable++)
-			do_turn(bench, &b, durable == 1, &rate[durable][i], &lost[durable][i]);
-	printf("\n%u clients, %zu bytes at QoS 1, the bridge's server is not there\n", b.clients, b.size);
-	for (int durable = 0; durable < 2; durable++)
-		printf("mosquitto, %-28s %8.0f messages/s; a kill -9 loses %.1f %% of what was acknowledged\n",
-		       durable == 1 ? "written after each change:" : "as it is given out:", bench_median(rate[durable], rounds),
-		       bench_median(lost[durable], rounds));
 }

@@ -380,7 +380,7 @@ prepare(struct fleet *f, const struct fleet_load *load)
 	size_t window = WINDOW_BYTES / load->size;
 
 	upload_row_free(&f->row);
-	upload_row_make(&f->row, load->size);
+	upload_row_make(&f->row, load->size, load->varied);
 	f->inflight_max = load->inflight;
 	f->window = least(window == 0 ? 1 : window, load->rate > 0 ? WINDOW_MAX : (load->inflight + f->n - 1) / f->n);
 	f->window = least(f->window, WINDOW_MAX);

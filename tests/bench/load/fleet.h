@@ -22,6 +22,7 @@ struct fleet_load {
 	double rate;	   /* messages a second in an open loop; 0: closed */
 	double seconds;	   /* that are measured, after a tenth of them to get warm */
 	uint64_t messages; /* 0, or: ends after so many, without getting warm */
+	bool varied;	   /* no two changesets are the same (upload.h) */
 };
 
 struct fleet_result {

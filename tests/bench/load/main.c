@@ -3,8 +3,10 @@
  *	load pass	messages a second and processor time a message, against a bare forwarder, HAProxy and nginx
  *	load latency	p50 and p99 at fixed rates
  *	load memory	resident bytes of a bound session that is idle
- *	load outage	buffering while the link is down, and the return of the link
- *	load broker	the same of mosquitto's bridge
+ *	load buffer	what is taken in while the link is down, against mosquitto's bridge and the bare disk, and what each loses when it is killed
+ *	load outage	the return of the link
+ *	load idle	what an idle hour costs on the link
+ *	load growth	the same work with ever more sessions and files
  *
  * Arguments are NAME=VALUE[,VALUE...]; each file tells its own.  The generator is one thread on the last processor, what is measured has
  * the first to itself.  Everything is on loopback, in a network namespace of its own (net.h); folders are made in TMPDIR (default /var/tmp: a real
@@ -25,18 +27,20 @@
 #include "tests/bench/load/loop.h"
 #include "tests/bench/load/net.h"
 
+#define FILES_MAX 65536 /* descriptors, where one may have so many: 10,000 connections have two ends here, and two in a proxy */
+
 static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } benches[] = { { "pass", bench_pass }, { "latency", bench_latency }, { "memory", bench_memory },
-	{ "outage", bench_outage }, { "broker", bench_broker } };
+	{ "buffer", bench_buffer }, { "outage", bench_outage }, { "idle", bench_idle }, { "growth", bench_growth } };
 
 /* ---- shared ---- */
 
 void
 bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, bool ack_relay)
 {
-	struct proxy_setup setup = { .dir = b->dir, .cert = tls ? &b->cert : NULL, .ack_relay = ack_relay };
+	struct proxy_setup setup = { .dir = b->dir, .cert = tls ? &b->cert : NULL, .ack_relay = ack_relay, .spread = b->spread, .ping_ms = b->ping_ms };
 
 	s->sink = sink_new(n);
 	setup.upstream_port = sink_port(s->sink);
@@ -83,6 +87,13 @@ bench_median(double *v, size_t n)
 	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
+void
+bench_spread(struct bench *b)
+{
+	b->spread = true;
+	proxy_spread();
+}
+
 /* ---- start and end ---- */
 
 static int
@@ -94,11 +105,17 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 	return remove(path);
 }
 
+void
+bench_remove(const char *dir)
+{
+	(void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void
 prepare(struct bench *b)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct rlimit files;
+	struct rlimit files, more = { FILES_MAX, FILES_MAX };
 
 	if ((size_t)snprintf(b->dir, sizeof(b->dir), "%s/holdfast-load.XXXXXX", tmp != NULL ? tmp : "/var/tmp") >= sizeof(b->dir) ||
 	    mkdtemp(b->dir) == NULL)
@@ -106,7 +123,7 @@ prepare(struct bench *b)
 	if (!cert_make(b->dir, "bench", &b->cert) || (b->tls = SSL_CTX_new(TLS_client_method())) == NULL ||
 	    SSL_CTX_set_min_proto_version(b->tls, TLS1_3_VERSION) != 1)
 		errx(1, "TLS");
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+	if (setrlimit(RLIMIT_NOFILE, &more) != 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
@@ -129,9 +146,9 @@ main(int argc, char **argv)
 		benches[i].run(&b);
 		SSL_CTX_free(b.tls);
 		loop_close();
-		(void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		bench_remove(b.dir);
 		return 0;
 	}
-	fprintf(stderr, "usage: load pass|latency|memory|outage|broker [NAME=VALUE...]\n");
+	fprintf(stderr, "usage: load pass|latency|memory|buffer|outage|idle|growth [NAME=VALUE...]\n");
 	return 2;
 }

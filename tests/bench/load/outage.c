@@ -1,131 +1,126 @@
-/* load outage - the link is cut under the devices (ack = relay), they go on uploading, the link comes back.
+/* load outage - the return of the link: the devices (ack = relay) have uploaded while it was down, the server listens again, and then?
  *
- * Buffering: changesets and bytes a second that were acknowledged, so were durable, beside appends of the same bytes to a plain file on the same
- * disk, each so many at a time followed by one fdatasync, in turns with it.  Return: from the moment in which the server listens again until it
- * has everything, and what went over the link for it.
+ * Until it has everything, beside the time in which it takes the same from the same devices directly.  What went over the link, beside what the
+ * devices would have sent: each changeset as it was made, had there been no outage; or, had they kept them, in UPLOADs of 128 KiB deflated at level
+ * 1 as their SDK does (this one is reckoned).  The changesets are digits that a compressor can halve, and pre-merge can leave nothing out:
+ * bench_premerge tells what it is worth.
  *
- * clients=100 each=2000 size=1K inflight=25600 batch=256 rounds=3 */
+ * clients=100 each=2000 size=1K inflight=25600 rounds=3 */
 #include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "tests/bench/load/bench.h"
-#include "tests/bench/load/loop.h"
+#include "protocol/message.h"
+#include "protocol/zbody.h"
+
+#include "tests/bench/load/down.h"
+#include "tests/bench/load/upload.h"
 
 #define ROUNDS_MAX 99
-#define NOTICE_S 60 /* the most that holdfast may take to notice a cut, or to send all */
+#define SDK_BATCH (128u << 10)
+#define SDK_LEVEL 1
+#define KIB(n) ((double)(n) / 1024)
 
 struct outage {
 	struct bench *bench;
-	struct stand stand;
-	unsigned clients, each, batch;
-	size_t size;
+	struct down down;
+	double fill[ROUNDS_MAX], all_ms[ROUNDS_MAX], to_direct[ROUNDS_MAX]; /* changesets a second; until the server has all; of the time it takes directly */
+	double direct_ms[ROUNDS_MAX];
+	double link_bytes, direct_bytes, connections, idle_ms; /* of the last round; idle_ms: with nothing waiting */
 };
 
-/* Appends the same bytes to a file, `batch` messages at a time: messages a second. */
+/* Bytes that an SDK sends for a byte of changesets which it kept. */
 static double
-raw(const struct outage *o)
+sdk_bytes(size_t size)
 {
-	char path[512];
-	size_t len = o->batch * (o->size + 64); /* a record has a head, too */
-	uint8_t *bytes = calloc(1, len);
-	uint64_t n = (uint64_t)o->clients * o->each, start, done = 0;
-	int fd;
+	size_t n = SDK_BATCH / size > 0 ? SDK_BATCH / size : 1, len = 0, z_len = 0;
+	uint8_t *body = malloc(n * (MSG_ENTRY_HEAD_MAX + size)), *z = malloc(n * (MSG_ENTRY_HEAD_MAX + size));
 
-	snprintf(path, sizeof(path), "%s/raw", o->bench->dir);
-	if (bytes == NULL || (fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
-		err(1, "%s", path);
-	start = loop_now_ns();
-	for (; done < n; done += o->batch)
-		if (write(fd, bytes, len) != (ssize_t)len || fdatasync(fd) != 0)
-			err(1, "%s", path);
-	close(fd);
-	unlink(path);
-	free(bytes);
-	return (double)done * 1e9 / (double)(loop_now_ns() - start);
+	if (body == NULL || z == NULL)
+		err(1, "outage");
+	for (size_t i = 0; i < n; i++) {
+		struct upload_entry e = { .client_version = UPLOAD_FIRST + i, .server_version = 1, .origin_timestamp = 300000000000 };
+
+		e.changeset.len = size;
+		len += upload_entry_format(&e, (char *)body + len);
+		upload_digits(body + len, size, UPLOAD_FIRST + i);
+		len += size;
+	}
+	if (zbody_deflate(SDK_LEVEL, body, len, z, len, &z_len) != PROTO_OK)
+		z_len = len;
+	free(body);
+	free(z);
+	return (double)z_len / (double)(n * size);
 }
-
-static bool
-has_all(void *arg)
-{
-	const struct outage *o = arg;
-
-	for (unsigned i = 1; i <= o->clients; i++)
-		if (sink_held(o->stand.sink, i) < fleet_last(o->stand.fleet, i))
-			return false;
-	return true;
-}
-
-static bool
-is_down(void *arg)
-{
-	const struct outage *o = arg;
-
-	return proxy_logged(&o->stand.proxy, "event=link state=down");
-}
-
-struct turn {
-	double buffered, raw, drained, all_ms; /* messages a second; bytes a second; until the server has all */
-	double link_bytes, connections;
-};
 
 static void
-do_turn(struct outage *o, const struct fleet_load *load, struct turn *t)
+direct_turn(struct outage *o, size_t round)
+{
+	struct fleet_result r;
+	struct stand s;
+	uint64_t was;
+
+	bench_stand(o->bench, &s, PROXY_DIRECT, o->down.clients, false, false);
+	was = sink_count(s.sink)->bytes_in;
+	fleet_run(s.fleet, &o->down.load, NULL, NULL, &r);
+	o->direct_ms[round] = r.seconds * 1e3;
+	o->direct_bytes = (double)(sink_count(s.sink)->bytes_in - was);
+	bench_stand_end(&s);
+}
+
+static void
+do_round(struct outage *o, size_t round)
 {
 	struct sink_count was;
-	struct fleet_result r;
-	uint64_t start;
+	struct down *d = &o->down;
 
-	bench_stand(o->bench, &o->stand, PROXY_HOLDFAST, o->clients, false, true);
-	sink_cut(o->stand.sink);
-	fleet_wait(o->stand.fleet, NOTICE_S, is_down, o);
-	t->raw = raw(o);
-	fleet_run(o->stand.fleet, load, NULL, NULL, &r);
-	t->buffered = (double)r.messages / r.seconds;
-	was = *sink_count(o->stand.sink);
-	start = loop_now_ns();
-	sink_open(o->stand.sink);
-	fleet_wait(o->stand.fleet, NOTICE_S, has_all, o);
-	if (!has_all(o))
-		errx(1, "the backlog did not arrive");
-	t->all_ms = (double)(loop_now_ns() - start) / 1e6;
-	t->link_bytes = (double)(sink_count(o->stand.sink)->bytes_in - was.bytes_in);
-	t->connections = (double)(sink_count(o->stand.sink)->connections - was.connections);
-	bench_stand_end(&o->stand);
+	direct_turn(o, round);
+	down_begin(o->bench, d);
+	o->idle_ms = down_return(d);
+	down_end(d);
+	down_begin(o->bench, d);
+	o->fill[round] = down_fill(d);
+	was = *sink_count(d->stand.sink);
+	o->all_ms[round] = down_return(d);
+	o->to_direct[round] = o->direct_ms[round] / o->all_ms[round];
+	o->link_bytes = (double)(sink_count(d->stand.sink)->bytes_in - was.bytes_in);
+	o->connections = (double)(sink_count(d->stand.sink)->connections - was.connections);
+	down_end(d);
+}
+
+static void
+print(struct outage *o, size_t rounds)
+{
+	const struct down *d = &o->down;
+	double payload = (double)d->load.messages * (double)d->load.size, all_ms = bench_median(o->all_ms, rounds);
+
+	printf("\n%u clients, %g changesets of %zu bytes in all (%.0f KiB), taken in at %.0f a second while the link was down\n", d->clients,
+	       (double)d->load.messages, d->load.size, KIB(payload), bench_median(o->fill, rounds));
+	printf("%-62s %10.0f ms  %8.1f MB/s\n", "from the link's return until the server has acknowledged all", all_ms, payload / 1e3 / all_ms);
+	printf("%-62s %10.0f ms  %8.1f MB/s\n", "the same devices, the same server, nothing between", bench_median(o->direct_ms, rounds),
+	       payload / 1e3 / bench_median(o->direct_ms, rounds));
+	printf("%-62s %10.2f\n", "its speed of the server's own", bench_median(o->to_direct, rounds));
+	printf("%-62s %10.0f ms\n", "the return with nothing waiting, until every client is bound again", o->idle_ms);
+	printf("bytes on the link for a byte of payload: %.3f, %.0f connections; the devices, each change as it comes: %.3f;\n"
+	       "the devices, kept and then sent as an SDK does (reckoned): %.3f\n",
+	       o->link_bytes / payload, o->connections, o->direct_bytes / payload, sdk_bytes(d->load.size));
 }
 
 void
 bench_outage(struct bench *b)
 {
-	struct outage o = { .bench = b };
-	double buffered[ROUNDS_MAX], raws[ROUNDS_MAX], ratio[ROUNDS_MAX], all_ms[ROUNDS_MAX];
-	size_t rounds = (size_t)args_number(&b->args, "rounds", 3);
-	struct fleet_load load = { .seconds = 0 };
-	struct turn t = { 0 };
-	double payload;
+	static struct outage o;
+	struct args *a = &b->args;
+	size_t rounds = (size_t)args_number(a, "rounds", 3);
 
-	o.clients = (unsigned)args_number(&b->args, "clients", 100);
-	o.each = (unsigned)args_number(&b->args, "each", 2000);
-	o.size = load.size = (size_t)args_number(&b->args, "size", 1024);
-	o.batch = (unsigned)args_number(&b->args, "batch", 256);
-	load.inflight = (unsigned)args_number(&b->args, "inflight", 25600);
-	args_end(&b->args);
-	load.messages = (uint64_t)o.clients * o.each;
+	o.bench = b;
+	o.down = down_of((unsigned)args_number(a, "clients", 100), (unsigned)args_number(a, "each", 2000), (size_t)args_number(a, "size", 1024),
+			 (unsigned)args_number(a, "inflight", 25600));
+	args_end(a);
 	rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
-	for (size_t i = 0; i < rounds; i++) {
-		do_turn(&o, &load, &t);
-		buffered[i] = t.buffered;
-		raws[i] = t.raw;
-		ratio[i] = t.buffered / t.raw;
-		all_ms[i] = t.all_ms;
-	}
-	payload = (double)load.messages * (double)o.size;
-	printf("\n%u clients, %u changesets of %zu bytes each\n", o.clients, o.each, o.size);
-	printf("buffered and durable: %.0f changesets/s, %.1f MB/s; plain appends, %u at a time: %.0f/s; ratio %.2f\n", bench_median(buffered, rounds),
-	       bench_median(buffered, rounds) * (double)o.size / 1e6, o.batch, bench_median(raws, rounds), bench_median(ratio, rounds));
-	printf("return: %.0f ms until the server has all, %.1f MB/s; %.3f bytes on the link for a byte of payload, %.0f connections\n",
-	       bench_median(all_ms, rounds), payload / 1e3 / bench_median(all_ms, rounds), t.link_bytes / payload, t.connections);
+	bench_spread(b);
+	for (size_t i = 0; i < rounds; i++)
+		do_round(&o, i);
+	print(&o, rounds);
 }

@@ -11,7 +11,8 @@
 #define HEIGHT 260.0
 #define LEFT 50.0
 #define TOP 60.0
-#define BOTTOM 130.0
+#define BOTTOM 150.0
+#define LEGEND 170.0
 
 static const char *const colours[PLOT_SERIES] = { "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f" };
 
@@ -51,7 +52,7 @@ highest(const struct plot *p)
 static void
 scale(FILE *f, double width, double top)
 {
-	double step = top > 3 ? 1 : top > 1.5 ? 0.5 : 0.25;
+	double step = top > 30 ? 10 : top > 3 ? 1 : top > 1.5 ? 0.5 : 0.25;
 
 	for (double v = 0; v <= top; v += step) {
 		double y = TOP + HEIGHT * (1 - v / top);
@@ -68,6 +69,7 @@ bars(FILE *f, const struct plot *p, double top, const char *known[PLOT_SERIES], 
 
 	for (size_t i = 0; i < p->n; i++) {
 		double h = HEIGHT * p->bar[i].value / top;
+		size_t series = series_of(p, p->bar[i].series, known, nknown);
 		bool first = i == 0 || strcmp(p->bar[i].group, p->bar[i - 1].group) != 0;
 
 		if (first && i > 0)
@@ -76,7 +78,7 @@ bars(FILE *f, const struct plot *p, double top, const char *known[PLOT_SERIES], 
 			fprintf(f, "<text transform='translate(%g,%g) rotate(55)'>%s</text>\n", x + 4, TOP + HEIGHT + 14, p->bar[i].group);
 		if (f != NULL)
 			fprintf(f, "<rect x='%g' y='%g' width='%g' height='%g' fill='%s'/>\n", x, TOP + HEIGHT - h, BAR - 1, h,
-				colours[series_of(p, p->bar[i].series, known, nknown)]);
+				colours[series]);
 		x += BAR;
 	}
 	return x;
@@ -90,6 +92,8 @@ plot_write(const struct plot *p, const char *file, const char *title)
 	size_t nknown = 0;
 	double top = highest(p) * 1.05, width = bars(NULL, p, top, known, &nknown) + 120;
 
+	if (width < LEFT + LEGEND * (double)nknown)
+		width = LEFT + LEGEND * (double)nknown;
 	if (f == NULL)
 		err(1, "%s", file);
 	fprintf(f, "<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' font-family='sans-serif' font-size='11'>\n", width,
@@ -98,8 +102,8 @@ plot_write(const struct plot *p, const char *file, const char *title)
 	scale(f, width, top);
 	(void)bars(f, p, top, known, &nknown);
 	for (size_t i = 0; i < nknown; i++)
-		fprintf(f, "<rect x='%g' y='32' width='11' height='11' fill='%s'/><text x='%g' y='42'>%s</text>\n", LEFT + 90.0 * (double)i,
-			colours[i], LEFT + 90.0 * (double)i + 16, known[i]);
+		fprintf(f, "<rect x='%g' y='32' width='11' height='11' fill='%s'/><text x='%g' y='42'>%s</text>\n", LEFT + LEGEND * (double)i,
+			colours[i], LEFT + LEGEND * (double)i + 16, known[i]);
 	fprintf(f, "</svg>\n");
 	if (fclose(f) != 0)
 		err(1, "%s", file);

@@ -17,10 +17,11 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "tests/bench/load/loop.h"
 #include "tests/bench/load/proxy.h"
 
-#define PATIENCE_MS 20000
-#define STEP_MS 5
+#define PATIENCE_MS 60000
+#define STEP_MS 2
 
 static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx", "slowdisk", "mosquitto" };
 
@@ -33,8 +34,8 @@ proxy_name(enum proxy_kind kind)
 /* ---- programs ---- */
 
 /* The build folder: this program is obj/tests/bench/load/load in it. */
-static void
-build_path(char *out, size_t size, const char *below)
+void
+proxy_build_path(char *out, size_t size, const char *below)
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -51,13 +52,13 @@ program(enum proxy_kind kind, char *out, size_t size)
 {
 	switch (kind) {
 	case PROXY_BARE:
-		build_path(out, size, "obj/tests/bench/bare/bare");
+		proxy_build_path(out, size, "obj/tests/bench/bare/bare");
 		break;
 	case PROXY_HOLDFAST:
-		build_path(out, size, "holdfast");
+		proxy_build_path(out, size, "holdfast");
 		break;
 	case PROXY_SLOWDISK:
-		build_path(out, size, "obj/tests/baddisk/baddisk");
+		proxy_build_path(out, size, "obj/tests/baddisk/baddisk");
 		break;
 	default:
 		snprintf(out, size, "/usr/sbin/%s", names[kind]);
@@ -98,6 +99,8 @@ config_holdfast(const struct proxy *p, const struct proxy_setup *s)
 		fprintf(f, "tls_certificate = %s\ntls_key = %s\n", s->cert->cert, s->cert->key);
 	fprintf(f, "ack = %s\n", s->ack_relay ? "relay" : "upstream");
 	fprintf(f, "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:%u\nreconnect_rate = 10000\nbackoff_min = 100ms\n", s->upstream_port);
+	if (s->ping_ms > 0)
+		fprintf(f, "ping_interval = %ums\n", s->ping_ms);
 	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n");
 	fclose(f);
 }
@@ -280,6 +283,17 @@ proxy_pin(int cpu)
 		(void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+void
+proxy_spread(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		CPU_SET(i, &set);
+	(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void
 launch(struct proxy *p, const struct proxy_setup *setup)
 {
@@ -291,7 +305,10 @@ launch(struct proxy *p, const struct proxy_setup *setup)
 	p->pid = fork();
 	if (p->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		proxy_pin(0); /* with all threads it will have */
+		if (setup->spread)
+			proxy_spread();
+		else
+			proxy_pin(0); /* with all threads it will have */
 		fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0)
 			run(p, setup);
@@ -339,6 +356,15 @@ proxy_stop(struct proxy *p)
 		(void)waitpid(p->pid, NULL, 0);
 	}
 	p->pid = 0;
+}
+
+double
+proxy_start_ms(struct proxy *p, const struct proxy_setup *setup)
+{
+	uint64_t start = loop_now_ns();
+
+	launch(p, setup);
+	return (double)(loop_now_ns() - start) / 1e6;
 }
 
 void

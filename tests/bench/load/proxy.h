@@ -12,7 +12,7 @@
 
 #include "tests/peer/cert.h"
 
-/* PROXY_SLOWDISK: holdfast on a disk on which a sync takes 100 ms more (tests/baddisk).  PROXY_MOSQUITTO: for load broker, no WebSocket. */
+/* PROXY_SLOWDISK: holdfast on a disk on which a sync takes 100 ms more (tests/baddisk).  PROXY_MOSQUITTO: for load buffer, no WebSocket. */
 enum proxy_kind { PROXY_DIRECT, PROXY_BARE, PROXY_HOLDFAST, PROXY_HAPROXY, PROXY_NGINX, PROXY_SLOWDISK, PROXY_MOSQUITTO, PROXY_KINDS };
 
 struct proxy {
@@ -28,6 +28,8 @@ struct proxy_setup {
 	unsigned upstream_port;
 	bool ack_relay;			/* holdfast acknowledges, too */
 	bool durable;			/* mosquitto writes after each change */
+	bool spread;			/* over all processors, not on the first alone */
+	unsigned ping_ms;		/* holdfast to the server; 0: its default */
 };
 
 const char *proxy_name(enum proxy_kind kind);
@@ -41,6 +43,8 @@ void proxy_start(struct proxy *p, enum proxy_kind kind, const struct proxy_setup
 void proxy_stop(struct proxy *p);
 /* The same, and starts it again with what it has on the disk. */
 void proxy_kill_and_start(struct proxy *p, const struct proxy_setup *setup);
+/* Starts one that was ended again; returns how long it took until it listened, in ms. */
+double proxy_start_ms(struct proxy *p, const struct proxy_setup *setup);
 
 /* 127.0.0.1:port. */
 struct sockaddr_in proxy_loopback(unsigned port);
@@ -51,8 +55,12 @@ int proxy_reserve_port(unsigned *port);
 /* Whether its log says so. */
 bool proxy_logged(const struct proxy *p, const char *text);
 
-/* From now on this process runs on one processor only (-1: the last); with one there is nothing to choose. */
+/* From now on this process runs on one processor only (-1: the last), or on all; with one there is nothing to choose. */
 void proxy_pin(int cpu);
+void proxy_spread(void);
+
+/* The path of what the build has made at `below`. */
+void proxy_build_path(char *out, size_t size, const char *below);
 
 /* Processor time it has used, in ns, of all its threads; resident bytes that are its own; 0 when it is PROXY_DIRECT. */
 uint64_t proxy_cpu_ns(const struct proxy *p);

@@ -47,7 +47,8 @@ struct sink {
 	LIST_HEAD(, sink_conn) conns;
 	struct sink_count count;
 	unsigned nfiles;
-	uint64_t *held; /* by file ident */
+	uint64_t *held; /* by file ident, as are */
+	const struct sink_conn **bound; /* where its session is; NULL: nowhere */
 };
 
 static uint8_t in[READ_BYTES], out[OUT_BYTES];
@@ -57,6 +58,8 @@ static void
 conn_end(struct sink_conn *c)
 {
 	LIST_REMOVE(c, link);
+	if (c->sink->bound[c->file_ident] == c)
+		c->sink->bound[c->file_ident] = NULL;
 	pipe_close(&c->pipe);
 	free(c->kept);
 	free(c);
@@ -143,6 +146,7 @@ message(void *arg, const uint8_t *prefix, size_t len)
 			errx(1, "sink: file ident %llu", (unsigned long long)m.c_ident.file_ident);
 		c->session_ident = m.session_ident;
 		c->file_ident = (unsigned)m.c_ident.file_ident;
+		c->sink->bound[c->file_ident] = c;
 		acknowledge(c);
 		break;
 	case MSG_C_MARK:
@@ -302,7 +306,8 @@ sink_new(unsigned nfiles)
 {
 	struct sink *s = calloc(1, sizeof(*s));
 
-	if (s == NULL || (s->held = calloc(nfiles + 1, sizeof(*s->held))) == NULL)
+	if (s == NULL || (s->held = calloc(nfiles + 1, sizeof(*s->held))) == NULL ||
+	    (s->bound = calloc(nfiles + 1, sizeof(*s->bound))) == NULL)
 		err(1, "sink");
 	LIST_INIT(&s->conns);
 	s->listener = (struct loop_fd){ .fd = -1, .ready = listener_ready };
@@ -316,6 +321,7 @@ sink_free(struct sink *s)
 {
 	sink_cut(s);
 	free(s->held);
+	free(s->bound);
 	free(s);
 }
 
@@ -341,4 +347,10 @@ uint64_t
 sink_held(const struct sink *s, unsigned file_ident)
 {
 	return s->held[file_ident];
+}
+
+bool
+sink_is_bound(const struct sink *s, unsigned file_ident)
+{
+	return s->bound[file_ident] != NULL;
 }

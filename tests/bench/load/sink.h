@@ -3,6 +3,7 @@
 #ifndef TESTS_BENCH_LOAD_SINK_H
 #define TESTS_BENCH_LOAD_SINK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct sink;
@@ -29,5 +30,8 @@ const struct sink_count *sink_count(const struct sink *s);
 
 /* The newest client version of a file that came. */
 uint64_t sink_held(const struct sink *s, unsigned file_ident);
+
+/* Whether a session of it is here. */
+bool sink_is_bound(const struct sink *s, unsigned file_ident);
 
 #endif

@@ -10,6 +10,7 @@
 
 #define ROW_BYTES 16384 /* small messages are sent so many at a time, as far as the window lets */
 #define DIGITS 10
+#define POOL (4u << 20)
 
 static void
 put_digits(uint8_t *at, uint64_t version)
@@ -61,12 +62,13 @@ make_frame(struct upload_row *r)
 }
 
 void
-upload_row_make(struct upload_row *r, size_t changeset)
+upload_row_make(struct upload_row *r, size_t changeset, bool varied)
 {
 	uint8_t *one;
 
 	memset(r, 0, sizeof(*r));
 	r->changeset = changeset;
+	r->varied = varied;
 	one = make_frame(r);
 	r->n = r->frame < ROW_BYTES ? (unsigned)(ROW_BYTES / r->frame) : 1;
 	if ((r->buf = malloc(r->n * r->frame)) == NULL)
@@ -84,10 +86,30 @@ upload_row_free(struct upload_row *r)
 }
 
 void
+upload_digits(uint8_t *out, size_t len, uint64_t version)
+{
+	static uint8_t pool[POOL];
+	uint64_t x = 88172645463325252U, at = version % POOL * len % POOL;
+
+	for (size_t i = 0; pool[POOL - 1] == 0 && i < POOL; i++) {
+		x ^= x << 13; /* Marsaglia's xorshift */
+		x ^= x >> 7;
+		x ^= x << 17;
+		pool[i] = (uint8_t)"0123456789abcdef"[x >> 60];
+	}
+	for (size_t done = 0, n; done < len; done += n, at = 0) {
+		n = len - done < POOL - at ? len - done : POOL - at;
+		memcpy(out + done, pool + at, n);
+	}
+}
+
+void
 upload_row_patch(struct upload_row *r, uint64_t first, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		put_digits(r->buf + i * r->frame + r->version_at[0], first + i);
 		put_digits(r->buf + i * r->frame + r->version_at[1], first + i);
+		if (r->varied)
+			upload_digits(r->buf + (i + 1) * r->frame - r->changeset, r->changeset, first + i);
 	}
 }

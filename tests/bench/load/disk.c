@@ -1,0 +1,134 @@
+/* See disk.h. */
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+#include "buffer/store.h"
+
+#include "tests/bench/load/bench.h"
+#include "tests/bench/load/disk.h"
+#include "tests/bench/load/loop.h"
+#include "tests/storekit.h"
+
+#define RECORD_HEAD 64 /* a record has a head, too */
+#define FILL_BATCH 1000
+
+static double
+per_second(uint64_t n, uint64_t start)
+{
+	return (double)n * 1e9 / (double)(loop_now_ns() - start);
+}
+
+double
+disk_plain(const char *dir, uint64_t n, size_t size, unsigned batch)
+{
+	char path[512];
+	size_t len = batch * (size + RECORD_HEAD);
+	uint8_t *bytes = calloc(1, len);
+	uint64_t start, done = 0;
+	double rate;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/plain", dir);
+	if (bytes == NULL || (fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
+		err(1, "%s", path);
+	for (start = loop_now_ns(); done < n; done += batch)
+		if (write(fd, bytes, len) != (ssize_t)len || fdatasync(fd) != 0)
+			err(1, "%s", path);
+	rate = per_second(done, start);
+	close(fd);
+	unlink(path);
+	free(bytes);
+	return rate;
+}
+
+static void
+must(enum store_err e)
+{
+	if (e != STORE_OK)
+		errx(1, "store: %s", store_strerror(e));
+}
+
+static void
+commit_batch(struct store *s, struct store_file *f, const uint8_t *bytes, size_t size, unsigned batch)
+{
+	bool added;
+
+	must(store_begin(s));
+	for (unsigned i = 0; i < batch; i++) {
+		struct store_record r = { .client_version = ++f->held_client_version, .received_ms = 1, .data = bytes, .len = (uint32_t)size };
+
+		must(store_append(s, f->id, &r, &added));
+	}
+	must(store_commit(s, true));
+	must(store_checkpoint(s, false));
+}
+
+/* The store in dir, set up as the relay does it; its path in path. */
+static struct store *
+open_store(const char *dir, const char *name, char *path, size_t path_len)
+{
+	struct store_options opt = { .dir = path, .cache_bytes = 4u << 20, .log_file_bytes = 4u << 20, .checkpoint_bytes = 4u << 20,
+		.max_log_bytes = 64u << 20 };
+	char why[400];
+	struct store *s;
+
+	snprintf(path, path_len, "%s/%s", dir, name);
+	if (store_open(&opt, &s, why, sizeof(why)) != STORE_OK)
+		errx(1, "%s: %s", path, why);
+	return s;
+}
+
+double
+disk_store(const char *dir, uint64_t n, size_t size, unsigned batch)
+{
+	char path[512];
+	struct store *s = open_store(dir, "store", path, sizeof(path));
+	struct store_file f = kit_file(1);
+	uint8_t *bytes = calloc(1, size);
+	uint64_t start, done = 0;
+	double rate;
+
+	if (bytes == NULL)
+		err(1, "store");
+	must(store_begin(s));
+	must(store_file_put(s, &f));
+	must(store_commit(s, true));
+	for (start = loop_now_ns(); done < n; done += batch)
+		commit_batch(s, &f, bytes, size, batch);
+	rate = per_second(done, start);
+	store_close(s);
+	bench_remove(path);
+	free(bytes);
+	return rate;
+}
+
+void
+disk_fill_store(const char *dir, unsigned n, size_t size)
+{
+	char path[512];
+	struct store *s = open_store(dir, "state", path, sizeof(path));
+	uint8_t *bytes = calloc(1, size);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct store_file f = kit_file(i + 1);
+		struct store_record r = { .client_version = 1, .received_ms = 1, .data = bytes, .len = (uint32_t)size };
+		bool added;
+
+		f.held_client_version = 1;
+		if (i % FILL_BATCH == 0)
+			must(store_begin(s));
+		must(store_file_put(s, &f));
+		must(store_append(s, f.id, &r, &added));
+		if (i % FILL_BATCH != FILL_BATCH - 1 && i != n - 1)
+			continue;
+		must(store_commit(s, true));
+		must(store_checkpoint(s, false));
+	}
+	store_close(s);
+	free(bytes);
+}

@@ -1,0 +1,139 @@
+/* load growth - the same work with ever more sessions and files: what it costs for one must not depend on how many others there are.
+ *
+ * Sessions: processor time of a message that passes (the bare forwarder beside it, for caches grow cold for anybody), of the loss and of the return
+ * of the link for a session (ack = relay, each with a changeset waiting), and how long status and devices of holdfastctl take.  Files: the time
+ * until holdfast listens, with a changeset waiting in each.
+ *
+ * conns=10,100,1000,10000 files=1000,10000,100000 seconds=1 plot=FILE */
+#include <err.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/stat.h>
+
+#include "buffer/store.h"
+
+#include "tests/bench/load/ask.h"
+#include "tests/bench/load/disk.h"
+#include "tests/bench/load/down.h"
+#include "tests/bench/load/loop.h"
+#include "tests/bench/load/plot.h"
+
+#define SIZE 1024
+#define INFLIGHT_MIN 256
+#define SETTLE_S 0.3 /* after what is counted by processor time has happened */
+
+struct meter { /* processor time between two marks */
+	const struct proxy *proxy;
+	uint64_t first, last;
+};
+
+static void
+mark_cb(void *arg)
+{
+	struct meter *m = arg;
+
+	m->first = m->last;
+	m->last = proxy_cpu_ns(m->proxy);
+}
+
+/* us a message. */
+static double
+pass_cost(struct bench *b, enum proxy_kind kind, unsigned n, double seconds)
+{
+	struct fleet_load load = { .size = SIZE, .seconds = seconds, .inflight = n > INFLIGHT_MIN ? n : INFLIGHT_MIN };
+	struct fleet_result r;
+	struct stand s;
+	struct meter meter = { .proxy = &s.proxy };
+
+	bench_stand(b, &s, kind, n, false, false);
+	fleet_run(s.fleet, &load, mark_cb, &meter, &r);
+	bench_stand_end(&s);
+	return r.messages > 0 ? (double)(meter.last - meter.first) / 1e3 / (double)r.messages : 0;
+}
+
+/* us a session since the last call. */
+static double
+session_cost(struct meter *m, struct down *d)
+{
+	fleet_wait(d->stand.fleet, SETTLE_S, NULL, NULL);
+	mark_cb(m);
+	return (double)(m->last - m->first) / 1e3 / d->clients;
+}
+
+static void
+draw(struct plot *plot, unsigned n, const char *series, double value)
+{
+	char group[40];
+
+	snprintf(group, sizeof(group), "%u sessions", n);
+	plot_bar(plot, group, series, value);
+}
+
+static void
+do_sessions(struct bench *b, unsigned n, double seconds, struct plot *plot)
+{
+	struct down d = down_of(n, 1, SIZE, n);
+	struct meter meter = { .proxy = &d.stand.proxy };
+	double bare = pass_cost(b, PROXY_BARE, n, seconds), pass = pass_cost(b, PROXY_HOLDFAST, n, seconds), lost, returned, status, devices, all_ms;
+
+	down_stand(b, &d);
+	(void)session_cost(&meter, &d);
+	down_cut(&d);
+	lost = session_cost(&meter, &d);
+	(void)down_fill(&d);
+	status = ask_ms(&d.stand.proxy, "status");
+	devices = ask_ms(&d.stand.proxy, "devices");
+	(void)session_cost(&meter, &d);
+	all_ms = down_return(&d);
+	returned = session_cost(&meter, &d);
+	down_end(&d);
+	printf("%8u %10.1f %10.1f %12.1f %12.1f %12.0f %10.1f %10.1f\n", n, bare, pass, lost, returned, all_ms, status, devices);
+	draw(plot, n, "bare, us a message", bare);
+	draw(plot, n, "holdfast, us a message", pass);
+	draw(plot, n, "link's loss, 100 us a session", lost / 100);
+	draw(plot, n, "link's return, 100 us a session", returned / 100);
+}
+
+/* ---- files ---- */
+
+static void
+do_files(struct bench *b, unsigned n)
+{
+	struct proxy_setup setup = { .dir = b->dir, .ack_relay = true, .spread = true };
+	struct proxy p;
+	double fresh;
+	int fd = proxy_reserve_port(&setup.upstream_port); /* nobody listens there */
+
+	proxy_start(&p, PROXY_HOLDFAST, &setup);
+	proxy_stop(&p);
+	fresh = proxy_start_ms(&p, &setup);
+	proxy_stop(&p);
+	disk_fill_store(p.dir, n, SIZE);
+	printf("%8u %12.0f %12.0f\n", n, fresh, proxy_start_ms(&p, &setup));
+	proxy_stop(&p);
+	bench_remove(p.dir);
+	(void)fd;
+}
+
+void
+bench_growth(struct bench *b)
+{
+	static struct plot plot;
+	const char *file;
+	double conns[ARGS_VALUES], files[ARGS_VALUES], seconds = args_number(&b->args, "seconds", 1);
+	size_t nconns = args_numbers(&b->args, "conns", "10,100,1000,10000", conns),
+	       nfiles = args_numbers(&b->args, "files", "1000,10000,100000", files);
+
+	file = args_text(&b->args, "plot", NULL);
+	args_end(&b->args);
+	printf("\n%8s %21s %25s %12s %21s\n", "", "us a message passed", "us a session, of the link's", "return,", "ms, of holdfastctl's");
+	printf("%8s %10s %10s %12s %12s %12s %10s %10s\n", "sessions", "bare", "holdfast", "loss", "return", "ms in all", "status", "devices");
+	for (size_t i = 0; i < nconns; i++)
+		do_sessions(b, (unsigned)conns[i], seconds, &plot);
+	printf("\n%8s %25s\n%8s %12s %12s\n", "", "ms until it listens", "files", "with none", "with all");
+	for (size_t i = 0; i < nfiles; i++)
+		do_files(b, (unsigned)files[i]);
+	if (file != NULL)
+		plot_write(&plot, file, "what more sessions make of the cost of one");
+}
