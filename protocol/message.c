@@ -229,6 +229,10 @@ read_fields(struct cursor *c, const struct row *row, struct message *m)
 		err = read_number(c, stop, &value);
 		if (err != PROTO_OK)
 			return err;
+		if (f->kind == FIELD_NUMBER) { /* most are: any will do */
+			*number_at(m, f) = value;
+			continue;
+		}
 		if (value < kinds[f->kind].min)
 			return PROTO_MSG_SYNTAX;
 		if (value > kinds[f->kind].max)
@@ -328,24 +332,42 @@ msg_name(enum msg_type type)
 	return row_of(&(struct message){ .type = type })->name;
 }
 
+bool
+msg_has_token(enum msg_type type)
+{
+	return type == MSG_C_BIND || type == MSG_C_REFRESH;
+}
+
 uint64_t
 msg_body_len(const struct message *m)
 {
 	return row_body_len(row_of(m), m);
 }
 
-static char *
+static unsigned
+count_digits(uint64_t value)
+{
+	unsigned n = 1;
+
+	for (; value >= 10000; value /= 10000)
+		n += 4;
+	return n + (value >= 10) + (value >= 100) + (value >= 1000);
+}
+
+/* Most numbers of a head have one digit, the others are versions and sizes. */
+static inline char *
 put_number(char *out, uint64_t value)
 {
-	char digits[20]; /* of 2^64 - 1 */
-	size_t n = sizeof(digits);
+	char *end, *p;
 
-	do {
-		digits[--n] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value != 0);
-	memcpy(out, digits + n, sizeof(digits) - n);
-	return out + (sizeof(digits) - n);
+	if (value < 10) {
+		*out = (char)('0' + value);
+		return out + 1;
+	}
+	end = out + count_digits(value);
+	for (p = end; p > out; value /= 10)
+		*--p = (char)('0' + value % 10);
+	return end;
 }
 
 static char *

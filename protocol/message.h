@@ -131,6 +131,9 @@ size_t msg_format_head(const struct message *m, char *out);
 /* Returns the wire name ("download"), static. */
 const char *msg_name(enum msg_type type);
 
+/* Whether such a message says a user's token (I9). */
+bool msg_has_token(enum msg_type type);
+
 /* Bytes that follow the head of m according to its fields (what parse sets as body_len). */
 uint64_t msg_body_len(const struct message *m);
 

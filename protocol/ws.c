@@ -6,36 +6,27 @@
  *
  * The idea needed to read it: the decoder is a state machine that takes one step at a time.  Each step either waits for
  * bytes (PROTO_MORE), moves to another state, or sets an event; ws_decode() steps until there is an event or no input.
- * Every decision is taken at a fixed byte of the stream, so events and errors do not depend on how the bytes were cut. */
+ * A head, and a control frame whole, are taken at once or not at all: what is missing leaves the others unused, and the caller offers them
+ * again.  So nothing is kept here, and events and errors do not depend on how the bytes were cut. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/ws.h"
 
-/* States.  In the first three, bytes are collected in gather[] until the number in brackets is there.
+/* States:
  *
- *     HEAD [2] --------> LENGTH [2 or 8] -----> MASK [4] -----> FRAME -----> DATA -----> END
- *        |  length < 126                          ^               | |          |          |
- *        +--------------------------------------->+               | +----------+--------> HEAD
- *                                                 (WS_CLIENT      |  empty, or more frames follow
- *                                                  skips MASK)    v
- *                                                              CONTROL [payload] -------> HEAD, or CLOSED after a close
- *
- *     HEAD    first two bytes                   -> LENGTH, MASK, FRAME            [read_head]
- *     LENGTH  extended length; left is 126/127  -> MASK, FRAME                    [read_length, announce]
- *     MASK    key                               -> FRAME
- *     FRAME   takes nothing; BEGIN if a message -> DATA, CONTROL, END, HEAD       [start_frame]
- *     DATA    payload: DATA for what there is   -> DATA, END, HEAD when left is 0 [take_data]
- *     CONTROL payload: PING, PONG, CLOSE        -> HEAD, CLOSED                   [take_control]
- *     END     takes nothing; END                -> HEAD
- *     CLOSED  any byte is an error
+ *     HEAD   head of a frame; BEGIN if a message    -> DATA, END, HEAD               [take_head]
+ *            does; control frames whole: PING, ...  -> HEAD, CLOSED after a close    [take_control]
+ *     DATA   payload: DATA for what there is        -> DATA, END, HEAD when left is 0 [take_data]
+ *     END    takes nothing; END                     -> HEAD
+ *     CLOSED any byte is an error
  *
  * In HEAD, in_message tells whether a continuation must come (control frames may stand between).  Errors are no state:
  * failed is latched and no further step is taken. */
-enum ws_state { ST_HEAD, ST_LENGTH, ST_MASK, ST_FRAME, ST_DATA, ST_CONTROL, ST_END, ST_CLOSED };
+enum ws_state { ST_HEAD, ST_DATA, ST_END, ST_CLOSED };
 
 #define LEN16 126 /* 7-bit length: 16 bits follow (5.2) */
-#define LEN64 127 /* 7-bit length: 64 bits follow */
+#define LEN64 127 /* likewise: 64 */
 
 #define CLOSE_NO_CODE 1005 /* what a close frame without payload means; never on the wire (7.1.5) */
 
@@ -98,105 +89,101 @@ ws_close_code_ok(unsigned code)
 	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }
 
-/* The key is turned so that its first byte meets buf[0], and doubled to a word.  Words go through memcpy, so no alignment is
- * asked for and the compiler may use its widest moves; four of them a step let it do so at -O2 as well. */
+static uint64_t
+load_word(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+
+static void
+store_word(uint8_t *p, uint64_t word)
+{
+	memcpy(p, &word, sizeof(word));
+}
+
+/* The key is turned so that its first byte meets from[0], and doubled to a word.  No alignment is asked for; four words, all read before any
+ * is written, let the compiler use its widest moves at -O2 as well. */
+void
+ws_mask_copy(uint8_t *to, const uint8_t *from, size_t len, const uint8_t key[4], uint64_t offset)
+{
+	const uint8_t turned[8] = { key[offset % 4], key[(offset + 1) % 4], key[(offset + 2) % 4], key[(offset + 3) % 4],
+		key[offset % 4], key[(offset + 1) % 4], key[(offset + 2) % 4], key[(offset + 3) % 4] };
+	const uint64_t word = load_word(turned);
+	size_t i;
+
+	for (i = 0; len - i >= 32; i += 32) {
+		uint64_t a = load_word(from + i), b = load_word(from + i + 8), c = load_word(from + i + 16), d = load_word(from + i + 24);
+
+		store_word(to + i, a ^ word);
+		store_word(to + i + 8, b ^ word);
+		store_word(to + i + 16, c ^ word);
+		store_word(to + i + 24, d ^ word);
+	}
+	for (; len - i >= 8; i += 8)
+		store_word(to + i, load_word(from + i) ^ word);
+	for (; i < len; i++)
+		to[i] = from[i] ^ turned[i % 4];
+}
+
 void
 ws_mask(uint8_t *buf, size_t len, const uint8_t key[4], uint64_t offset)
 {
-	uint8_t turned[8];
-	uint64_t word, v[4];
-	size_t i, k;
-
-	for (i = 0; i < sizeof(turned); i++)
-		turned[i] = key[(offset + i) % 4];
-	memcpy(&word, turned, sizeof(word));
-	for (i = 0; len - i >= sizeof(v); i += sizeof(v)) {
-		memcpy(v, buf + i, sizeof(v));
-		for (k = 0; k < 4; k++)
-			v[k] ^= word;
-		memcpy(buf + i, v, sizeof(v));
-	}
-	for (; i < len; i++)
-		buf[i] ^= turned[i % 4];
+	ws_mask_copy(buf, buf, len, key, offset);
 }
 
-/* Collects until gather[] holds need bytes; true when it does, and the next collection starts afresh. */
-static bool
-gather(struct ws_decoder *d, struct ws_input *in, size_t need)
-{
-	size_t n = need - d->gathered;
+struct ws_head { /* of a frame */
+	bool fin;
+	uint8_t opcode;
+	uint64_t len; /* of the payload */
+	const uint8_t *mask;
+	size_t size; /* bytes of the head itself */
+};
 
-	if (n > in->len)
-		n = in->len;
-	if (n > 0) {
-		memcpy(d->gather + d->gathered, in->ptr, n);
-		in->ptr += n;
-		in->len -= n;
-		d->gathered = (uint8_t)(d->gathered + n);
-	}
-	if (d->gathered < need)
-		return false;
-	d->gathered = 0;
-	return true;
-}
-
-/* The length of the frame is known (left): holds it against the limit before anything of it is taken. */
+/* What is wrong with the first two bytes, which are all that tells the size of a head. */
 static enum proto_err
-announce(struct ws_decoder *d)
+check_head(const struct ws_decoder *d, uint8_t first, uint8_t second)
 {
-	if (!is_control(d->opcode)) {
-		if (d->left > d->max_message - d->message_len)
-			return PROTO_WS_TOO_BIG;
-		d->message_len += d->left;
-	}
-	d->phase = 0;
-	d->state = d->role == WS_SERVER ? ST_MASK : ST_FRAME;
-	return PROTO_OK;
-}
+	unsigned opcode = first & 0x0F;
 
-static enum proto_err
-read_head(struct ws_decoder *d)
-{
-	uint8_t first = d->gather[0], second = d->gather[1];
-
-	d->fin = (first & 0x80) != 0;
-	d->opcode = first & 0x0F;
-	d->left = second & 0x7F;
-	if ((first & 0x70) != 0 || (d->opcode & 0x7) > 2) /* 0, 1, 2 and 8, 9, 10 have a meaning */
+	if ((first & 0x70) != 0 || (opcode & 0x7) > 2) /* 0, 1, 2 and 8, 9, 10 have a meaning */
 		return PROTO_WS_RESERVED;
 	if (((second & 0x80) != 0) != (d->role == WS_SERVER))
 		return PROTO_WS_MASK;
-	if (is_control(d->opcode)) {
-		if (!d->fin || d->left > WS_CONTROL_MAX)
-			return PROTO_WS_CONTROL;
-	} else if ((d->opcode == WS_CONTINUATION) != d->in_message) {
-		return PROTO_WS_ORDER;
-	}
-	if (d->left >= LEN16) {
-		d->state = ST_LENGTH;
-		return PROTO_OK;
-	}
-	return announce(d);
-}
-
-static size_t
-length_size(const struct ws_decoder *d)
-{
-	return d->left == LEN16 ? 2 : 8;
+	if (is_control(opcode))
+		return (first & 0x80) == 0 || (second & 0x7F) > WS_CONTROL_MAX ? PROTO_WS_CONTROL : PROTO_OK;
+	return (opcode == WS_CONTINUATION) != d->in_message ? PROTO_WS_ORDER : PROTO_OK;
 }
 
 static enum proto_err
-read_length(struct ws_decoder *d)
+read_head(const struct ws_decoder *d, const struct ws_input *in, struct ws_head *h)
 {
-	size_t size = length_size(d), i;
-	uint64_t len = 0;
+	const uint8_t *p = in->ptr;
+	unsigned size, mask = d->role == WS_SERVER ? 4 : 0;
+	enum proto_err err;
 
-	for (i = 0; i < size; i++)
-		len = len << 8 | d->gather[i];
-	if (size == 2 ? len < LEN16 : len <= UINT16_MAX || len > INT64_MAX)
-		return PROTO_WS_LENGTH;
-	d->left = len;
-	return announce(d);
+	if (in->len < 2)
+		return PROTO_MORE;
+	if ((err = check_head(d, p[0], p[1])) != PROTO_OK)
+		return err;
+	h->fin = (p[0] & 0x80) != 0;
+	h->opcode = p[0] & 0x0F;
+	h->len = p[1] & 0x7F;
+	size = h->len < LEN16 ? 0 : h->len == LEN16 ? 2 : 8;
+	h->size = 2 + size + mask;
+	h->mask = p + 2 + size;
+	if (in->len < h->size)
+		return PROTO_MORE;
+	if (size > 0) {
+		h->len = 0;
+		for (unsigned i = 0; i < size; i++)
+			h->len = h->len << 8 | p[2 + i];
+		if (size == 2 ? h->len < LEN16 : h->len <= UINT16_MAX || h->len > INT64_MAX)
+			return PROTO_WS_LENGTH;
+	}
+	return PROTO_OK;
 }
 
 /* The payload of a data frame is over. */
@@ -206,24 +193,30 @@ finish_data(struct ws_decoder *d)
 	d->state = d->fin ? ST_END : ST_HEAD;
 }
 
-static void
-start_frame(struct ws_decoder *d, struct ws_event *ev)
+/* The length is held against the limit before anything of the payload is taken. */
+static enum proto_err
+start_data(struct ws_decoder *d, const struct ws_head *h, struct ws_event *ev)
 {
-	if (is_control(d->opcode)) {
-		d->state = ST_CONTROL;
-		return;
-	}
-	if (d->opcode != WS_CONTINUATION) {
+	if (h->len > d->max_message - d->message_len)
+		return PROTO_WS_TOO_BIG;
+	d->message_len += h->len;
+	d->left = h->len;
+	d->fin = h->fin;
+	d->phase = 0;
+	if (d->role == WS_SERVER)
+		memcpy(d->mask, h->mask, sizeof(d->mask));
+	if (h->opcode != WS_CONTINUATION) {
 		d->in_message = true;
 		ev->type = WS_EV_BEGIN;
-		ev->opcode = (enum ws_opcode)d->opcode;
-		ev->fin = d->fin;
-		ev->frame_len = d->left;
+		ev->opcode = (enum ws_opcode)h->opcode;
+		ev->fin = h->fin;
+		ev->frame_len = h->len;
 	}
-	if (d->left > 0)
+	if (h->len > 0)
 		d->state = ST_DATA;
 	else
 		finish_data(d);
+	return PROTO_OK;
 }
 
 static enum proto_err
@@ -263,22 +256,43 @@ read_close(struct view payload, struct ws_event *ev)
 	return PROTO_OK;
 }
 
-/* The whole payload of a control frame is in gather[]. */
 static enum proto_err
-take_control(struct ws_decoder *d, struct ws_event *ev)
+take_control(struct ws_decoder *d, uint8_t *bytes, const struct ws_head *h, struct ws_event *ev)
 {
-	struct view payload = { d->gather, (size_t)d->left };
+	struct view payload = { bytes, (size_t)h->len };
 
 	if (d->role == WS_SERVER)
-		ws_mask(d->gather, payload.len, d->mask, 0);
-	if (d->opcode == WS_CLOSE) {
+		ws_mask(bytes, payload.len, h->mask, 0);
+	if (h->opcode == WS_CLOSE) {
 		d->state = ST_CLOSED;
 		return read_close(payload, ev);
 	}
-	d->state = ST_HEAD;
-	ev->type = d->opcode == WS_PING ? WS_EV_PING : WS_EV_PONG;
+	ev->type = h->opcode == WS_PING ? WS_EV_PING : WS_EV_PONG;
 	ev->data = payload;
 	return PROTO_OK;
+}
+
+static enum proto_err
+take_head(struct ws_decoder *d, struct ws_input *in, struct ws_event *ev)
+{
+	struct ws_head h;
+	enum proto_err err = read_head(d, in, &h);
+	size_t take;
+
+	if (err != PROTO_OK)
+		return err;
+	take = h.size;
+	if (is_control(h.opcode)) {
+		take += (size_t)h.len;
+		if (in->len < take)
+			return PROTO_MORE;
+		err = take_control(d, in->ptr + h.size, &h, ev);
+	} else {
+		err = start_data(d, &h, ev);
+	}
+	in->ptr += take;
+	in->len -= take;
+	return err;
 }
 
 static void
@@ -295,22 +309,9 @@ step(struct ws_decoder *d, struct ws_input *in, struct ws_event *ev)
 {
 	switch ((enum ws_state)d->state) {
 	case ST_HEAD:
-		return gather(d, in, 2) ? read_head(d) : PROTO_MORE;
-	case ST_LENGTH:
-		return gather(d, in, length_size(d)) ? read_length(d) : PROTO_MORE;
-	case ST_MASK:
-		if (!gather(d, in, sizeof(d->mask)))
-			return PROTO_MORE;
-		memcpy(d->mask, d->gather, sizeof(d->mask));
-		d->state = ST_FRAME;
-		return PROTO_OK;
-	case ST_FRAME:
-		start_frame(d, ev);
-		return PROTO_OK;
+		return take_head(d, in, ev);
 	case ST_DATA:
 		return take_data(d, in, ev);
-	case ST_CONTROL:
-		return gather(d, in, (size_t)d->left) ? take_control(d, ev) : PROTO_MORE;
 	case ST_END:
 		end_message(d, ev);
 		return PROTO_OK;

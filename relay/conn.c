@@ -27,6 +27,7 @@
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
 #define IN_PLACE_MAX 65536   /* bytes of it at once: a fill of the shared buffer, so that READ_MAX (stream_data.c) holds for it as well */
+#define GATHER_GROWTH 3	     /* times what has arrived is reserved for the rest of a long message: each step copies what is there */
 #define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
@@ -410,6 +411,8 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 	enum proto_err err = msg_parse(MSG_C2S, c->flavour, buf, len, &m, &body);
 
 	c->messages_in++;
+	if (err != PROTO_OK || msg_has_token(m.type))
+		c->secret_seen = true;
 	if (err != PROTO_OK) {
 		conn_protocol_error(c, err == PROTO_MSG_UNKNOWN ? 102 : err == PROTO_MSG_LIMIT ? 104 : 103, proto_strerror(err));
 		return;
@@ -480,7 +483,7 @@ gather_in_place(struct conn *c)
 	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
 		return;
 	if (room < IN_PLACE_MIN) { /* what was reserved before is full */
-		room = c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN;
+		room = GATHER_GROWTH * (uint64_t)(c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN);
 		if (room > left)
 			room = left;
 		if (reserve(c, c->msg_len + (size_t)room) != NULL)
@@ -567,11 +570,13 @@ ws_event(struct conn *c, const struct ws_event *ev)
 			ws_violation(c, 1003, "a text message");
 		break;
 	case WS_EV_DATA:
+		if (ev->data.len == c->whole_len) {
+			c->piece = ev->data; /* message_in sees what it is */
+			break;
+		}
 		if (c->whole_len <= SECRET_MAX || c->whole_len == UINT64_MAX)
 			c->secret_seen = true;
-		if (ev->data.len == c->whole_len)
-			c->piece = ev->data;
-		else if ((why = gather(c, ev->data)) != NULL)
+		if ((why = gather(c, ev->data)) != NULL)
 			conn_overfull(c, why);
 		break;
 	case WS_EV_END:

@@ -8,6 +8,7 @@
  * - What no descriptor will announce - bytes kept here or inside OpenSSL, a failure found while writing - is announced by
  *   ourselves: stream_ready() puts the stream on a list which a zero timer works off in the next pass.  Callbacks therefore
  *   never nest.
+ * - What one event made others write is flushed behind it; what the pass itself writes, at its end (stream_flush_all).
  * - stream_finish() ends a stream at once but the struct stays until stream_reap(), so code that returns from a callback may
  *   look at s->state.
  *
@@ -27,6 +28,7 @@ static struct {
 	struct event_base *base;
 	struct event *wake; /* zero timer: there is work no descriptor announces */
 	bool awake;	    /* it is set */
+	bool in_event;	    /* what gets dirty is flushed behind the event */
 	struct stream *dirty, *ready, *dead, *all;
 	uint64_t moved;
 } g;
@@ -75,7 +77,8 @@ stream_dirty(struct stream *s)
 	s->is_dirty = true;
 	s->next_dirty = g.dirty;
 	g.dirty = s;
-	wake();
+	if (!g.in_event)
+		wake();
 }
 
 void
@@ -305,11 +308,8 @@ start_linger(struct stream *s, unsigned linger_ms)
 /* ---- the loop's side ---- */
 
 static void
-event_cb(evutil_socket_t fd, short what, void *arg)
+event_step(struct stream *s, short what)
 {
-	struct stream *s = arg;
-
-	(void)fd;
 	switch (s->state) {
 	case ST_CONNECTING:
 		connected(s);
@@ -330,6 +330,19 @@ event_cb(evutil_socket_t fd, short what, void *arg)
 		PANIC("event for a stream that waits for none");
 	}
 	count_wire(s);
+}
+
+/* What the event made others say leaves at once, while it is in the processor's caches. */
+static void
+event_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	g.in_event = true;
+	event_step(arg, what);
+	stream_flush_all();
+	g.in_event = false;
+	if (g.dirty != NULL)
+		wake();
 }
 
 static void

@@ -9,7 +9,7 @@
  *
  * Reading: received bytes go from the kernel into one buffer shared by all streams (or where stream_read_into says) and from there to STREAM_DATA; what the
  * callback does not consume is kept by the stream and given again after stream_resume (or with the next bytes). Writing: bytes
- * are queued (outqueue.h) and flushed at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
+ * are queued (outqueue.h) and flushed behind the event that made them or at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
  * TCP_NODELAY is on. */
 #ifndef RELAY_STREAM_H
 #define RELAY_STREAM_H

@@ -118,8 +118,9 @@ stream_read_ready(struct stream *s)
 		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
 		bool offer = s->offer && have > 0;
 
-		if (total >= READ_MAX) {
-			stream_ready(s); /* others first; bytes may be inside OpenSSL */
+		if (total >= READ_MAX) { /* others first */
+			if (rawio_pending(&s->io))
+				stream_ready(s); /* no descriptor tells of what is inside OpenSSL */
 			break;
 		}
 		if (have > 0)

@@ -1,4 +1,4 @@
-/* Frames out.  Head and payload are written once, into the queue where they wait to be sent, and masked (client role) where they lie. */
+/* Frames out.  Head and payload are written once, into the queue where they wait to be sent, and masked (client role) on the way. */
 #include <string.h>
 
 #include "relay/outqueue.h"
@@ -18,9 +18,10 @@ payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t of
 
 		if (to == NULL)
 			return false;
-		memcpy(to, data.ptr, room);
 		if (mask != NULL)
-			ws_mask(to, room, mask, offset);
+			ws_mask_copy(to, data.ptr, room, mask, offset);
+		else
+			memcpy(to, data.ptr, room);
 		outqueue_commit(out, room);
 		if (secret)
 			outqueue_mark_secret(out);
@@ -46,9 +47,8 @@ wire_message(struct outqueue *out, enum ws_role role, const struct message *m, s
 {
 	char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
-	bool token = m->type == MSG_C_BIND || m->type == MSG_C_REFRESH;
 
-	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, token);
+	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, msg_has_token(m->type));
 }
 
 /* The frame is in the stream's queue, behind the bytes that were there before; or not. */

@@ -299,8 +299,11 @@ feed_frames(struct wsio *w, uint8_t *buf, size_t len)
 		on_ws_event(w, &ev);
 		buf += used;
 		len -= used;
-		if (err == PROTO_MORE)
+		if (err == PROTO_MORE) {
+			if (len > 0) /* half a head: offered again with what comes */
+				append(&w->head, &w->head_len, &w->head_cap, buf, len);
 			return;
+		}
 	}
 }
 
@@ -321,6 +324,7 @@ feed_early(struct wsio *w, size_t used)
 
 	w->head = NULL;
 	w->head_len = w->head_cap = 0;
+	w->early = 0;
 	if (len > used)
 		feed_frames(w, head + used, len - used);
 	free(head);
@@ -426,7 +430,7 @@ feed(struct wsio *w, uint8_t *buf, size_t len)
 			finish(w, -1, true, "talks before its 101");
 		break;
 	default:
-		if (w->head != NULL) { /* early bytes go first */
+		if (w->head != NULL) { /* early bytes, or half a head, go first */
 			append(&w->head, &w->head_len, &w->head_cap, buf, len);
 			feed_early(w, w->early);
 		} else {

@@ -24,6 +24,8 @@ struct ws_events {
 	const char *broken; /* a promise of ws.h that was not kept; NULL = none */
 	bool in_message, in_data;
 	uint64_t message_len;
+	uint8_t rest[WS_REST_MAX]; /* not consumed: offered again with the next piece */
+	size_t rest_len;
 };
 
 static inline void
@@ -138,21 +140,36 @@ ws_events_event(struct ws_events *e, const struct ws_event *ev, const uint8_t *b
 	}
 }
 
+/* What was not consumed of the last piece and the next one, in a block of their own; *len is that of both. */
+static inline uint8_t *
+ws_events_block(struct ws_events *e, const uint8_t *piece, size_t *len)
+{
+	size_t all = e->rest_len + *len;
+	uint8_t *block = all > 0 ? malloc(all) : NULL;
+
+	if (all > 0 && block == NULL)
+		abort();
+	if (e->rest_len > 0)
+		memcpy(block, e->rest, e->rest_len);
+	if (*len > 0)
+		memcpy(block + e->rest_len, piece, *len);
+	e->rest_len = 0;
+	*len = all;
+	return block;
+}
+
 /* Decodes the next piece of the stream; nothing after an error. */
 static inline void
 ws_events_feed(struct ws_events *e, const uint8_t *piece, size_t len)
 {
-	uint8_t *copy = len > 0 ? malloc(len) : NULL, *buf = copy;
+	uint8_t *copy, *buf;
 	struct ws_event ev;
 	char line[32];
 	size_t used;
 
-	if (e->err != PROTO_MORE || (len > 0 && copy == NULL)) {
-		free(copy);
+	if (e->err != PROTO_MORE)
 		return;
-	}
-	if (len > 0)
-		memcpy(copy, piece, len);
+	copy = buf = ws_events_block(e, piece, &len);
 	while ((e->err = ws_decode(&e->d, buf, len, &used, &ev)) == PROTO_OK) {
 		ws_events_promise(e, used <= len, "no more is consumed than given");
 		ws_events_event(e, &ev, buf, used);
@@ -163,7 +180,10 @@ ws_events_feed(struct ws_events *e, const uint8_t *piece, size_t len)
 	e->used += used;
 	ws_events_promise(e, ev.type == WS_EV_NONE, "no event but with PROTO_OK");
 	if (e->err == PROTO_MORE) {
-		ws_events_promise(e, used == len, "PROTO_MORE consumes all");
+		ws_events_promise(e, len - used < WS_REST_MAX, "PROTO_MORE leaves less than WS_REST_MAX");
+		e->rest_len = len - used < WS_REST_MAX ? len - used : 0;
+		if (e->rest_len > 0)
+			memcpy(e->rest, buf + used, e->rest_len);
 	} else {
 		ws_events_promise(e, ws_decode(&e->d, buf, len, &used, &ev) == e->err && used == 0, "errors are latched");
 		(void)snprintf(line, sizeof(line), "error %d", (int)e->err);

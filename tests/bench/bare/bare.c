@@ -43,6 +43,8 @@ struct leg {
 	enum ws_role out_role; /* of the frames written to it */
 	unsigned match;	       /* bytes of the CR LF CR LF of the upgrade that were seen */
 	struct ws_decoder in;
+	uint8_t rest[WS_REST_MAX]; /* of what was read, offered to it again */
+	unsigned rest_len;
 	uint8_t *queue; /* not taken by the kernel */
 	size_t queue_len, queue_cap;
 	/* of the message that goes out to the peer */
@@ -56,7 +58,7 @@ static unsigned upstream_port;
 static SSL_CTX *tls;
 static struct leg *dead;
 
-static uint8_t buf[READ_BYTES];
+static uint8_t buf[WS_REST_MAX + READ_BYTES];
 static uint8_t heads[PIECES][WS_HEAD_MAX];
 static struct iovec piece[PIECES];
 static int npiece;
@@ -145,14 +147,14 @@ ssl_result(struct leg *l, int ret)
 }
 
 static ssize_t
-leg_read(struct leg *l)
+leg_read(struct leg *l, uint8_t *bytes)
 {
 	size_t n, all = 0;
 
 	if (l->ssl == NULL)
-		return result(recv(l->fd, buf, READ_BYTES, 0));
+		return result(recv(l->fd, bytes, READ_BYTES, 0));
 	while (all < READ_BYTES) {
-		int ret = SSL_read_ex(l->ssl, buf + all, READ_BYTES - all, &n);
+		int ret = SSL_read_ex(l->ssl, bytes + all, READ_BYTES - all, &n);
 
 		if (ret != 1)
 			return all > 0 ? (ssize_t)all : ssl_result(l, ret);
@@ -319,12 +321,16 @@ ws_event(struct leg *from, const struct ws_event *ev)
 	}
 }
 
-/* Takes the bytes of frames apart and sends them on. */
+/* Takes the bytes of frames apart and sends them on; before them there is room for what was left of the last ones. */
 static bool
 take_frames(struct leg *from, uint8_t *bytes, size_t len)
 {
 	struct ws_event ev;
 	size_t done = 0, used;
+
+	bytes -= from->rest_len;
+	len += from->rest_len;
+	memcpy(bytes, from->rest, from->rest_len);
 
 	for (;;) {
 		enum proto_err e = ws_decode(&from->in, bytes + done, len - done, &used, &ev);
@@ -337,8 +343,11 @@ take_frames(struct leg *from, uint8_t *bytes, size_t len)
 		if ((e == PROTO_MORE || npiece > PIECES - 4) && !forward(from->peer))
 			return false;
 		if (e == PROTO_MORE)
-			return true;
+			break;
 	}
+	from->rest_len = (unsigned)(len - done);
+	memcpy(from->rest, bytes + done, len - done);
+	return true;
 }
 
 /* The upgrade, of which only its end matters. */
@@ -359,11 +368,12 @@ static bool
 leg_readable(struct leg *l)
 {
 	for (int i = 0; (i < ROUNDS || l->ssl != NULL) && !l->held; i++) {
-		ssize_t n = leg_read(l);
+		uint8_t *bytes = buf + WS_REST_MAX;
+		ssize_t n = leg_read(l, bytes);
 
 		if (n <= 0)
 			return n == 0;
-		if (!(l->upgraded ? take_frames(l, buf, (size_t)n) : take_upgrade(l, buf, (size_t)n)))
+		if (!(l->upgraded ? take_frames(l, bytes, (size_t)n) : take_upgrade(l, bytes, (size_t)n)))
 			return false;
 		if (n < READ_BYTES)
 			return true;
