@@ -26,8 +26,8 @@
 #include "relay/wire.h"
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
-#define IN_PLACE_MAX 65536   /* bytes of it at once: a fill of the shared buffer, so that READ_MAX (stream_data.c) holds for it as well */
-#define GATHER_GROWTH 3	     /* times what has arrived is reserved for the rest of a long message: each step copies what is there */
+#define IN_PLACE_MAX 262144  /* bytes of it at once, before others have their turn */
+#define GATHER_GROWTH 4	     /* times what has arrived is reserved for a long message: each step copies what is there */
 #define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
 #define CLOSE_LINGER_MS 2000 /* for the last bytes to a client */
@@ -437,26 +437,26 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
-/* Makes room for need bytes of the message.  Why that cannot be; NULL: it was. */
+/* Makes room for need bytes of the message, and, as far as the limit goes, for what will come.  Why that cannot be; NULL: it was. */
 static const char *
 reserve(struct conn *c, size_t need)
 {
-	size_t cap = c->msg_cap ? c->msg_cap : 4096;
+	uint64_t most = c->front->opt->max_queued_connection, held, cap;
 	uint8_t *p;
 
-	while (cap < need)
-		cap *= 2;
-	if (cap > c->whole_len)
-		cap = (size_t)c->whole_len;
-	if (cap == c->msg_cap)
+	if (need <= c->msg_cap)
 		return NULL;
-	if (conn_held(c) + (cap - c->msg_cap) > c->front->opt->max_queued_connection)
+	held = conn_held(c);
+	cap = GATHER_GROWTH * (uint64_t)need < c->whole_len ? GATHER_GROWTH * (uint64_t)need : c->whole_len;
+	if (held > most || cap - c->msg_cap > most - held)
+		cap = need;
+	if (held > most || cap - c->msg_cap > most - held)
 		return "more than max_queued_connection is held for this client";
-	p = realloc(c->msg, cap);
+	p = realloc(c->msg, (size_t)cap);
 	if (p == NULL)
 		return "out of memory";
 	c->msg = p;
-	c->msg_cap = cap;
+	c->msg_cap = (size_t)cap;
 	return NULL;
 }
 
@@ -478,17 +478,13 @@ gather(struct conn *c, struct view data)
 static void
 gather_in_place(struct conn *c)
 {
-	uint64_t left = c->whole_len - c->msg_len, room = c->msg_cap - c->msg_len;
+	uint64_t left = c->whole_len - c->msg_len, room;
 
 	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
 		return;
-	if (room < IN_PLACE_MIN) { /* what was reserved before is full */
-		room = GATHER_GROWTH * (uint64_t)(c->msg_len > IN_PLACE_MIN ? c->msg_len : IN_PLACE_MIN);
-		if (room > left)
-			room = left;
-		if (reserve(c, c->msg_len + (size_t)room) != NULL)
-			return;
-	}
+	if (c->msg_cap - c->msg_len < IN_PLACE_MIN && reserve(c, c->msg_len + IN_PLACE_MIN) != NULL)
+		return;
+	room = c->msg_cap - c->msg_len;
 	stream_read_into(c->stream, c->msg + c->msg_len, room < IN_PLACE_MAX ? (size_t)room : IN_PLACE_MAX);
 }
 

@@ -13,7 +13,7 @@
 #include "relay/stream_impl.h"
 
 #define SHARED_BUF 65536      /* also the most input one stream can keep */
-#define READ_MAX SHARED_BUF /* bytes of one stream an event */
+#define READ_MAX SHARED_BUF /* bytes of one stream an event; the owner may want more in one read (stream_read_into) */
 #define WRITE_MAX (256 * 1024)
 #define PIECES 16 /* of the queue given to the kernel or gathered into a record at once */
 
