@@ -25,13 +25,16 @@
 #include "relay/tls.h"
 
 /* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING
- * waits behind a batch (design.md section 5), and two TLS records, so that the link does not run dry on a fast one. */
-#define UNSENT_MAX 32768
+ * waits behind a batch (design.md section 5), and two TLS records.  Where they are gone in no time, more saves waking up for each of them (with
+ * BBR, whose timer paces what is unsent, half of the processor); if such a link grows thin all of a sudden, half of it takes 16 s at 64 kbit/s,
+ * which pong_timeout bears, and is not asked for again. */
+#define UNSENT_THIN 32768
+#define UNSENT_FAST 262144
 
 bool
 rawio_setup(int fd)
 {
-	int flags = fcntl(fd, F_GETFL), one = 1, unsent = UNSENT_MAX;
+	int flags = fcntl(fd, F_GETFL), one = 1, unsent = UNSENT_THIN;
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return false;
@@ -39,6 +42,14 @@ rawio_setup(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 	return true;
+}
+
+void
+rawio_unsent(const struct rawio *io, bool fast)
+{
+	int unsent = fast ? UNSENT_FAST : UNSENT_THIN;
+
+	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
 int

@@ -32,6 +32,8 @@ struct rawio {
 
 /* Sets what every socket here has (non-blocking, no delay, little unsent data in the kernel); false with errno. */
 bool rawio_setup(int fd);
+/* Lets the kernel hold more bytes unsent on a fast link, or, as rawio_setup does, few. */
+void rawio_unsent(const struct rawio *io, bool fast);
 /* 0, EINPROGRESS or another errno. */
 int rawio_connect(struct rawio *io, const struct sockaddr *addr, socklen_t len);
 /* After the socket became writable: the connect's outcome, 0 or an errno. */

@@ -9,12 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/clock.h"
 #include "relay/log.h"
 #include "relay/stream_impl.h"
 
 #define SHARED_BUF 65536      /* also the most input one stream can keep */
 #define READ_MAX SHARED_BUF /* bytes of one stream an event; the owner may want more in one read (stream_read_into) */
 #define WRITE_MAX (256 * 1024)
+#define FAST_MS 20	  /* for half of what may stay unsent: some 800 KiB/s */
+#define THIN_MS 500	  /* likewise: below 256 KiB/s */
 #define PIECES 16 /* of the queue given to the kernel or gathered into a record at once */
 
 static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
@@ -175,14 +178,30 @@ pump(struct stream *s)
 		total += put;
 		if (s->out.len > 0)
 			s->blocked = result != RAWIO_OK || total >= WRITE_MAX;
+		if (s->blocked)
+			s->blocked_at = (uint32_t)clock_ms();
 		s->write_wants_read = result == RAWIO_READ;
 	}
 	return true;
 }
 
+/* The kernel takes output again: how much it may hold goes by how soon that was. */
+static void
+unblocked(struct stream *s)
+{
+	uint32_t waited = (uint32_t)clock_ms() - s->blocked_at;
+	bool fast = waited < (s->fast ? THIN_MS : FAST_MS);
+
+	if (fast != s->fast)
+		rawio_unsent(&s->io, fast);
+	s->fast = fast;
+}
+
 void
 stream_flush(struct stream *s)
 {
+	if (s->blocked)
+		unblocked(s);
 	if (!pump(s))
 		write_failed(s);
 	if (s->above && stream_queued(s) <= s->low) {

@@ -40,6 +40,7 @@ struct stream {
 	uint8_t suspended; /* enum stream_suspend bits */
 	bool reading : 1;  /* readable is added */
 	bool blocked : 1;  /* the kernel takes no more output now */
+	bool fast : 1;	   /* the kernel may hold more (rawio_unsent) */
 	bool above : 1;	   /* out was above low: STREAM_DRAINED is owed */
 	bool offer : 1;	   /* kept is to be given again although nothing new came */
 	bool write_failed : 1;
@@ -49,6 +50,7 @@ struct stream {
 	bool harmless : 1; /* what is being given holds no secret */
 	bool is_dirty : 1, is_ready : 1;
 	uint32_t kept_len, into_len;
+	uint32_t blocked_at; /* ms of clock_ms, modulo 2^32 */
 	uint8_t *kept;
 	uint8_t *into; /* the owner's: the next bytes are read there; NULL: to the shared buffer */
 	struct outqueue out;
