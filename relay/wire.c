@@ -35,10 +35,13 @@ frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct vie
 	uint8_t head[WS_HEAD_MAX], mask[4];
 	const uint8_t *key = role == WS_CLIENT ? mask : NULL;
 	struct view h = { head, 0 };
+	size_t room;
 
 	if (key != NULL)
 		tls_mask(mask);
 	h.len = ws_format_head(head, role, true, opcode, a.len + b.len, mask);
+	if (outqueue_room(out, h.len + a.len + b.len, &room) == NULL) /* one piece for all of a short one */
+		return false;
 	return payload(out, h, NULL, 0, secret) && payload(out, a, key, 0, secret) && payload(out, b, key, a.len, secret);
 }
 
