@@ -128,8 +128,9 @@ plain_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 	return RAWIO_OK;
 }
 
+/* A record that is not full is mostly the last one that the peer wrote: what else there may be the descriptor tells of. */
 static enum rawio_result
-tls_read(struct rawio *io, uint8_t *buf, size_t len, size_t *got)
+tls_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 {
 	while (*got < len) {
 		size_t n = 0;
@@ -141,6 +142,8 @@ tls_read(struct rawio *io, uint8_t *buf, size_t len, size_t *got)
 		if (ret != 1)
 			return ssl_result(io, ret);
 		*got += n;
+		if (*got < len && n < RAWIO_RECORD && !all && !rawio_pending(io))
+			return RAWIO_READ;
 	}
 	return RAWIO_OK;
 }
@@ -149,7 +152,7 @@ enum rawio_result
 rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 {
 	*got = 0;
-	return io->ssl != NULL ? tls_read(io, buf, len, got) : plain_read(io, buf, len, all, got);
+	return io->ssl != NULL ? tls_read(io, buf, len, all, got) : plain_read(io, buf, len, all, got);
 }
 
 static enum rawio_result
