@@ -17,6 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -26,8 +29,8 @@
 
 /* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING
  * waits behind a batch (design.md section 5), and two TLS records.  Where they are gone in no time, more saves waking up for each of them (with
- * BBR, whose timer paces what is unsent, half of the processor); if such a link grows thin all of a sudden, half of it takes 16 s at 64 kbit/s,
- * which pong_timeout bears, and is not asked for again. */
+ * BBR, whose timer paces what is unsent, half of the processor); if such a link grows thin all of a sudden, a PING waits half a minute at 64 kbit/s,
+ * once, and what the peer acknowledges meanwhile (rawio_delivered) says that the link lives. */
 #define UNSENT_THIN 32768
 #define UNSENT_FAST 262144
 
@@ -249,6 +252,18 @@ rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent)
 		*received += BIO_number_read(SSL_get_rbio(io->ssl));
 		*sent += BIO_number_written(SSL_get_wbio(io->ssl));
 	}
+}
+
+uint64_t
+rawio_delivered(const struct rawio *io)
+{
+	uint64_t received, sent;
+	int queued = 0;
+
+	rawio_wire(io, &received, &sent);
+	if (io->fd < 0 || ioctl(io->fd, SIOCOUTQ, &queued) != 0 || (uint64_t)queued > sent)
+		queued = 0;
+	return sent - (uint64_t)queued;
 }
 
 enum rawio_result

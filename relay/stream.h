@@ -84,7 +84,8 @@ void stream_count_wire(struct stream *s, struct stream_wire *w);
 
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
 size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */
-uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open (life on a thin link) */
+uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open */
+uint64_t stream_delivered(const struct stream *s); /* bytes on the wire that the peer's kernel has acknowledged (life on a thin link): a system call */
 uint64_t stream_received(const struct stream *s);  /* bytes received since open */
 
 /* When the queue falls to low bytes, STREAM_DRAINED is given (once per rise above it).  Default 0. */

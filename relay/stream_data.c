@@ -351,6 +351,12 @@ stream_sent(const struct stream *s)
 }
 
 uint64_t
+stream_delivered(const struct stream *s)
+{
+	return rawio_delivered(&s->io);
+}
+
+uint64_t
 stream_received(const struct stream *s)
 {
 	return s->received;

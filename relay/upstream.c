@@ -261,24 +261,23 @@ upstream_ping(struct upstream *u)
 static void
 measure(struct upstream *u, uint64_t now)
 {
-	uint64_t sent = stream_sent(u->stream), received = stream_received(u->stream);
-
+	uint64_t delivered = stream_delivered(u->stream), received = stream_received(u->stream);
 	bool busy = stream_queued(u->stream) > 0;
 
 	if (u->was_busy && busy && now > u->tick_at) { /* busy at both ends, so most likely all the time */
-		uint64_t rate = (sent - u->seen_sent) * 1000 / (now - u->tick_at) + 1;
+		uint64_t rate = (delivered - u->seen_delivered) * 1000 / (now - u->tick_at) + 1;
 
 		u->rate = u->rate == 0 ? rate : (3 * u->rate + rate) / 4;
 	}
-	if (sent != u->seen_sent || received != u->seen_received)
+	if (delivered != u->seen_delivered || received != u->seen_received)
 		u->life_at = now;
-	u->seen_sent = sent;
+	u->seen_delivered = delivered;
 	u->seen_received = received;
 	u->tick_at = now;
 	u->was_busy = busy;
 	if (busy)
 		u->busy_at = now;
-	if (u->awaiting_pong && u->ping_left_at == 0 && sent >= u->ping_pos)
+	if (u->awaiting_pong && u->ping_left_at == 0 && stream_sent(u->stream) >= u->ping_pos)
 		u->ping_left_at = now;
 }
 

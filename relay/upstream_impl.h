@@ -63,7 +63,7 @@ struct upstream {
 	/* liveness, all clock_ms */
 	uint64_t ping_at, ping_left_at, life_at;
 	uint64_t ping_pos;		    /* stream position behind the PING */
-	uint64_t seen_sent, seen_received;  /* as of the last tick */
+	uint64_t seen_delivered, seen_received; /* as of the last tick */
 	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
 	uint64_t due;		   /* clock_ms when timer fires */

@@ -194,6 +194,14 @@ write(int fd, const void *buf, size_t len)
 }
 
 ssize_t
+send(int fd, const void *buf, size_t len, int flags)
+{
+	if (!watched() || !is_tcp(fd))
+		return syscall(SYS_sendto, fd, buf, len, flags, NULL, 0);
+	return fails(CALL_WRITE) ? -1 : syscall(SYS_sendto, fd, buf, bounded(len), flags, NULL, 0);
+}
+
+ssize_t
 sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct iovec iov[IOV_MAX_HERE];

@@ -54,7 +54,7 @@
  *	same FILE FILE			equal but for salts: see compare.h
  *	check delivered|acked|merged [NAME [DEVICE]]	of all devices of all clients, or only of these: see ledger.h
  *	rss NAME			sets $rss to the resident KiB of a program
- *	written NAME			sets $written to the bytes that it gave to write(2) so far: to files; to sockets it uses sendmsg
+ *	written NAME			sets $written to the bytes that it gave to write(2) so far: to files; to sockets it uses send and sendmsg
  *	want A OP B			of two values, which are words
  *	print WORDS			in the output of the scenario
  *	tolerate NAME			violations that this client or upstream counts are part of the scenario
