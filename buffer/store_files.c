@@ -142,10 +142,14 @@ store_file_get(struct store *s, uint64_t id, struct store_file *out)
 	struct store_file f;
 	enum store_err err = store_may_read(s);
 
-	if (err != STORE_OK || (err = file_load(s, id, &f)) != STORE_OK)
-		return err;
-	overlay(s, &f);
-	*out = f;
+	if (err == STORE_OK && s->late.id == id && id != 0) {
+		*out = s->late;
+	} else {
+		if (err != STORE_OK || (err = file_load(s, id, &f)) != STORE_OK)
+			return err;
+		*out = f;
+	}
+	overlay(s, out);
 	return STORE_OK;
 }
 

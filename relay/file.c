@@ -652,15 +652,14 @@ was_read(void *arg, struct spool_op *op)
 }
 
 void
-file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, unsigned generation)
+file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level, unsigned generation)
 {
 	struct reading *r = relay_alloc(sizeof(*r));
 
 	*r = (struct reading){ f, generation };
 	f->read_upto = upto < f->stored.client_version ? upto : f->stored.client_version;
 	f->inflight++;
-	spool_read(f->relay->spool, f->id, after, f->read_upto, max_bytes, max_server_version, (int)f->relay->opt->replay_level, was_read,
-		   r);
+	spool_read(f->relay->spool, f->id, after, f->read_upto, max_bytes, max_server_version, level, was_read, r);
 }
 
 void

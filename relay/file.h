@@ -125,7 +125,7 @@ bool file_premerge(struct file *f);
 void file_keep_queries(struct file *f);
 
 /* Asks for the next batch to replay (spool_read), up to client version upto; session_batch gets it, unless the session's generation is another by then. */
-void file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, unsigned generation);
+void file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level, unsigned generation);
 
 /* Sets the state durably (design section 8), with reason text (cut at STORE_TEXT_MAX). */
 void file_set_state(struct file *f, enum store_file_state state, unsigned code, const char *text);

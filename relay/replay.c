@@ -2,7 +2,8 @@
  *
  * A batch is read by the committer as the body of one UPLOAD, deflated there, and sent here.  At most replay_window bytes are
  * unacknowledged, at most one batch waits in the connection's queue (so the relay's PING never waits behind more), and on a thin link a batch
- * is no larger than what leaves in REPLAY_BATCH_S seconds.
+ * is no larger than what leaves in REPLAY_BATCH_S seconds.  Where upstream has acknowledged everything before the next batch is ready, it is the
+ * deflating that holds it up, and a low level does.
  *
  * Progress (S3, S4, S5): each UPLOAD carries the pair of its own last entry.  Anything higher would make upstream skip the
  * entries still to come.  The client's own progress, which may be higher, goes when nothing older is left.
@@ -24,6 +25,8 @@
 #include "relay/upstream.h"
 
 #define REPLAY_BATCH_S 30 /* seconds of the measured rate in one batch: bounds how long a PING or another session waits */
+
+#define HURRY_LEVEL 1	  /* of deflate: six times as fast as 9 */
 
 struct out_upload {
 	struct view body;
@@ -89,6 +92,7 @@ replay_acked(struct session *s, uint64_t client_version)
 		s->unacked_bytes -= b->bytes;
 		free(b);
 	}
+	s->underfed = s->underfed || (s->reading && STAILQ_EMPTY(&s->unacked));
 }
 
 bool
@@ -107,7 +111,7 @@ replay_reset(struct session *s)
 {
 	replay_acked(s, UINT64_MAX);
 	pace_forget(s);
-	s->reading = false;
+	s->reading = s->underfed = false;
 	s->disk_end = 0;
 	if (s->file != NULL)
 		s->file->merged = false;
@@ -186,6 +190,16 @@ max_version(struct pair a, struct pair b)
 	return a.client_version > b.client_version ? a.client_version : b.client_version;
 }
 
+/* What the last levels of deflate save is worth waiting for where the link is slow, or bytes are counted; where upstream waits for us, it is not. */
+static int
+level(const struct session *s)
+{
+	const struct options *o = s->opt;
+	bool hurry = s->underfed && s->link->opt->budget == 0 && pace_rate(s->link) == 0;
+
+	return hurry && o->replay_level > HURRY_LEVEL ? HURRY_LEVEL : (int)o->replay_level;
+}
+
 /* Asks for the next batch. */
 static void
 read_disk(struct session *s, uint64_t limit)
@@ -196,7 +210,7 @@ read_disk(struct session *s, uint64_t limit)
 	if (!file_premerge(s->file) || !pace_ask(s, batch_bytes(s)))
 		return;
 	s->reading = true;
-	file_read(s->file, after, limit, batch_bytes(s), s->reached, s->generation);
+	file_read(s->file, after, limit, batch_bytes(s), s->reached, level(s), s->generation);
 }
 
 /* Sends what comes next; false: nothing can be for now.  What lies behind a query waits for its bootstrap. */
@@ -253,6 +267,7 @@ replay_batch(struct session *s, struct spool_op *op)
 		.locked_server_version = 0 };
 
 	s->reading = false;
+	s->underfed = s->underfed && STAILQ_EMPTY(&s->unacked);
 	pace_used(s, op->err == STORE_OK && b->nentry > 0 && s->upside == UPSIDE_REPLAY ? b->len : 0);
 	if (s->upside != UPSIDE_REPLAY)
 		return;

@@ -141,6 +141,7 @@ struct session {
 	bool may_show;	     /* something of this session was committed: what may be shown is no older than what the client knows (C2) */
 	bool on_to_show;
 	bool reading; /* a batch is being read for replay */
+	bool underfed; /* upstream had acknowledged all before the batch under way was there */
 	bool ended;   /* unhooked; freed at the end of the pass */
 };
 
