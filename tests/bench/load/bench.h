@@ -32,6 +32,12 @@ void bench_stand_end(struct stand *s);
 /* The argument `ways`; what is not installed is left out, with a message. */
 void bench_ways(struct bench *b, bool way[PROXY_KINDS]);
 
+struct bench_meter { /* processor time between two marks */
+	const struct proxy *proxy;
+	uint64_t first, last; /* ns */
+};
+void bench_mark(void *meter);
+
 /* The median of v[0..n), which is sorted; 0 when n is 0. */
 double bench_median(double *v, size_t n);
 

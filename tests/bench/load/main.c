@@ -70,6 +70,15 @@ bench_ways(struct bench *b, bool way[PROXY_KINDS])
 	}
 }
 
+void
+bench_mark(void *meter)
+{
+	struct bench_meter *m = meter;
+
+	m->first = m->last;
+	m->last = proxy_cpu_ns(m->proxy);
+}
+
 static int
 by_value(const void *a, const void *b)
 {

@@ -31,20 +31,6 @@ struct row {
 	double to_bare[PROXY_KINDS][ROUNDS_MAX], cpu_to_bare[PROXY_KINDS][ROUNDS_MAX];
 };
 
-struct meter { /* processor time between two marks */
-	const struct proxy *proxy;
-	uint64_t first, last;
-};
-
-static void
-mark_cb(void *arg)
-{
-	struct meter *m = arg;
-
-	m->first = m->last;
-	m->last = proxy_cpu_ns(m->proxy);
-}
-
 static unsigned
 inflight(unsigned conns, size_t size)
 {
@@ -57,10 +43,10 @@ static void
 measure(const struct pass *p, struct stand *s, unsigned conns, size_t size, double *rate, double *cpu)
 {
 	struct fleet_load load = { .size = size, .seconds = p->seconds, .inflight = inflight(conns, size) };
-	struct meter meter = { .proxy = &s->proxy };
+	struct bench_meter meter = { .proxy = &s->proxy };
 	struct fleet_result r;
 
-	fleet_run(s->fleet, &load, mark_cb, &meter, &r);
+	fleet_run(s->fleet, &load, bench_mark, &meter, &r);
 	*rate = (double)r.messages / r.seconds;
 	*cpu = r.messages > 0 ? (double)(meter.last - meter.first) / 1e3 / (double)r.messages : 0;
 }
