@@ -263,7 +263,7 @@ store_share_by(struct store *s, store_share_fn *of, void *arg)
 	s->share_of = of;
 	s->share_arg = arg;
 	for (size_t i = 0; i < s->tally.n; i++) {
-		if (s->tally.rows[i].damaged)
+		if (s->tally.rows[i].damaged || s->tally.rows[i].dropped)
 			continue; /* nothing of it is in the totals */
 		if ((err = file_load(s, s->tally.rows[i].id, &f)) != STORE_OK)
 			return err;

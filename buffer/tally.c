@@ -1,12 +1,14 @@
 /* Backlog counters of files, in memory.  Does no I/O and knows nothing of transactions: the store decides what goes in when.
  *
  * A sorted array with binary search: files come with rising ids, so that a new row is nearly always the last one, and the
- * sums and the scan for the oldest record stay simple. */
+ * sums and the scan for the oldest record stay simple.  A row that goes stays in its place, empty, until half of all are so: moving those behind
+ * it each time would make a drain of many files quadratic. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "buffer/tally.h"
 
+#define DROPPED_MIN 64 /* rows that may be empty in any case */
 #define KEEP_ROWS 256 /* rows whose room tally_reset keeps: 12 KiB, a usual transaction */
 
 /* Where id is, or where it belongs. */
@@ -33,7 +35,7 @@ tally_find(const struct tally *t, uint64_t id)
 {
 	size_t i = tally_place(t, id);
 
-	return i < t->n && t->rows[i].id == id ? &t->rows[i] : NULL;
+	return i < t->n && t->rows[i].id == id && !t->rows[i].dropped ? &t->rows[i] : NULL;
 }
 
 bool
@@ -82,6 +84,7 @@ tally_put(struct tally *t, const struct tally_row *row)
 	size_t i = tally_place(t, row->id);
 
 	if (i < t->n && t->rows[i].id == row->id) {
+		t->dropped -= t->rows[i].dropped;
 		count_out(t, &t->rows[i]);
 	} else {
 		memmove(t->rows + i + 1, t->rows + i, (t->n - i) * sizeof(*t->rows));
@@ -91,16 +94,29 @@ tally_put(struct tally *t, const struct tally_row *row)
 	count_in(t, row);
 }
 
+static void
+remove_dropped(struct tally *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (!t->rows[i].dropped)
+			t->rows[n++] = t->rows[i];
+	t->n = n;
+	t->dropped = 0;
+}
+
 void
 tally_drop(struct tally *t, uint64_t id)
 {
 	size_t i = tally_place(t, id);
 
-	if (i == t->n || t->rows[i].id != id)
+	if (i == t->n || t->rows[i].id != id || t->rows[i].dropped)
 		return;
 	count_out(t, &t->rows[i]);
-	t->n--;
-	memmove(t->rows + i, t->rows + i + 1, (t->n - i) * sizeof(*t->rows));
+	t->rows[i] = (struct tally_row){ .id = id, .dropped = true };
+	if (++t->dropped >= DROPPED_MIN && t->dropped > t->n / 2)
+		remove_dropped(t);
 }
 
 uint64_t
@@ -120,7 +136,7 @@ tally_reset(struct tally *t)
 {
 	if (t->cap > KEEP_ROWS)
 		tally_free(t);
-	t->n = 0;
+	t->n = t->dropped = 0;
 	t->records = t->bytes = 0;
 	t->with_backlog = t->aside = t->exported = 0;
 	t->exported_records = 0;

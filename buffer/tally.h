@@ -18,6 +18,7 @@ struct tally_row {
 	bool exported; /* it is EXPORTED: its records are another gateway's */
 	bool damaged; /* its record could not be read at open; the counters are not known */
 	uint64_t last; /* newest client version held; 0: not looked up yet.  In memory only */
+	bool dropped; /* there is no such row any more (tally_drop); all else is 0 */
 	/* Only in the transaction's tally: */
 	bool dirty; /* the file's record does not say this yet */
 	bool gone;  /* the file was removed */
@@ -26,6 +27,7 @@ struct tally_row {
 struct tally {
 	struct tally_row *rows; /* by rising id */
 	size_t n, cap;
+	size_t dropped; /* rows of the n */
 	uint64_t records, bytes; /* sums */
 	size_t with_backlog, aside; /* rows with records, rows that are aside */
 	uint64_t exported_records;  /* of records */
