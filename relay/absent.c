@@ -81,7 +81,7 @@ find(const struct absents *as, const char *endpoint, const char *path, uint64_t 
 static struct absent *
 find_session(const struct session *s)
 {
-	return find(s->link->absents, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt);
+	return find(s->link->absents, s->endpoint, session_key_path(s), s->ident.file_ident, s->ident.file_ident_salt);
 }
 
 void
@@ -171,7 +171,7 @@ absents_left(const struct session *s)
 			credential_drop(s->relay, s->file->id);
 		return;
 	}
-	a = remember(as, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
+	a = remember(as, s->endpoint, session_key_path(s), s->ident.file_ident, s->ident.file_ident_salt, s->is_subserver);
 	if (s->file != NULL && s->file->bind != NULL)
 		set_bind(a, s->file->bind);
 	if (!s->opt->store_tokens)
@@ -451,7 +451,7 @@ rank_waiting(const struct link *l)
 		TAILQ_FOREACH (s, conn_sessions(c), in_conn) {
 			if (s->link != l || !client_waits(s))
 				continue;
-			rank = priority_rank(&l->priority, s->key_path);
+			rank = priority_rank(&l->priority, session_key_path(s));
 			best = rank < best ? rank : best;
 		}
 	}

@@ -66,7 +66,7 @@ session_row(struct json *j, const struct conn_info *info, const struct session *
 	json_str(j, "endpoint", s->endpoint);
 	json_str(j, "link", s->link->name);
 	json_str(j, "listener", conn_front(s->conn)->name);
-	json_str(j, "path", s->key_path);
+	json_str(j, "path", session_key_path(s));
 	json_u64(j, "version", info->version);
 	json_bool(j, "offline", info->offline);
 	json_u64(j, "age_s", info->age_ms / 1000);

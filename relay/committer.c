@@ -71,7 +71,7 @@ leave_out(struct spool_op *op)
 	if (op->kind != SPOOL_APPEND)
 		return;
 	for (next = STAILQ_NEXT(op, link); next != NULL; next = STAILQ_NEXT(next, link))
-		if (next->kind == SPOOL_APPEND && order_is_same_file(&next->file, &op->file)) {
+		if (next->kind == SPOOL_APPEND && order_is_same_file(next->file, op->file)) {
 			next->damaged = true;
 			next->err = STORE_CORRUPT;
 		}
@@ -115,7 +115,7 @@ promise_all(struct store *store, struct journal *journal, const struct order *or
 		if (op->err != STORE_OK || !op->show)
 			continue;
 		if (!some)
-			noted = promise_note(store, journal, &op->file);
+			noted = promise_note(store, journal, op->file);
 		some = true;
 		op->err = noted;
 	}
@@ -137,8 +137,8 @@ group_journal(struct store *store, struct journal *journal, const struct order *
 			promise_all(store, journal, order, first, i);
 		} else if (op->err == STORE_OK &&
 			   (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN ||
-			    (op->kind == SPOOL_TRIM && !op->conflict && op->file.upstream_client_version >= op->file.shown_client_version))) {
-			journal_forget(journal, &op->file);
+			    (op->kind == SPOOL_TRIM && !op->conflict && op->file->upstream_client_version >= op->file->shown_client_version))) {
+			journal_forget(journal, op->file);
 		}
 	}
 }
@@ -152,7 +152,7 @@ merge_release(struct committer *c, uint64_t id, struct spool_list *done)
 
 	while ((op = STAILQ_FIRST(&c->merging)) != NULL) {
 		STAILQ_REMOVE_HEAD(&c->merging, link);
-		if (id == 0 || op->file.id == id)
+		if (id == 0 || op->file->id == id)
 			STAILQ_INSERT_TAIL(done, op, link);
 		else
 			STAILQ_INSERT_TAIL(&rest, op, link);
@@ -166,7 +166,7 @@ is_awaited(const struct committer *c, uint64_t id)
 	const struct spool_op *op;
 
 	STAILQ_FOREACH (op, &c->merging, link)
-		if (op->file.id == id)
+		if (op->file->id == id)
 			return true;
 	return false;
 }
@@ -175,7 +175,7 @@ static bool
 is_drained(const struct spool_op *op)
 {
 	return op->err == STORE_OK &&
-	       (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN || (op->kind == SPOOL_TRIM && op->file.backlog_records == 0));
+	       (op->kind == SPOOL_FORGET || op->kind == SPOOL_DISOWN || (op->kind == SPOOL_TRIM && op->file->backlog_records == 0));
 }
 
 /* Tells the merger what the group did.  MERGE ops for which there is work leave it, and wait. */
@@ -187,15 +187,15 @@ group_merge(struct committer *c, struct spool_list *group, bool growing, bool on
 
 	while ((op = STAILQ_FIRST(group)) != NULL) {
 		STAILQ_REMOVE_HEAD(group, link);
-		if (op->kind == SPOOL_MERGE && on && merger_want(c->merger, c->store, op->file.id)) {
+		if (op->kind == SPOOL_MERGE && on && merger_want(c->merger, c->store, op->file->id)) {
 			STAILQ_INSERT_TAIL(&c->merging, op, link);
 			continue;
 		}
 		if (op->kind == SPOOL_APPEND && op->err == STORE_OK && growing && on)
-			merger_grew(c->merger, op->file.id, op->file.backlog_bytes);
+			merger_grew(c->merger, op->file->id, op->file->backlog_bytes);
 		if (is_drained(op)) {
-			merger_drained(c->merger, op->file.id);
-			merge_release(c, op->file.id, &rest);
+			merger_drained(c->merger, op->file->id);
+			merge_release(c, op->file->id, &rest);
 		}
 		STAILQ_INSERT_TAIL(&rest, op, link);
 	}

@@ -96,7 +96,7 @@ do_read(struct store *store, struct spool_op *op)
 	struct reader r = { .op = op };
 	enum store_err err;
 
-	err = store_read(store, op->file.id, op->after, op->max_bytes, batch_add, &r, &op->bad_version);
+	err = store_read(store, op->file->id, op->after, op->max_bytes, batch_add, &r, &op->bad_version);
 	if (err == STORE_CORRUPT && op->batch.nentry > 0)
 		err = STORE_OK; /* send what stands before the bad record; the next read reports it */
 	if (err == STORE_OK && r.nomem && op->batch.nentry == 0)
@@ -130,16 +130,16 @@ static void
 find_aside(struct spool_op *op, enum store_file_state state)
 {
 	op->aside = true;
-	op->file.state = state;
-	op->file.state_code = 0;
-	op->file.state_time_ms = 0;
+	op->file->state = state;
+	op->file->state_code = 0;
+	op->file->state_time_ms = 0;
 }
 
 /* I7: a damaged query concerns its file alone. */
 static enum store_err
 find_queries(struct store *store, struct spool_op *op)
 {
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 	enum store_err err = store_query_each(store, f->id, found_query, &op->queries);
 
 	if (err != STORE_CORRUPT || !mend_is_local(store))
@@ -155,7 +155,7 @@ find_queries(struct store *store, struct spool_op *op)
 static enum store_err
 do_find(struct store *store, struct journal *journal, struct spool_op *op)
 {
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 	enum store_err err = store_file_find(store, f->endpoint, f->path, f->file_ident, f->file_ident_salt, f);
 	uint64_t client_version, server_version;
 

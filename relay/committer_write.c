@@ -15,7 +15,7 @@
 static void
 record_keep_newer(struct spool_op *op, const struct store_file *cur)
 {
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 
 	if (cur->upstream_client_version > f->upstream_client_version) {
 		f->upstream_client_version = cur->upstream_client_version;
@@ -42,7 +42,7 @@ is_elsewhere(enum store_file_state state)
 static void
 keep_state(struct spool_op *op, const struct store_file *cur)
 {
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 
 	if (op->set_state &&
 	    (!is_elsewhere(cur->state) ||
@@ -59,7 +59,7 @@ keep_state(struct spool_op *op, const struct store_file *cur)
 static enum store_err
 record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 {
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 	uint64_t lost_client = op->set_state && f->state == STORE_FILE_LOST ? f->shown_client_version : 0;
 	uint64_t lost_server = f->shown_server_version;
 	enum store_err err;
@@ -110,11 +110,11 @@ keep_queries(struct store *store, struct spool_op *op)
 		struct store_query rec = { q->version, q->place, q->text, (uint32_t)q->len };
 
 		if (q->gone)
-			err = store_query_cut(store, op->file.id, q->version, q->version);
+			err = store_query_cut(store, op->file->id, q->version, q->version);
 		else if (q->low < q->version)
-			err = store_query_cut(store, op->file.id, q->low, q->version - 1);
+			err = store_query_cut(store, op->file->id, q->low, q->version - 1);
 		if (err == STORE_OK && !q->gone)
-			err = store_query_put(store, op->file.id, &rec);
+			err = store_query_put(store, op->file->id, &rec);
 		if (err != STORE_OK)
 			return err;
 	}
@@ -129,7 +129,7 @@ append_entries(struct store *store, struct spool_op *op)
 	enum store_err err = STORE_OK;
 
 	/* I3: an upload whose predecessor was not kept would leave a gap that a later IDENT could not see. */
-	if (op->after > op->file.held_client_version || is_elsewhere(op->file.state))
+	if (op->after > op->file->held_client_version || is_elsewhere(op->file->state))
 		return STORE_FULL;
 	while (err == STORE_OK && upload_entry_next(&rest, &e) == PROTO_OK) {
 		struct store_record r = { .client_version = e.client_version,
@@ -142,16 +142,16 @@ append_entries(struct store *store, struct spool_op *op)
 		bool added;
 
 		op->bad_version = e.client_version;
-		if (e.client_version <= op->file.held_client_version) {
-			err = store_compare(store, op->file.id, &r);
+		if (e.client_version <= op->file->held_client_version) {
+			err = store_compare(store, op->file->id, &r);
 			if (err == STORE_NOTFOUND)
 				err = STORE_OK; /* acknowledged by upstream, or merged away */
 			continue;
 		}
-		err = store_append(store, op->file.id, &r, &added);
+		err = store_append(store, op->file->id, &r, &added);
 		if (err == STORE_OK) {
-			op->file.held_client_version = e.client_version;
-			op->file.held_server_version = e.server_version;
+			op->file->held_client_version = e.client_version;
+			op->file->held_server_version = e.server_version;
 		}
 	}
 	return err;
@@ -167,9 +167,9 @@ is_needless(struct spool_op *op)
 	if (*u->acked < u->last.client_version)
 		return false;
 	op->show = false;
-	if (u->last.client_version > op->file.upstream_client_version) {
-		op->file.upstream_client_version = u->last.client_version;
-		op->file.upstream_server_version = u->last.server_version;
+	if (u->last.client_version > op->file->upstream_client_version) {
+		op->file->upstream_client_version = u->last.client_version;
+		op->file->upstream_server_version = u->last.server_version;
 	}
 	return true;
 }
@@ -178,7 +178,7 @@ static enum store_err
 do_append(struct store *store, struct spool_op *op)
 {
 	struct store_file cur;
-	struct store_file *f = &op->file;
+	struct store_file *f = op->file;
 	enum store_err err, put;
 
 	op->needless = is_needless(op);
@@ -208,7 +208,7 @@ do_queries(struct store *store, struct spool_op *op)
 	struct store_file cur;
 	enum store_err err = record_resolve(store, op, &cur), put;
 
-	if (err != STORE_OK || (put = store_file_put(store, &op->file)) != STORE_OK)
+	if (err != STORE_OK || (put = store_file_put(store, op->file)) != STORE_OK)
 		return err != STORE_OK ? err : put;
 	return keep_queries(store, op);
 }
@@ -225,11 +225,11 @@ first_version(void *arg, const struct store_record *r)
 static bool
 is_conflict(struct store *store, const struct spool_op *op)
 {
-	uint64_t version = UINT64_MAX, sent = op->file.offered_client_version;
+	uint64_t version = UINT64_MAX, sent = op->file->offered_client_version;
 
-	if (op->file.ack != STORE_ACK_RELAY || op->upto <= sent)
+	if (op->file->ack != STORE_ACK_RELAY || op->upto <= sent)
 		return false;
-	return store_read(store, op->file.id, sent, 1, first_version, &version, NULL) == STORE_OK && version <= op->upto;
+	return store_read(store, op->file->id, sent, 1, first_version, &version, NULL) == STORE_OK && version <= op->upto;
 }
 
 static enum store_err
@@ -239,24 +239,24 @@ do_record(struct store *store, struct spool_op *op)
 	enum store_err err = record_resolve(store, op, &cur);
 
 	op->conflict = err == STORE_OK && op->kind == SPOOL_TRIM && is_conflict(store, op);
-	if (err == STORE_OK && op->kind == SPOOL_TRIM && !op->conflict && !is_elsewhere(op->file.state)) {
+	if (err == STORE_OK && op->kind == SPOOL_TRIM && !op->conflict && !is_elsewhere(op->file->state)) {
 		op->nrecord = cur.backlog_records;
-		err = store_trim(store, op->file.id, op->upto);
+		err = store_trim(store, op->file->id, op->upto);
 		if (err == STORE_OK)
-			err = store_file_get(store, op->file.id, &cur);
+			err = store_file_get(store, op->file->id, &cur);
 		op->nrecord -= err == STORE_OK ? cur.backlog_records : 0;
 	}
-	return err == STORE_OK ? store_file_put(store, &op->file) : err;
+	return err == STORE_OK ? store_file_put(store, op->file) : err;
 }
 
 static enum store_err
 do_forget(struct store *store, struct spool_op *op)
 {
-	enum store_err err = store_file_get(store, op->file.id, &op->file);
+	enum store_err err = store_file_get(store, op->file->id, op->file);
 
-	if (err == STORE_CORRUPT || (err == STORE_OK && !op->may_forget(op->arg, &op->file)))
+	if (err == STORE_CORRUPT || (err == STORE_OK && !op->may_forget(op->arg, op->file)))
 		err = STORE_INVALID; /* not this one; nothing else of the group is wrong */
-	return err == STORE_OK ? store_file_remove(store, op->file.id) : err;
+	return err == STORE_OK ? store_file_remove(store, op->file->id) : err;
 }
 
 enum store_err

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relay/address.h"
 #include "relay/admit.h"
 #include "relay/clock.h"
 #include "relay/conn_impl.h"
@@ -75,7 +76,7 @@ conn_sessions(struct conn *c)
 void
 conn_describe(const struct conn *c, struct conn_info *out)
 {
-	*out = (struct conn_info){ c->id, clock_ms() - c->opened_at, stream_peer(c->stream), c->version, c->offline };
+	*out = (struct conn_info){ c->id, clock_ms() - c->opened_at, c->peer, c->version, c->offline };
 }
 
 struct relay *
@@ -114,7 +115,7 @@ log_closed(const struct conn *c, const char *reason)
 
 	log_begin(&l, told ? LOG_INFO : LOG_DEBUG, "conn_closed");
 	log_u64(&l, "conn", c->id);
-	log_str(&l, "peer", stream_peer(c->stream));
+	log_str(&l, "peer", c->peer);
 	log_str(&l, "reason", reason);
 	log_u64(&l, "age_ms", clock_ms() - c->opened_at);
 	log_u64(&l, "messages_in", c->messages_in);
@@ -174,7 +175,8 @@ conn_leave(struct conn *c, const char *reason, bool drain)
 	c->exchange = NULL;
 	door_close(c->door);
 	timer_stop(c->relay->timers, &c->timer);
-	timer_stop(c->relay->timers, &c->retry);
+	if (c->retry != NULL)
+		timer_stop(c->relay->timers, c->retry);
 	conn_shaken(c);
 	gate_leave(c->relay->gate, c->from);
 	TAILQ_REMOVE(&c->relay->conns, c, link);
@@ -220,8 +222,10 @@ conn_free_closed(void)
 		name_drop(c->user_agent);
 		name_drop(c->offers);
 		name_drop(c->endpoint);
+		free(c->peer);
 		free(c->subject);
 		free(c->key_accept);
+		free(c->retry);
 		if (c->msg != NULL)
 			explicit_bzero(c->msg, c->msg_len);
 		free(c->msg);
@@ -633,7 +637,11 @@ retry_cb(void *arg)
 void
 conn_retry_after(struct conn *c, uint64_t ms)
 {
-	timer_set(c->relay->timers, &c->retry, ms);
+	if (c->retry == NULL) {
+		c->retry = relay_alloc(sizeof(*c->retry));
+		timer_init(c->retry, retry_cb, c);
+	}
+	timer_set(c->relay->timers, c->retry, ms);
 }
 
 static void
@@ -710,9 +718,9 @@ conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer
 {
 	struct relay *relay = f->relay;
 	struct gate_address *from = gate_enter(relay->gate, peer);
+	char text[ADDRESS_TEXT_MAX];
 	struct conn *c;
 
-	(void)peer_len;
 	if (from == NULL) {
 		STAT_INC(relay, conns_turned_away);
 		close(fd);
@@ -735,8 +743,9 @@ conn_accept(struct front *f, int fd, const struct sockaddr *peer, socklen_t peer
 		free(c);
 		return;
 	}
+	address_format(peer, peer_len, text);
+	c->peer = relay_strndup(text, strlen(text));
 	timer_init(&c->timer, timer_cb, c);
-	timer_init(&c->retry, retry_cb, c);
 	timer_set(c->relay->timers, &c->timer, gate_patience_ms(relay->gate));
 	TAILQ_INSERT_TAIL(&relay->conns, c, link);
 	relay->nconns++;

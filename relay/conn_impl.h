@@ -34,11 +34,12 @@ struct conn {
 	struct door *door; /* NULL: no HTTP request came yet */
 	struct exchange_wait *exchange; /* for a real one; NULL: none under way */
 	struct timer timer; /* handshake deadline, then idle */
-	struct timer retry; /* next attempt to reach upstream */
+	struct timer *retry; /* next attempt to reach upstream; NULL until there is one */
 	uint64_t id;
 	/* the request, kept to repeat it */
 	char *target, *authorization; /* secrets; authorization NULL: it had none */
 	const char *user_agent, *offers, *endpoint; /* name.h */
+	char *peer;    /* "addr:port", for the log */
 	char *subject; /* of the client's certificate, if it has one */
 	char *key_accept; /* for the 101; NULL behind it */
 	enum conn_state state;
@@ -87,7 +88,7 @@ size_t conn_opaque_in(struct conn *c, uint8_t *buf, size_t len);
 size_t conn_request(struct conn *c, uint8_t *buf, size_t len);
 /* conn.c: upstream is tried again in so many ms (conn_retry). */
 void conn_retry_after(struct conn *c, uint64_t ms);
-/* conn_upgrade.c: the timer retry fired: upstream is tried again. */
+/* conn_upgrade.c: c->retry fired: upstream is tried again. */
 void conn_retry(struct conn *c);
 
 #endif

@@ -79,7 +79,7 @@ log_open(const struct conn *c)
 
 	log_begin(&l, LOG_INFO, "conn_open");
 	log_u64(&l, "conn", c->id);
-	log_str(&l, "peer", stream_peer(c->stream));
+	log_str(&l, "peer", c->peer);
 	log_u64(&l, "version", c->version);
 	log_str(&l, "flavour", c->flavour == MSG_FLX ? "flx" : "pbs");
 	log_u64(&l, "offline", c->offline);
@@ -681,7 +681,7 @@ conn_rank(const struct conn *c)
 	unsigned best = p->n, rank;
 
 	TAILQ_FOREACH (s, &c->sessions, in_conn) {
-		rank = priority_rank(p, s->key_path);
+		rank = priority_rank(p, session_key_path(s));
 		best = rank < best ? rank : best;
 	}
 	return best;
@@ -720,7 +720,8 @@ link_went_down(struct conn *c)
 	c->upstream = NULL;
 	exchange_cancel(c->exchange);
 	c->exchange = NULL;
-	timer_stop(c->relay->timers, &c->retry);
+	if (c->retry != NULL)
+		timer_stop(c->relay->timers, c->retry);
 	if (c->state == CONN_UPSTREAM)
 		ask_admission(c);
 	for (s = TAILQ_FIRST(&c->sessions); s != NULL; s = next) {

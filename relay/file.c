@@ -190,7 +190,7 @@ updated(void *arg, struct spool_op *op)
 	struct file *f = arg;
 
 	if (op->err == STORE_OK)
-		f->id = op->file.id;
+		f->id = op->file->id;
 	else if (op->damaged)
 		file_damaged(f);
 	else
@@ -216,9 +216,9 @@ found(void *arg, struct spool_op *op)
 
 	if (o->opened != NULL) {
 		if (op->err == STORE_OK)
-			note_seen(o->relay, &op->file);
+			note_seen(o->relay, op->file);
 		if (op->err == STORE_OK || op->err == STORE_NOTFOUND)
-			f = file_new(o->relay, o->session, &op->file, op->err == STORE_OK);
+			f = file_new(o->relay, o->session, op->file, op->err == STORE_OK);
 		end_if_failed(op);
 		if (f == NULL)
 			log_event(LOG_ERROR, "file_open_failed", "reason=\"%s\"", store_strerror(op->err));
@@ -341,16 +341,16 @@ appended(void *arg, struct spool_op *op)
 
 	f->appending--;
 	if (op->err == STORE_OK || op->err == STORE_DIFFERS || op->err == STORE_FULL)
-		f->id = op->file.id; /* the record was committed */
+		f->id = op->file->id; /* the record was committed */
 	if (op->err == STORE_OK) {
 		u->durable = true;
 		f->on_disk = f->on_disk || (u->nentry > 0 && !op->needless);
 		STAT_ADD(f->relay, uploads_acked, op->needless ? u->nentry : 0);
-		f->backlog_bytes = op->file.backlog_bytes;
-		if (op->file.held_client_version > f->stored.client_version)
-			f->stored = (struct pair){ op->file.held_client_version, op->file.held_server_version };
-		if (op->file.shown_client_version > f->shown.client_version)
-			f->shown = (struct pair){ op->file.shown_client_version, op->file.shown_server_version };
+		f->backlog_bytes = op->file->backlog_bytes;
+		if (op->file->held_client_version > f->stored.client_version)
+			f->stored = (struct pair){ op->file->held_client_version, op->file->held_server_version };
+		if (op->file->shown_client_version > f->shown.client_version)
+			f->shown = (struct pair){ op->file->shown_client_version, op->file->shown_server_version };
 		if (f->session != NULL)
 			query_kept(f->session, &op->queries);
 	}
@@ -385,7 +385,7 @@ queries_kept(void *arg, struct spool_op *op)
 
 	end_if_failed(op);
 	if (op->err == STORE_OK) {
-		f->id = op->file.id;
+		f->id = op->file->id;
 		if (f->session != NULL)
 			query_kept(f->session, &op->queries);
 	} else if (op->damaged) {
@@ -502,10 +502,10 @@ trimmed(void *arg, struct spool_op *op)
 		f->aside = true;
 		file_set_state(f, STORE_FILE_CONFLICT, 0, "upstream acknowledges changesets that were acknowledged here and never sent");
 		log_event(LOG_ERROR, "file_conflict", "file_ident=%llu upto=%llu sent=%llu", (unsigned long long)f->file_ident,
-			  (unsigned long long)op->upto, (unsigned long long)op->file.offered_client_version);
+			  (unsigned long long)op->upto, (unsigned long long)op->file->offered_client_version);
 	} else if (op->err == STORE_OK) {
 		f->trimmed = op->upto;
-		f->backlog_bytes = op->file.backlog_bytes;
+		f->backlog_bytes = op->file->backlog_bytes;
 		STAT_ADD(f->relay, uploads_acked, op->nrecord);
 		if (op->upto >= f->stored.client_version && f->appending == 0)
 			f->on_disk = false;
@@ -563,7 +563,7 @@ offered(void *arg, struct spool_op *op)
 
 	f->offering = false;
 	if (op->err == STORE_OK) {
-		f->offered = op->file.offered_client_version;
+		f->offered = op->file->offered_client_version;
 		if (f->session != NULL)
 			session_offered(f->session);
 	} else if (op->damaged) {
@@ -644,7 +644,6 @@ was_read(void *arg, struct spool_op *op)
 	struct reading *r = arg;
 	struct file *f = r->file;
 
-	op->upto = f->read_upto;
 	if (f->session != NULL && f->session->generation == r->generation)
 		session_batch(f->session, op);
 	free(r);
@@ -657,9 +656,10 @@ file_read(struct file *f, uint64_t after, uint64_t upto, uint64_t max_bytes, uin
 	struct reading *r = relay_alloc(sizeof(*r));
 
 	*r = (struct reading){ f, generation };
-	f->read_upto = upto < f->stored.client_version ? upto : f->stored.client_version;
+	if (f->stored.client_version < upto)
+		upto = f->stored.client_version;
 	f->inflight++;
-	spool_read(f->relay->spool, f->id, after, f->read_upto, max_bytes, max_server_version, level, was_read, r);
+	spool_read(f->relay->spool, f->id, after, upto, max_bytes, max_server_version, level, was_read, r);
 }
 
 void

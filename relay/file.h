@@ -60,7 +60,6 @@ struct file {
 	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
-	uint64_t read_upto;  /* stored.client_version when the read under way was posted */
 	uint64_t timed, timed_at; /* the client_version whose acknowledgement is waited for with a watch (linger.h), since; 0 = none */
 	unsigned inflight;   /* operations at the spool */
 	unsigned appending;  /* of these, appends */

@@ -15,6 +15,15 @@ by_number(uint64_t a, uint64_t b)
 	return (a > b) - (a < b);
 }
 
+/* Those that are about no file follow each other likewise. */
+static const struct store_file *
+file_of(const struct spool_op *op)
+{
+	static const struct store_file none;
+
+	return op->file != NULL ? op->file : &none;
+}
+
 static int
 by_name(const struct store_file *a, const struct store_file *b)
 {
@@ -30,7 +39,7 @@ by_file(const struct order_place *a, const struct order_place *b)
 
 	d = d != 0 ? d : by_number(a->file_ident, b->file_ident);
 	d = d != 0 ? d : by_number(a->file_ident_salt, b->file_ident_salt);
-	return d != 0 ? d : by_name(&a->op->file, &b->op->file);
+	return d != 0 ? d : by_name(file_of(a->op), file_of(b->op));
 }
 
 static int
@@ -63,7 +72,7 @@ order_of(const struct spool_list *group)
 	o.place = relay_alloc((n > 0 ? n : 1) * sizeof(*o.place));
 	STAILQ_FOREACH (op, group, link) {
 		part += op->kind == SPOOL_FORGET;
-		o.place[o.n] = (struct order_place){ op->file.file_ident, op->file.file_ident_salt, part, o.n, o.n, op };
+		o.place[o.n] = (struct order_place){ file_of(op)->file_ident, file_of(op)->file_ident_salt, part, o.n, o.n, op };
 		part += op->kind == SPOOL_FORGET;
 		o.n++;
 	}
@@ -93,5 +102,5 @@ order_goes_on(const struct order *o, size_t i)
 {
 	const struct spool_op *op = o->place[i].op, *next = i + 1 < o->n ? o->place[i + 1].op : NULL;
 
-	return next != NULL && op->kind == SPOOL_APPEND && next->kind == SPOOL_APPEND && order_is_same_file(&op->file, &next->file);
+	return next != NULL && op->kind == SPOOL_APPEND && next->kind == SPOOL_APPEND && order_is_same_file(op->file, next->file);
 }

@@ -63,7 +63,7 @@ rank(const void *owner)
 {
 	const struct session *s = owner;
 
-	return priority_rank(&s->link->priority, s->key_path);
+	return priority_rank(&s->link->priority, session_key_path(s));
 }
 
 static bool

@@ -72,7 +72,7 @@ pool_alloc_key(struct session *s)
 	struct pool_keys *k = keys_of(s);
 
 	if (!k->has_alloc)
-		ident_alloc_key(s->endpoint, view_of(s->key_path), s->ident.file_ident, s->ident.file_ident_salt, k->alloc);
+		ident_alloc_key(s->endpoint, view_of(session_key_path(s)), s->ident.file_ident, s->ident.file_ident_salt, k->alloc);
 	k->has_alloc = true;
 	return k->alloc;
 }

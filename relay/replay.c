@@ -25,6 +25,7 @@
 #include "relay/upstream.h"
 
 #define REPLAY_BATCH_S 30 /* seconds of the measured rate in one batch: bounds how long a PING or another session waits */
+#define STALLS_MAX 10	  /* so often replay_stalled doubles its patience */
 
 #define HURRY_LEVEL 1	  /* of deflate: six times as fast as 9 */
 
@@ -98,11 +99,12 @@ replay_acked(struct session *s, uint64_t client_version)
 bool
 replay_stalled(struct session *s, uint64_t now_ms, uint64_t patience_ms)
 {
-	uint64_t patience = patience_ms << (s->stalls < 10 ? s->stalls : 10);
+	uint64_t patience = patience_ms << s->stalls;
 
 	if (STAILQ_EMPTY(&s->unacked) || now_ms - s->unacked_since < patience)
 		return false;
-	s->stalls++;
+	if (s->stalls < STALLS_MAX)
+		s->stalls++;
 	return true;
 }
 

@@ -119,7 +119,7 @@ looked_up(void *arg, struct spool_op *op)
 	if (r->session == NULL)
 		request_free(r);
 	else if (op->err == STORE_OK && !r->sent)
-		answer_version(r, op->file.upstream_client_version, op->file.shown_client_version);
+		answer_version(r, op->file->upstream_client_version, op->file->shown_client_version);
 }
 
 static void
@@ -136,7 +136,7 @@ answer_from_file(struct request *r)
 	}
 	key = relay_alloc(sizeof(*key));
 	strncpy(key->endpoint, s->endpoint, STORE_ENDPOINT_MAX);
-	strncpy(key->path, s->key_path, STORE_PATH_MAX);
+	strncpy(key->path, session_key_path(s), STORE_PATH_MAX);
 	key->file_ident = q->file_ident;
 	key->file_ident_salt = q->file_ident_salt;
 	r->looking = true;

@@ -34,7 +34,7 @@ identity_cmp(const void *pa, const void *pb)
 		return a->ident.file_ident < b->ident.file_ident ? -1 : 1;
 	if (a->ident.file_ident_salt != b->ident.file_ident_salt)
 		return a->ident.file_ident_salt < b->ident.file_ident_salt ? -1 : 1;
-	d = strcmp(a->key_path, b->key_path);
+	d = strcmp(session_key_path(a), session_key_path(b));
 	return d != 0 ? d : strcmp(a->endpoint, b->endpoint);
 }
 
@@ -201,18 +201,10 @@ session_new(struct link *link, const struct options *opt, const char *endpoint, 
 	s->path_len = (uint32_t)path.len;
 	s->endpoint = name_take(endpoint, strlen(endpoint));
 	STAILQ_INIT(&s->unacked);
-	s->key_path = s->path;
 	TAILQ_INIT(&s->requests);
 	TAILQ_INIT(&s->queries);
 	link->relay->nsessions++;
 	return s;
-}
-
-void
-session_set_flavour(struct session *s, enum msg_flavour flavour)
-{
-	s->flavour = flavour;
-	s->key_path = flavour == MSG_FLX ? SESSION_FLX_PATH : s->path;
 }
 
 void
@@ -359,7 +351,7 @@ session_open_absent(struct link *link, struct absent *a, const struct session_id
 {
 	struct session *s = session_new(link, link->opt, id->endpoint, view_of(id->bind_path));
 
-	session_set_flavour(s, strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS);
+	s->flavour = strcmp(id->path, SESSION_FLX_PATH) == 0 ? MSG_FLX : MSG_PBS;
 	s->ident.file_ident = id->file_ident;
 	s->ident.file_ident_salt = id->file_ident_salt;
 	s->is_subserver = id->is_subserver;
@@ -370,7 +362,7 @@ session_open_absent(struct link *link, struct absent *a, const struct session_id
 	}
 	s->absent = a;
 	registry_add(s);
-	s->opening = file_open(s->relay, s, s->endpoint, s->key_path, id->file_ident, id->file_ident_salt, absent_opened_cb, s);
+	s->opening = file_open(s->relay, s, s->endpoint, session_key_path(s), id->file_ident, id->file_ident_salt, absent_opened_cb, s);
 	return s;
 }
 
@@ -379,7 +371,7 @@ session_open_file(struct session *s)
 {
 	registry_add(s);
 	absents_here(s);
-	s->opening = file_open(s->relay, s, s->endpoint, s->key_path, s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
+	s->opening = file_open(s->relay, s, s->endpoint, session_key_path(s), s->ident.file_ident, s->ident.file_ident_salt, file_opened_cb, s);
 }
 
 void
@@ -516,7 +508,7 @@ session_link_down(struct session *s)
 static struct session *
 session_of(struct relay *relay, const struct store_file *f)
 {
-	struct session key = { .relay = relay, .key_path = f->path, .endpoint = f->endpoint };
+	struct session key = { .relay = relay, .path = f->path, .endpoint = f->endpoint };
 
 	key.ident.file_ident = f->file_ident;
 	key.ident.file_ident_salt = f->file_ident_salt;

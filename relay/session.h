@@ -95,13 +95,12 @@ struct session {
 	const char *path, *endpoint; /* name.h */
 	char *token;		     /* the newest; NULL: none; a secret */
 	uint32_t path_len, token_len;
-	const char *key_path;	     /* identity of its file: path, or SESSION_FLX_PATH; borrowed */
 	struct pool_keys *pool_keys; /* pool.c; NULL: none was needed yet */
 	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
 	/* from IDENT */
 	struct msg_c_ident ident;
 	/* FLX (query.h) */
-	char *query; /* the active one, ident.query_size bytes */
+	char *query; /* the active one, ident.query_size bytes; NULL: none */
 	uint64_t query_place;
 	struct query_list queries; /* pending */
 	size_t query_bytes;
@@ -125,10 +124,10 @@ struct session {
 	struct turn *turn;    /* there; NULL: it does not wait for it */
 	uint64_t unacked_since; /* clock_ms of the last progress */
 	uint64_t unbinding_since; /* clock_ms */
-	unsigned stalls;	/* see replay_stalled */
+	uint8_t stalls;	      /* see replay_stalled */
 	/* flags, side by side: there are thousands of sessions */
 	bool credential_stored; /* path and token are on the disk (absent.c) */
-	bool need_client_file_ident, is_subserver;
+	bool is_subserver;
 	bool active_durable; /* the query is in the store, as the least of the file */
 	bool query_awaited;  /* what comes behind query_sent waits for its bootstrap */
 	bool in_bootstrap;   /* the last DOWNLOAD passed on had batch_state 0 */
@@ -144,6 +143,13 @@ struct session {
 	bool underfed; /* upstream had acknowledged all before the batch under way was there */
 	bool ended;   /* unhooked; freed at the end of the pass */
 };
+
+/* What stands for the path in the identity of its file. */
+static inline const char *
+session_key_path(const struct session *s)
+{
+	return s->flavour == MSG_FLX ? SESSION_FLX_PATH : s->path;
+}
 
 const char *session_state_name(enum session_state state);
 const char *session_upside_name(enum session_upside upside);

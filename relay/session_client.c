@@ -78,12 +78,11 @@ session_bind(struct conn *c, const struct message *m, struct view body)
 	s = session_new(conn_link(c), conn_front(c)->opt, endpoint, (struct view){ body.ptr, path_len });
 	s->conn = c;
 	s->client_ident = m->session_ident;
-	session_set_flavour(s, conn_flavour(c));
+	s->flavour = conn_flavour(c);
 	conn_token_told(s->conn, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
 	session_take_token(s, (struct view){ body.ptr + path_len, (size_t)m->bind.token_size });
-	s->need_client_file_ident = m->bind.need_client_file_ident != 0;
 	s->is_subserver = m->bind.is_subserver != 0;
-	s->state = s->need_client_file_ident ? SESSION_WAIT_IDENT : SESSION_BOUND;
+	s->state = m->bind.need_client_file_ident != 0 ? SESSION_WAIT_IDENT : SESSION_BOUND;
 	TAILQ_INSERT_TAIL(conn_sessions(c), s, in_conn);
 	if (conn_upstream(c) != NULL)
 		session_upstream_opened(s);
@@ -136,14 +135,14 @@ session_ident(struct session *s, const struct message *m, struct view query)
 		conn_overfull(s->conn, "more than max_queued_connection is held for this client");
 		return;
 	}
-	s->query = malloc(query.len + 1);
-	if (s->query == NULL) {
-		conn_overfull(s->conn, "out of memory");
-		return;
-	}
-	if (query.len > 0)
+	if (query.len > 0) {
+		s->query = malloc(query.len);
+		if (s->query == NULL) {
+			conn_overfull(s->conn, "out of memory");
+			return;
+		}
 		memcpy(s->query, query.ptr, query.len);
-	s->query[query.len] = '\0';
+	}
 	s->ident = m->c_ident;
 	s->state = SESSION_OPENING;
 	conn_suspend_open(s->conn);

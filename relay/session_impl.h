@@ -6,8 +6,6 @@
 
 /* A session with no side yet; opt: of its client's front, else of the link (borrowed); path is copied. */
 struct session *session_new(struct link *link, const struct options *opt, const char *endpoint, struct view path);
-/* Of the conn it came on; decides what names its file. */
-void session_set_flavour(struct session *s, enum msg_flavour flavour);
 /* The newest token of its client, copied. */
 void session_take_token(struct session *s, struct view token);
 

@@ -76,6 +76,7 @@ op_free(struct spool_op *op)
 	upload_unref(op->upload);
 	query_list_free(&op->queries);
 	free(op->batch.body);
+	free(op->file);
 	free(op->key);
 	if (op->val != NULL)
 		explicit_bzero(op->val, op->val_len); /* it may be a client's token */
@@ -296,6 +297,16 @@ op_new(enum spool_kind kind, spool_done *done, void *arg)
 	return op;
 }
 
+/* One that is about a file: others are a tenth of its size, and when hundreds of clients come at once, thousands wait. */
+static struct spool_op *
+op_new_file(enum spool_kind kind, spool_done *done, void *arg)
+{
+	struct spool_op *op = op_new(kind, done, arg);
+
+	op->file = must_alloc(sizeof(*op->file));
+	return op;
+}
+
 static void
 op_post(struct spool *sp, struct spool_op *op)
 {
@@ -309,9 +320,9 @@ op_post(struct spool *sp, struct spool_op *op)
 void
 spool_find(struct spool *sp, const struct store_file *key, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_FIND, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_FIND, done, arg);
 
-	op->file = *key;
+	*op->file = *key;
 	op_post(sp, op);
 }
 
@@ -329,9 +340,9 @@ void
 spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
 	     struct query_list *queries, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_APPEND, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_APPEND, done, arg);
 
-	op->file = *rec;
+	*op->file = *rec;
 	op->upload = upload_ref(u);
 	op->after = after;
 	op->show = show;
@@ -343,9 +354,9 @@ spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, u
 void
 spool_keep_queries(struct spool *sp, const struct store_file *rec, struct query_list *queries, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_QUERIES, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_QUERIES, done, arg);
 
-	op->file = *rec;
+	*op->file = *rec;
 	take_queries(op, queries);
 	op_post(sp, op);
 }
@@ -353,9 +364,9 @@ spool_keep_queries(struct spool *sp, const struct store_file *rec, struct query_
 static struct spool_op *
 update_new(const struct store_file *rec, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_UPDATE, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_UPDATE, done, arg);
 
-	op->file = *rec;
+	*op->file = *rec;
 	return op;
 }
 
@@ -386,9 +397,9 @@ spool_set_state(struct spool *sp, const struct store_file *rec, spool_done *done
 void
 spool_trim(struct spool *sp, const struct store_file *rec, uint64_t upto, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_TRIM, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_TRIM, done, arg);
 
-	op->file = *rec;
+	*op->file = *rec;
 	op->upto = upto;
 	op_post(sp, op);
 }
@@ -397,9 +408,9 @@ void
 spool_read(struct spool *sp, uint64_t id, uint64_t after, uint64_t upto, uint64_t max_bytes, uint64_t max_server_version, int level,
 	   spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_READ, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_READ, done, arg);
 
-	op->file.id = id;
+	op->file->id = id;
 	op->after = after;
 	op->upto = upto;
 	op->max_bytes = max_bytes;
@@ -450,9 +461,9 @@ spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg)
 void
 spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_FORGET, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_FORGET, done, arg);
 
-	op->file.id = id;
+	op->file->id = id;
 	op->may_forget = may;
 	op_post(sp, op);
 }
@@ -460,18 +471,18 @@ spool_forget(struct spool *sp, uint64_t id, spool_may_forget *may, spool_done *d
 void
 spool_disown(struct spool *sp, const struct store_file *f)
 {
-	struct spool_op *op = op_new(SPOOL_DISOWN, NULL, NULL);
+	struct spool_op *op = op_new_file(SPOOL_DISOWN, NULL, NULL);
 
-	op->file = *f;
+	*op->file = *f;
 	op_post(sp, op);
 }
 
 void
 spool_merge(struct spool *sp, uint64_t id, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_MERGE, done, arg);
+	struct spool_op *op = op_new_file(SPOOL_MERGE, done, arg);
 
-	op->file.id = id;
+	op->file->id = id;
 	op_post(sp, op);
 }
 

@@ -59,7 +59,8 @@ struct spool_op {
 	enum store_err err;
 	spool_done *done; /* may be NULL */
 	void *arg;
-	struct store_file file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep; MERGE: its id */
+	struct store_file *file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep; READ, FORGET, MERGE: its id.  Owned;
+				  * NULL: PUT, GET, CALL */
 	struct upload *upload;	/* APPEND: a reference */
 	uint64_t after;		/* APPEND: held before; READ: records above */
 	bool show;		/* APPEND: ack = relay */

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "relay/address.h"
 #include "relay/log.h"
 #include "relay/stream_impl.h"
 #include "relay/tls.h"
@@ -454,19 +453,12 @@ stream_fini(void)
 }
 
 static struct stream *
-stream_new(int fd, const struct sockaddr *peer, socklen_t peer_len, stream_cb *cb, void *arg)
+stream_new(int fd, stream_cb *cb, void *arg)
 {
-	char text[ADDRESS_TEXT_MAX];
 	struct stream *s = calloc(1, sizeof *s);
 
 	if (s == NULL)
 		return NULL;
-	address_format(peer, peer_len, text);
-	s->peer = strdup(text);
-	if (s->peer == NULL) {
-		free(s);
-		return NULL;
-	}
 	s->io.fd = fd;
 	event_assign(&s->readable, g.base, fd, EV_READ | EV_PERSIST, event_cb, s);
 	s->cb = cb;
@@ -481,15 +473,10 @@ stream_new(int fd, const struct sockaddr *peer, socklen_t peer_len, stream_cb *c
 struct stream *
 stream_accept(int fd, struct tls_context *tls, stream_cb *cb, void *arg)
 {
-	struct sockaddr_storage peer;
-	socklen_t len = sizeof peer;
 	struct stream *s = NULL;
 
-	memset(&peer, 0, sizeof peer);
-	if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0)
-		len = 0; /* gone already: reading will say so */
 	if (rawio_setup(fd))
-		s = stream_new(fd, (struct sockaddr *)&peer, len, cb, arg);
+		s = stream_new(fd, cb, arg);
 	if (s == NULL) {
 		close(fd);
 		return NULL;
@@ -516,7 +503,7 @@ stream_connect(const struct sockaddr *addr, socklen_t addr_len, struct tls_conte
 	if (fd < 0)
 		return NULL;
 	if (rawio_setup(fd))
-		s = stream_new(fd, addr, addr_len, cb, arg);
+		s = stream_new(fd, cb, arg);
 	if (s == NULL) {
 		close(fd);
 		return NULL;
@@ -565,12 +552,6 @@ bool
 stream_cert_failed(const struct stream *s)
 {
 	return s->cert_failed;
-}
-
-const char *
-stream_peer(const struct stream *s)
-{
-	return s->peer;
 }
 
 bool
@@ -651,7 +632,6 @@ stream_reap(void)
 			g.all = s->next;
 		if (s->next != NULL)
 			s->next->prev = s->prev;
-		free(s->peer);
 		free(s->why);
 		free(s);
 	}

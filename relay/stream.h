@@ -102,7 +102,6 @@ void stream_close(struct stream *s, bool flush, unsigned linger_ms);
 
 const char *stream_why(const struct stream *s); /* reason of the last STREAM_ERROR or STREAM_EOF; lives as long as s */
 bool stream_cert_failed(const struct stream *s); /* STREAM_ERROR because the peer's certificate did not verify (captive portal?) */
-const char *stream_peer(const struct stream *s); /* "addr:port", for logs */
 bool stream_verified(const struct stream *s);	 /* the peer's certificate was verified */
 /* The subject of the peer's verified certificate (RFC 4514; a peer's own words) into text, cut off at size; false: there is none. */
 bool stream_subject(const struct stream *s, char *text, size_t size);

@@ -59,7 +59,7 @@ struct stream {
 	struct stream_wire counted, *wire; /* what of the wire is in *wire, which is the owner's; NULL: nobody asks */
 	stream_cb *cb;
 	void *arg;
-	char *peer, *why;
+	char *why;
 	struct event *linger;			  /* ST_CLOSING: the deadline */
 	struct stream *next_dirty, *next_ready, *next_dead;
 	struct stream *prev, *next;		  /* all streams */

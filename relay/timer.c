@@ -132,6 +132,12 @@ timer_set(struct timers *ts, struct timer *t, uint64_t ms)
 	wake_for_first(ts, now);
 }
 
+uint64_t
+timer_due_ms(const struct timer *t)
+{
+	return t->due_ms;
+}
+
 void
 timer_stop(struct timers *ts, struct timer *t)
 {

@@ -25,6 +25,8 @@ void timers_free(struct timers *ts); /* NULL allowed; what is still set never fi
 void timer_init(struct timer *t, void (*fn)(void *arg), void *arg);
 /* fn(arg) will be called once, in ms milliseconds or a little later, whatever t was set to before. */
 void timer_set(struct timers *ts, struct timer *t, uint64_t ms);
+/* When it fires, by clock_now_ms; nothing that counts when it is not set. */
+uint64_t timer_due_ms(const struct timer *t);
 /* t, which stays where it is as long as it is set, will not fire. */
 void timer_stop(struct timers *ts, struct timer *t);
 

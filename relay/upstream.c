@@ -215,7 +215,6 @@ tick_ms(const struct upstream *u)
 static void
 set_timer(struct upstream *u, uint64_t ms)
 {
-	u->due = clock_ms() + ms;
 	timer_set(u->way->relay->timers, &u->timer, ms);
 }
 
@@ -226,7 +225,7 @@ upstream_hold_client(struct upstream *u)
 		return;
 	u->client_waits_at = clock_ms();
 	conn_await_upstream(u->conn);
-	if (u->due > u->client_waits_at + CLIENT_WAITS_MS)
+	if (timer_due_ms(&u->timer) > u->client_waits_at + CLIENT_WAITS_MS)
 		set_timer(u, CLIENT_WAITS_MS + 1);
 }
 
@@ -506,7 +505,7 @@ connect_next(struct upstream *u)
 	if (o->addresses == NULL || o->next_address >= o->addresses->n)
 		return false;
 	a = &o->addresses->addr[o->next_address++];
-	timer_set(u->way->relay->timers, &u->timer, connect_ms(u) / o->addresses->n + 1);
+	set_timer(u, connect_ms(u) / o->addresses->n + 1);
 	if (u->stream != NULL)
 		stream_close(u->stream, false, 0);
 	u->stream = stream_connect((const struct sockaddr *)&a->addr, a->len, u->way->tls, u->url->host,
@@ -538,7 +537,7 @@ static void
 resolve(struct upstream *u)
 {
 	u->state = UPSTREAM_RESOLVING;
-	timer_set(u->way->relay->timers, &u->timer, connect_ms(u));
+	set_timer(u, connect_ms(u));
 	u->opening->query = resolver_ask(u->way->relay->resolver, u->url->host, u->url->port, resolved_cb, u);
 }
 

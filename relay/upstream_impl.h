@@ -66,7 +66,6 @@ struct upstream {
 	uint64_t seen_delivered, seen_received; /* as of the last tick */
 	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
-	uint64_t due;		   /* clock_ms when timer fires */
 	uint64_t client_waits_at;  /* since when the client is not read because too much is queued here; 0: it is read */
 	bool awaiting_pong, was_busy, paused, opaque;
 	bool slow;		   /* that took too long: until the queue has drained its uploads go by way of the disk */

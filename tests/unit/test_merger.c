@@ -184,7 +184,7 @@ op_done(void *arg, struct spool_op *op)
 	struct rig *g = arg;
 
 	CHECK_U64(op->err, STORE_OK);
-	g->file = op->file;
+	g->file = *op->file;
 	g->done++;
 }
 

@@ -14,9 +14,10 @@ post(struct spool_list *group, enum spool_kind kind, uint64_t file, uint64_t aft
 	struct spool_op *op = calloc(1, sizeof(*op));
 
 	op->kind = kind;
-	op->file = kit_file(file);
-	op->file.file_ident_salt = op->file.file_ident = file / 2; /* so that paths and endpoints tell some of them apart */
-	snprintf(op->file.endpoint, sizeof(op->file.endpoint), "e%llu", (unsigned long long)(file % 2));
+	op->file = calloc(1, sizeof(*op->file));
+	*op->file = kit_file(file);
+	op->file->file_ident_salt = op->file->file_ident = file / 2; /* so that paths and endpoints tell some of them apart */
+	snprintf(op->file->endpoint, sizeof(op->file->endpoint), "e%llu", (unsigned long long)(file % 2));
 	op->after = after;
 	STAILQ_INSERT_TAIL(group, op, link);
 }
@@ -28,6 +29,7 @@ drop(struct spool_list *group)
 
 	while ((op = STAILQ_FIRST(group)) != NULL) {
 		STAILQ_REMOVE_HEAD(group, link);
+		free(op->file);
 		free(op);
 	}
 }
@@ -43,7 +45,7 @@ TEST(those_of_a_file_follow_each_other)
 	o = order_of(&group);
 	CHECK_U64(o.n, OPS);
 	for (size_t i = 0; i < o.n; i++) {
-		bool same = i > 0 && order_is_same_file(&o.place[i - 1].op->file, &o.place[i].op->file);
+		bool same = i > 0 && order_is_same_file(o.place[i - 1].op->file, o.place[i].op->file);
 
 		runs += !same;
 		CHECK(same || i == 0 || o.place[i].first > o.place[i - 1].first);

@@ -228,7 +228,6 @@ begin(enum session_upside upside, bool down)
 	s->conn = (struct conn *)&file; /* there is one; nobody looks into it */
 	s->file = &file;
 	s->endpoint = s->path = (char *)(uintptr_t)"/p";
-	s->key_path = s->path;
 	s->upside = upside;
 	s->ident.file_ident = 2;
 	s->ident.file_ident_salt = 77;
@@ -402,9 +401,9 @@ TEST(alloc_down)
 TEST(looked_up)
 {
 	struct session *s = begin(UPSIDE_NONE, true);
-	struct spool_op op = { .err = STORE_OK };
+	struct store_file found = { .upstream_client_version = 5 };
+	struct spool_op op = { .err = STORE_OK, .file = &found };
 
-	op.file.upstream_client_version = 5;
 	s->ident.file_ident_salt = 1;
 	ask(s, MSG_C_CLIENT_VERSION_REQUEST, 0);
 	CHECK(seen.found != NULL);

@@ -61,7 +61,7 @@ done(void *arg, struct spool_op *op)
 
 	g->done++;
 	g->err = op->err;
-	g->file = op->file;
+	g->file = *op->file;
 }
 
 static void
