@@ -114,6 +114,11 @@ read_number(struct cursor *c, uint8_t stop, uint64_t *value)
 	uint64_t v = 0;
 	unsigned digit;
 
+	if (c->end - p >= 2 && p[1] == stop && (digit = (unsigned)*p - '0') <= 9) { /* most have one digit */
+		c->ptr = p + 2;
+		*value = digit;
+		return PROTO_OK;
+	}
 	for (; p < limit && (digit = (unsigned)*p - '0') <= 9; p++)
 		v = v * 10 + digit;
 	if (v > MSG_NUMBER_MAX || (p - c->ptr > 1 && *c->ptr == '0'))
@@ -197,7 +202,7 @@ read_name(struct cursor *c, enum msg_dir dir, enum msg_flavour flavour, const st
 	if (p == c->end)
 		return PROTO_MORE;
 	len = (size_t)(p - name);
-	for (const struct row *row = rows; row < rows + NROWS; row++) {
+	for (const struct row *row = dir == MSG_C2S ? rows : rows + ROW_S_IDENT_ANY; row < rows + NROWS; row++) {
 		if (row->dir != dir || row->name_len != len || (row->flavours & 1U << flavour) == 0 || memcmp(row->name, name, len) != 0)
 			continue;
 		if (*p != ' ')

@@ -1,55 +1,32 @@
-/* See outqueue.h.
- *
- * Pieces come in sizes of powers of two.  One that is empty goes to a store of its size, from which the next is taken; the stores together
- * keep STORED_MAX bytes, what is more goes back to the allocator. */
+/* See outqueue.h.  Pieces are chunks (chunk.h): what one connection sent is where the next one writes. */
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "relay/chunk.h"
 #include "relay/outqueue.h"
 
-#define COPY_MAX 512		/* bytes: see outqueue_move */
-#define SIZES 5			/* 1, 2, 4, 8, 16 KiB */
-#define STORED_MAX (1u << 20)	/* bytes: what a burst of a few hundred connections in one pass needs */
+#define COPY_MAX 512 /* bytes: see outqueue_move */
 
 struct outqueue_piece {
 	struct outqueue_piece *next;
 	uint32_t start, end;
-	uint8_t size; /* OUTQUEUE_MIN << size bytes */
+	uint8_t kind; /* of the chunk */
 	bool secret;
-	uint8_t data[];
+	uint8_t data[]; /* chunk_bytes(kind) */
 };
 
-_Static_assert(OUTQUEUE_MIN << (SIZES - 1) == OUTQUEUE_MAX, "the last size is the largest");
-
-static struct outqueue_piece *stored[SIZES];
-static size_t stored_bytes;
-
-static size_t
-bytes_of(uint8_t size)
-{
-	return (size_t)OUTQUEUE_MIN << size;
-}
+_Static_assert(sizeof(struct outqueue_piece) <= CHUNK_HEAD && OUTQUEUE_MAX <= CHUNK_MAX, "a piece is a chunk");
 
 static struct outqueue_piece *
 piece_new(size_t want)
 {
 	struct outqueue_piece *p;
-	uint8_t size = 0;
+	uint8_t kind;
 
-	while (size < SIZES - 1 && bytes_of(size) < want)
-		size++;
-	p = stored[size];
-	if (p != NULL) {
-		stored[size] = p->next;
-		stored_bytes -= bytes_of(size);
-	} else if ((p = malloc(sizeof(*p) + bytes_of(size))) == NULL) {
-		return NULL;
-	}
-	p->next = NULL;
-	p->start = p->end = 0;
-	p->size = size;
-	p->secret = false;
+	want = want < OUTQUEUE_MIN ? OUTQUEUE_MIN : want > OUTQUEUE_MAX ? OUTQUEUE_MAX : want;
+	p = chunk_take(want, &kind);
+	if (p != NULL)
+		*p = (struct outqueue_piece){ .kind = kind };
 	return p;
 }
 
@@ -57,21 +34,15 @@ static void
 piece_free(struct outqueue_piece *p)
 {
 	if (p->secret)
-		explicit_bzero(p->data, bytes_of(p->size));
-	if (stored_bytes + bytes_of(p->size) > STORED_MAX) {
-		free(p);
-		return;
-	}
-	stored_bytes += bytes_of(p->size);
-	p->next = stored[p->size];
-	stored[p->size] = p;
+		explicit_bzero(p->data, chunk_bytes(p->kind));
+	chunk_give(p, p->kind);
 }
 
 uint8_t *
 outqueue_room(struct outqueue *q, size_t want, size_t *room)
 {
 	struct outqueue_piece *p = q->last;
-	size_t free_bytes = p != NULL ? bytes_of(p->size) - p->end : 0;
+	size_t free_bytes = p != NULL ? chunk_bytes(p->kind) - p->end : 0;
 
 	if (free_bytes == 0) {
 		p = piece_new(want > q->len ? want : q->len);
@@ -82,7 +53,7 @@ outqueue_room(struct outqueue *q, size_t want, size_t *room)
 		else
 			q->first = p;
 		q->last = p;
-		free_bytes = bytes_of(p->size);
+		free_bytes = chunk_bytes(p->kind);
 	}
 	*room = want < free_bytes ? want : free_bytes;
 	return p->data + p->end;

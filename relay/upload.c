@@ -8,7 +8,10 @@
 
 #include "protocol/zbody.h"
 
+#include "relay/chunk.h"
 #include "relay/upload.h"
+
+_Static_assert(sizeof(struct upload) <= CHUNK_HEAD, "an upload is a chunk");
 
 /* May the body of m be what it claims? */
 static enum proto_err
@@ -28,11 +31,13 @@ static struct upload *
 upload_new(const struct msg_upload *up, uint8_t *whole, uint64_t now_wall_ms)
 {
 	size_t len = (size_t)up->uncompressed_size;
-	struct upload *u = malloc(sizeof(*u) + (whole == NULL ? len : 0));
+	uint8_t chunk;
+	struct upload *u = chunk_take(whole == NULL ? len : 0, &chunk);
 
 	if (u == NULL)
 		return NULL;
 	*u = (struct upload){ .refs = 1,
+		.chunk = chunk,
 		.whole = whole,
 		.len = len,
 		.progress_client_version = up->progress_client_version,
@@ -114,7 +119,7 @@ upload_unref(struct upload *u)
 	if (u == NULL || --u->refs > 0)
 		return;
 	free(u->whole);
-	free(u);
+	chunk_give(u, u->chunk);
 }
 
 struct view

@@ -16,7 +16,7 @@
 struct upload {
 	TAILQ_ENTRY(upload) link;
 	unsigned refs;
-	uint8_t *whole; /* owned, body lies in it; NULL: it lies behind this struct */
+	uint8_t *whole; /* owned, body lies in it; NULL: it lies behind this struct, in its chunk */
 	const uint8_t *body; /* entries as in the message, inflated */
 	size_t len;    /* bytes of body */
 	size_t nentry;
@@ -28,6 +28,7 @@ struct upload {
 	const _Atomic uint64_t *acked; /* newest client_version of the file that upstream acknowledged; lives while u is in its tail */
 	bool posted;	      /* given to the committer */
 	bool durable;	      /* committed */
+	uint8_t chunk;	      /* its kind (chunk.h) */
 };
 
 TAILQ_HEAD(upload_list, upload);

@@ -1,0 +1,58 @@
+/* See chunk.h.  Stacks of what was given back, by size: the next one taken was used last, so it is in the processor's caches. */
+#include <stdlib.h>
+
+#include "relay/chunk.h"
+
+#define KINDS 7	 /* 256 bytes to 16 KiB */
+#define LARGE UINT8_MAX /* the kind of a larger one */
+
+_Static_assert(CHUNK_MIN << (KINDS - 1) == CHUNK_MAX, "the last kind is the largest");
+
+struct kept {
+	struct kept *next;
+};
+
+static struct kept *stored[KINDS];
+static size_t stored_bytes;
+
+size_t
+chunk_bytes(uint8_t kind)
+{
+	return (size_t)CHUNK_MIN << kind;
+}
+
+void *
+chunk_take(size_t want, uint8_t *kind)
+{
+	struct kept *k;
+
+	if (want > CHUNK_MAX) {
+		*kind = LARGE;
+		return want <= SIZE_MAX - CHUNK_HEAD ? malloc(CHUNK_HEAD + want) : NULL;
+	}
+	*kind = 0;
+	while (chunk_bytes(*kind) < want)
+		(*kind)++;
+	k = stored[*kind];
+	if (k == NULL)
+		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
+	stored[*kind] = k->next;
+	stored_bytes -= chunk_bytes(*kind);
+	return k;
+}
+
+void
+chunk_give(void *chunk, uint8_t kind)
+{
+	struct kept *k = chunk;
+
+	if (k == NULL)
+		return;
+	if (kind == LARGE || stored_bytes + chunk_bytes(kind) > CHUNK_STORED) {
+		free(k);
+		return;
+	}
+	stored_bytes += chunk_bytes(kind);
+	k->next = stored[kind];
+	stored[kind] = k;
+}
