@@ -441,19 +441,26 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
+static uint64_t
+min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Makes room for need bytes of the message, and, as far as the limit goes, for what will come.  Why that cannot be; NULL: it was. */
 static const char *
 reserve(struct conn *c, size_t need)
 {
-	uint64_t most = c->front->opt->max_queued_connection, held, cap;
+	uint64_t most = c->front->opt->max_queued_connection, held, cap, least;
 	uint8_t *p;
 
 	if (need <= c->msg_cap)
 		return NULL;
 	held = conn_held(c);
-	cap = GATHER_GROWTH * (uint64_t)need < c->whole_len ? GATHER_GROWTH * (uint64_t)need : c->whole_len;
+	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, c->whole_len); /* what may be a secret is not moved: it would leave a copy (I9) */
+	cap = min_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, c->whole_len);
 	if (held > most || cap - c->msg_cap > most - held)
-		cap = need;
+		cap = least;
 	if (held > most || cap - c->msg_cap > most - held)
 		return "more than max_queued_connection is held for this client";
 	p = realloc(c->msg, (size_t)cap);
