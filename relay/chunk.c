@@ -3,10 +3,10 @@
 
 #include "relay/chunk.h"
 
-#define KINDS 7	 /* 256 bytes to 16 KiB */
+#define KINDS 25	/* 256 bytes to 16 KiB, four for each power of two */
 #define LARGE UINT8_MAX /* the kind of a larger one */
 
-_Static_assert(CHUNK_MIN << (KINDS - 1) == CHUNK_MAX, "the last kind is the largest");
+_Static_assert(CHUNK_MIN << (KINDS / 4) == CHUNK_MAX && KINDS % 4 == 1, "the last kind is the largest");
 
 struct kept {
 	struct kept *next;
@@ -18,7 +18,19 @@ static size_t stored_bytes;
 size_t
 chunk_bytes(uint8_t kind)
 {
-	return (size_t)CHUNK_MIN << kind;
+	return (size_t)CHUNK_MIN / 4 * (4 + kind % 4) << kind / 4;
+}
+
+static uint8_t
+kind_of(size_t want)
+{
+	uint8_t kind = 0;
+
+	while (chunk_bytes(kind | 3) < want && kind < KINDS - 1)
+		kind += 4;
+	while (chunk_bytes(kind) < want)
+		kind++;
+	return kind;
 }
 
 void *
@@ -30,9 +42,7 @@ chunk_take(size_t want, uint8_t *kind)
 		*kind = LARGE;
 		return want <= SIZE_MAX - CHUNK_HEAD ? malloc(CHUNK_HEAD + want) : NULL;
 	}
-	*kind = 0;
-	while (chunk_bytes(*kind) < want)
-		(*kind)++;
+	*kind = kind_of(want);
 	k = stored[*kind];
 	if (k == NULL)
 		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
