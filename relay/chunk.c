@@ -13,12 +13,25 @@ struct kept {
 };
 
 static struct kept *stored[KINDS];
-static size_t stored_bytes;
+static size_t bytes_of_kind[KINDS], stored_bytes;
 
 size_t
 chunk_bytes(uint8_t kind)
 {
 	return (size_t)CHUNK_MIN / 4 * (4 + kind % 4) << kind / 4;
+}
+
+static size_t
+whole(uint8_t kind)
+{
+	return CHUNK_HEAD + chunk_bytes(kind);
+}
+
+static void
+count(uint8_t kind, size_t bytes) /* modulo SIZE_MAX + 1: a negative number takes them off */
+{
+	bytes_of_kind[kind] += bytes;
+	stored_bytes += bytes;
 }
 
 static uint8_t
@@ -47,7 +60,7 @@ chunk_take(size_t want, uint8_t *kind)
 	if (k == NULL)
 		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
 	stored[*kind] = k->next;
-	stored_bytes -= chunk_bytes(*kind);
+	count(*kind, -whole(*kind));
 	return k;
 }
 
@@ -58,11 +71,11 @@ chunk_give(void *chunk, uint8_t kind)
 
 	if (k == NULL)
 		return;
-	if (kind == LARGE || stored_bytes + chunk_bytes(kind) > CHUNK_STORED) {
+	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || bytes_of_kind[kind] + whole(kind) > CHUNK_STORED / 4) {
 		free(k);
 		return;
 	}
-	stored_bytes += chunk_bytes(kind);
+	count(kind, whole(kind));
 	k->next = stored[kind];
 	stored[kind] = k;
 }

@@ -27,7 +27,6 @@
 #include "relay/wire.h"
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
-#define IN_PLACE_MAX 262144  /* bytes of it at once, before others have their turn */
 #define GATHER_GROWTH 4	     /* times what has arrived is reserved for a long message: each step copies what is there */
 #define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
@@ -451,14 +450,15 @@ min_u64(uint64_t a, uint64_t b)
 static const char *
 reserve(struct conn *c, size_t need)
 {
-	uint64_t most = c->front->opt->max_queued_connection, held, cap, least;
+	uint64_t most = c->front->opt->max_queued_connection, longest, held, cap, least;
 	uint8_t *p;
 
 	if (need <= c->msg_cap)
 		return NULL;
 	held = conn_held(c);
-	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, c->whole_len); /* what may be a secret is not moved: it would leave a copy (I9) */
-	cap = min_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, c->whole_len);
+	longest = min_u64(c->whole_len, c->front->opt->max_message > need ? c->front->opt->max_message : need);
+	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, longest); /* what may be a secret is not moved: it would leave a copy (I9) */
+	cap = min_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, longest);
 	if (held > most || cap - c->msg_cap > most - held)
 		cap = least;
 	if (held > most || cap - c->msg_cap > most - held)
@@ -489,17 +489,16 @@ gather(struct conn *c, struct view data)
 static void
 gather_in_place(struct conn *c)
 {
-	uint64_t left = c->whole_len - c->msg_len, room;
+	uint64_t left = c->whole_len - c->msg_len;
 
 	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
 		return;
 	if (c->msg_cap - c->msg_len < IN_PLACE_MIN && reserve(c, c->msg_len + IN_PLACE_MIN) != NULL)
 		return;
-	room = c->msg_cap - c->msg_len;
-	stream_read_into(c->stream, c->msg + c->msg_len, room < IN_PLACE_MAX ? (size_t)room : IN_PLACE_MAX);
+	stream_read_into(c->stream, c->msg + c->msg_len, c->msg_cap - c->msg_len);
 }
 
-/* What came in fragments was gathered in memory that doubled: whoever takes it counts its bytes only. */
+/* What came in fragments was gathered in memory that grew ahead of it: whoever takes it counts its bytes only. */
 static void
 give_back_spare(struct conn *c)
 {

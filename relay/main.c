@@ -1,7 +1,7 @@
 /* holdfast: start, the loop, the end.
  *
  * The loop is ours (style 33): one pass of libevent, then, in this order, what the pass left to do: tails whose linger is over are
- * posted, clients are told what the committer made durable, queued output is sent, and what was closed is freed.  Persist-before-reply is
+ * posted, clients are told what the committer made durable, what is queued then is sent, and what was closed is freed.  Persist-before-reply is
  * this order and nothing else: an acknowledgement is made only from a completed commit (session_show_pass), I1. */
 #include <errno.h>
 #include <malloc.h>

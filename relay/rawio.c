@@ -255,7 +255,7 @@ rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent)
 }
 
 uint64_t
-rawio_delivered(const struct rawio *io)
+rawio_delivered(const struct rawio *io, uint64_t *unacknowledged)
 {
 	uint64_t received, sent;
 	int queued = 0;
@@ -263,7 +263,8 @@ rawio_delivered(const struct rawio *io)
 	rawio_wire(io, &received, &sent);
 	if (io->fd < 0 || ioctl(io->fd, SIOCOUTQ, &queued) != 0 || (uint64_t)queued > sent)
 		queued = 0;
-	return sent - (uint64_t)queued;
+	*unacknowledged = (uint64_t)queued;
+	return sent - *unacknowledged;
 }
 
 enum rawio_result

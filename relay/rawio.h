@@ -51,8 +51,8 @@ enum rawio_result rawio_discard(struct rawio *io, uint8_t *buf, size_t len);
 bool rawio_pending(const struct rawio *io);
 /* What went over the wire so far: the bytes that the kernel took and gave, so of TLS its handshake and records, too.  Also after rawio_close. */
 void rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent);
-/* Of the bytes sent, TLS counted: those that the peer's kernel has acknowledged. */
-uint64_t rawio_delivered(const struct rawio *io);
+/* Of the bytes sent, TLS counted: those that the peer's kernel has acknowledged, and those that it has not. */
+uint64_t rawio_delivered(const struct rawio *io, uint64_t *unacknowledged);
 /* Says goodbye in our direction (close_notify, FIN). */
 enum rawio_result rawio_shutdown(struct rawio *io);
 void rawio_close(struct rawio *io);

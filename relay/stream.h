@@ -70,8 +70,8 @@ void stream_appended(struct stream *s, size_t len);
 /* Something that had to be written could not be made: no more is, and STREAM_ERROR follows from the loop. */
 void stream_fail(struct stream *s, const char *why);
 
-/* Within STREAM_DATA, when all is consumed: the next bytes, up to len < 2^32, are read to buf, and given there.  Once; buf must live until
- * then, or until another call. */
+/* Within STREAM_DATA, when all is consumed: the next bytes, up to len (64 KiB at once), are read to buf, and given there.  Once; buf must live
+ * until then, or until another call. */
 void stream_read_into(struct stream *s, uint8_t *buf, size_t len);
 /* Within STREAM_DATA: what is consumed of the bytes at hand holds no secret, so it need not be wiped (I9). */
 void stream_harmless(struct stream *s);
@@ -85,7 +85,8 @@ void stream_count_wire(struct stream *s, struct stream_wire *w);
 size_t stream_queued(const struct stream *s);	   /* bytes not yet taken by the kernel */
 size_t stream_held(const struct stream *s);	   /* the same, and bytes received and not yet consumed */
 uint64_t stream_sent(const struct stream *s);	   /* bytes the kernel has accepted since open */
-uint64_t stream_delivered(const struct stream *s); /* bytes on the wire that the peer's kernel has acknowledged (life on a thin link): a system call */
+/* Bytes on the wire that the peer's kernel has acknowledged (life on a thin link), and those that it has not.  A system call. */
+uint64_t stream_delivered(const struct stream *s, uint64_t *unacknowledged);
 uint64_t stream_received(const struct stream *s);  /* bytes received since open */
 
 /* When the queue falls to low bytes, STREAM_DRAINED is given (once per rise above it).  Default 0. */

@@ -1,6 +1,6 @@
 /* The bytes of a relay/stream: reading, writing, and the last bytes of one that is closing.
  *
- * - Reading is capped at READ_MAX bytes an event, so that one fast peer cannot starve the others.
+ * - Reading is capped at READ_MAX bytes an event (READ_INTO_MAX for the rest of a long message), so that one fast peer cannot starve the others.
  * - Input wins over output failures: after a failed write the rest of the input is read and given first, then STREAM_ERROR.  A
  *   server says why it closes, and that may stand unread in the kernel when our next PING fails.
  * - After the callback closed the stream nothing of it is touched but s->state: every call of s->cb is followed by that test.
@@ -13,8 +13,9 @@
 #include "relay/log.h"
 #include "relay/stream_impl.h"
 
-#define SHARED_BUF 65536      /* also the most input one stream can keep */
-#define READ_MAX SHARED_BUF /* bytes of one stream an event; the owner may want more in one read (stream_read_into) */
+#define SHARED_BUF 65536 /* also the most that is read at once, and that one stream can keep */
+#define READ_MAX SHARED_BUF /* bytes of one stream an event */
+#define READ_INTO_MAX (4 * SHARED_BUF) /* likewise, while its owner has a place for them: the rest of one long message */
 #define WRITE_MAX (256 * 1024)
 #define FAST_MS 20	  /* for half of what may stay unsent: some 800 KiB/s */
 #define THIN_MS 500	  /* likewise: below 256 KiB/s */
@@ -54,6 +55,8 @@ keep(struct stream *s, const uint8_t *rest, size_t len)
 		stream_drop_input(s);
 		return;
 	}
+	if (len > SHARED_BUF)
+		PANIC("more is kept than can be offered again");
 	p = malloc(len);
 	if (p == NULL) {
 		stream_fail_later(s, "out of memory");
@@ -121,9 +124,9 @@ stream_read_ready(struct stream *s)
 		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
 		bool offer = s->offer && have > 0;
 
-		if (total >= READ_MAX) { /* others first */
-			if (rawio_pending(&s->io))
-				stream_ready(s); /* no descriptor tells of what is inside OpenSSL */
+		if (total >= (s->into != NULL ? READ_INTO_MAX : READ_MAX)) { /* others first */
+			if (s->write_failed || rawio_pending(&s->io))
+				stream_ready(s); /* no descriptor tells of what is inside OpenSSL, or that the end is due */
 			break;
 		}
 		if (have > 0)
@@ -316,7 +319,7 @@ void
 stream_read_into(struct stream *s, uint8_t *buf, size_t len)
 {
 	s->into = buf;
-	s->into_len = (uint32_t)len;
+	s->into_len = len < SHARED_BUF ? (uint32_t)len : SHARED_BUF;
 }
 
 void
@@ -351,9 +354,9 @@ stream_sent(const struct stream *s)
 }
 
 uint64_t
-stream_delivered(const struct stream *s)
+stream_delivered(const struct stream *s, uint64_t *unacknowledged)
 {
-	return rawio_delivered(&s->io);
+	return rawio_delivered(&s->io, unacknowledged);
 }
 
 uint64_t

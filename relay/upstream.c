@@ -1,7 +1,7 @@
 /* The upstream leg.  See upstream.h for the states.
  *
  * Liveness (design section 5, thin links): the relay sends its own PING; the clock for the PONG starts when the PING has left the queue, and
- * any byte that moves in either direction counts as life.  While a slow client keeps us from reading, silence is our own doing.
+ * any byte that arrives on either side counts as life.  While a slow client keeps us from reading, silence is our own doing.
  *
  * Before it is OPEN, a URL that fails is followed by the next one of the list (link_url), so that whoever asked for the connection waits
  * for one outcome only; connect_timeout is shared out among them. */
@@ -23,6 +23,7 @@
 #include "relay/wire.h"
 
 #define CLOSE_LINGER_MS 5000  /* for what was forwarded and not yet sent when the client leaves */
+#define BUSY_MIN 4096		      /* bytes under way that are more than a PING and what else idle sessions say */
 #define CLIENT_WAITS_MS 1000	      /* for which the client may not be read: its PING has two minutes */
 #define MAX_MESSAGE (1ULL << 40) /* messages are streamed, so their length costs nothing here */
 
@@ -260,7 +261,7 @@ upstream_ping(struct upstream *u)
 static void
 measure(struct upstream *u, uint64_t now)
 {
-	uint64_t delivered = stream_delivered(u->stream), received = stream_received(u->stream);
+	uint64_t unacknowledged, delivered = stream_delivered(u->stream, &unacknowledged), received = stream_received(u->stream);
 	bool busy = stream_queued(u->stream) > 0;
 
 	if (u->was_busy && busy && now > u->tick_at) { /* busy at both ends, so most likely all the time */
@@ -274,7 +275,7 @@ measure(struct upstream *u, uint64_t now)
 	u->seen_received = received;
 	u->tick_at = now;
 	u->was_busy = busy;
-	if (busy)
+	if (busy || unacknowledged >= BUSY_MIN)
 		u->busy_at = now;
 	if (u->awaiting_pong && u->ping_left_at == 0 && stream_sent(u->stream) >= u->ping_pos)
 		u->ping_left_at = now;

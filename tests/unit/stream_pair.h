@@ -41,6 +41,9 @@ struct end {
 	unsigned hold;		     /* so many callbacks suspend and consume nothing */
 	bool hold_resume;	     /* ... and resume at once */
 	bool deaf;		     /* never suspends nor consumes: against the rules */
+	uint8_t *place;		     /* what comes is to be read to it (stream_read_into) */
+	size_t place_len;
+	unsigned placed, refused;    /* callbacks with bytes there, and how many of these suspended and consumed nothing: every third */
 	int close_on;		     /* close inside this event; -1 = never */
 	bool close_flush;
 	uint64_t to_send, sent;	     /* keeps the queue filled up to to_send bytes in all */
@@ -164,6 +167,13 @@ on_data(struct end *e, struct stream *s, const uint8_t *buf, size_t len)
 			stream_resume(s, SUSPEND_OPEN);
 		return 0;
 	}
+	if (buf == e->place && ++e->placed % 3 == 0) {
+		e->refused++;
+		stream_suspend(s, SUSPEND_SPOOL);
+		return 0;
+	}
+	if (e->place != NULL)
+		stream_read_into(s, e->place, e->place_len);
 	if (e->random != 0) {
 		n = next_random(e) % 4 == 0 ? next_random(e) % (len + 1) : len;
 		if (n < len || next_random(e) % 8 == 0)

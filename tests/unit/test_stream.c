@@ -133,6 +133,28 @@ BOTH(suspended_bytes_are_not_forgotten)
 	stage_close();
 }
 
+/* What was read to the owner's place and is not consumed, however large that is, is given again from the stream's own. */
+BOTH(a_place_of_the_owners)
+{
+	static uint8_t place[300000];
+	struct end c = { NEVER, .to_send = 3000000 }, s = { NEVER, .place = place, .place_len = sizeof place };
+	unsigned refused = 0;
+
+	stage_open();
+	connect_pair(&c, &s, tls);
+	while (s.got < 3000000) {
+		RUN_UNTIL(s.got == 3000000 || s.refused > refused);
+		refused = s.refused;
+		if (s.got < 3000000)
+			stream_resume(s.s, SUSPEND_SPOOL);
+	}
+	CHECK(!s.bad);
+	CHECK(s.placed > 5 && s.refused > 1);
+	end_close(&c);
+	end_close(&s);
+	stage_close();
+}
+
 BOTH(resume_inside_the_callback)
 {
 	struct end c = { NEVER, .to_send = 500 }, s = { NEVER, .hold = 3, .hold_resume = true };
