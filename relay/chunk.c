@@ -71,7 +71,7 @@ chunk_give(void *chunk, uint8_t kind)
 
 	if (k == NULL)
 		return;
-	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || bytes_of_kind[kind] + whole(kind) > CHUNK_STORED / 4) {
+	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || bytes_of_kind[kind] + whole(kind) > CHUNK_STORED / 2) {
 		free(k);
 		return;
 	}

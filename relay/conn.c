@@ -27,6 +27,10 @@
 #include "relay/wire.h"
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
+#define IN_PLACE_MAX 262144  /* bytes of it at once, before others have their turn */
+#define LONG_MESSAGE 65536	     /* bytes: a client that sent a message as long as this is read differently */
+#define HEAD_READ 4096	     /* bytes of the next one that are read to be copied: the others go where it is gathered */
+#define USUAL_MAX 1048576    /* bytes that are reserved at once for who sent as many before */
 #define GATHER_GROWTH 4	     /* times what has arrived is reserved for a long message: each step copies what is there */
 #define SECRET_MAX 4096	     /* bytes of a message that may hold a token (I9): a BIND's head, path and token are less */
 #define SUBJECT_MAX 256	     /* bytes of a certificate's subject that are kept, for the log */
@@ -440,12 +444,6 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
-static uint64_t
-min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* Makes room for need bytes of the message, and, as far as the limit goes, for what will come.  Why that cannot be; NULL: it was. */
 static const char *
 reserve(struct conn *c, size_t need)
@@ -458,7 +456,7 @@ reserve(struct conn *c, size_t need)
 	held = conn_held(c);
 	longest = min_u64(c->whole_len, c->front->opt->max_message > need ? c->front->opt->max_message : need);
 	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, longest); /* what may be a secret is not moved: it would leave a copy (I9) */
-	cap = min_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, longest);
+	cap = min_u64(max_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, c->usual), longest);
 	if (held > most || cap - c->msg_cap > most - held)
 		cap = least;
 	if (held > most || cap - c->msg_cap > most - held)
@@ -485,17 +483,20 @@ gather(struct conn *c, struct view data)
 	return NULL;
 }
 
-/* The rest of a long message is received where it is gathered, as far as memory for it goes, which grows with what has arrived. */
+/* The rest of a long message is received where it is gathered, as far as memory for it goes, which grows with what has arrived, or
+ * what its client has sent at once before. */
 static void
 gather_in_place(struct conn *c)
 {
 	uint64_t left = c->whole_len - c->msg_len;
 
+	if (c->msg == NULL && c->usual >= LONG_MESSAGE) /* another such one begins, likely: its head only */
+		stream_read_into(c->stream, NULL, HEAD_READ);
 	if (c->msg == NULL || c->whole_len == UINT64_MAX || left < IN_PLACE_MIN)
 		return;
 	if (c->msg_cap - c->msg_len < IN_PLACE_MIN && reserve(c, c->msg_len + IN_PLACE_MIN) != NULL)
 		return;
-	stream_read_into(c->stream, c->msg + c->msg_len, c->msg_cap - c->msg_len);
+	stream_read_into(c->stream, c->msg + c->msg_len, c->msg_cap - c->msg_len < IN_PLACE_MAX ? c->msg_cap - c->msg_len : IN_PLACE_MAX);
 }
 
 /* What came in fragments was gathered in memory that grew ahead of it: whoever takes it counts its bytes only. */
@@ -523,6 +524,7 @@ message_complete(struct conn *c)
 	c->msg = NULL;
 	c->msg_len = c->msg_cap = 0;
 	c->piece = view_of("");
+	c->usual = (uint32_t)min_u64(whole.len, USUAL_MAX);
 	message_in(c, whole.ptr, whole.len);
 	if (c->whole != NULL && whole.len <= SECRET_MAX)
 		explicit_bzero(c->whole, whole.len);
@@ -608,9 +610,10 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 	struct ws_event ev;
 	enum proto_err err;
 	size_t done = 0, used;
+	bool in_place = c->msg != NULL && buf == c->msg + c->msg_len; /* all of it belongs to one message, and is taken */
 
 	c->secret_seen = false;
-	while (c->state == CONN_OPEN && c->opening == 0 && !spool_is_behind(c->relay)) {
+	while (c->state == CONN_OPEN && c->opening == 0 && (in_place || !spool_is_behind(c->relay))) {
 		err = ws_decode(&c->ws, buf + done, len - done, &used, &ev);
 		done += used;
 		if (err == PROTO_MORE)

@@ -69,6 +69,7 @@ struct conn {
 	bool offline; /* admitted without upstream */
 	bool opaque;  /* conn_opaque.c: none of the versions offered is known here */
 	bool spool_suspended;
+	uint32_t usual;	  /* bytes of the last message */
 	bool secret_seen; /* among the bytes just received, perhaps */
 };
 

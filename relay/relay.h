@@ -116,6 +116,18 @@ struct event *relay_timer(struct event_base *base, void (*fn)(int fd, short what
 /* Arms ev to fire once in ms milliseconds (again, if it was armed). */
 void relay_after_ms(struct event *ev, uint64_t ms);
 
+static inline uint64_t
+min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t
+max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* Whether n more payload bytes fit into the buffer (options: max_bytes, min_free); counts what is on its way to the disk. */
 bool relay_room(const struct relay *relay, uint64_t n);
 

@@ -22,12 +22,6 @@
 #include "relay/upstream.h"
 #include "relay/verdict.h"
 
-static uint64_t
-max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
 /* C2, C4, I4: never less than the client was told, never beyond what the DOWNLOAD itself allows. */
 static void
 raise_upload_pair(struct session *s, struct msg_download *d)

@@ -70,8 +70,9 @@ void stream_appended(struct stream *s, size_t len);
 /* Something that had to be written could not be made: no more is, and STREAM_ERROR follows from the loop. */
 void stream_fail(struct stream *s, const char *why);
 
-/* Within STREAM_DATA, when all is consumed: the next bytes, up to len (64 KiB at once), are read to buf, and given there.  Once; buf must live
- * until then, or until another call. */
+/* Within STREAM_DATA, when all is consumed: the next bytes, up to len < 2^32, are read to buf, and given there, where all of
+ * them must be consumed.  Once; buf must live until then, or until another call.
+ * buf NULL: to where all is read, but no more than len. */
 void stream_read_into(struct stream *s, uint8_t *buf, size_t len);
 /* Within STREAM_DATA: what is consumed of the bytes at hand holds no secret, so it need not be wiped (I9). */
 void stream_harmless(struct stream *s);

@@ -1,6 +1,6 @@
 /* The bytes of a relay/stream: reading, writing, and the last bytes of one that is closing.
  *
- * - Reading is capped at READ_MAX bytes an event (READ_INTO_MAX for the rest of a long message), so that one fast peer cannot starve the others.
+ * - Reading is capped at READ_MAX bytes an event (but for stream_read_into), so that one fast peer cannot starve the others.
  * - Input wins over output failures: after a failed write the rest of the input is read and given first, then STREAM_ERROR.  A
  *   server says why it closes, and that may stand unread in the kernel when our next PING fails.
  * - After the callback closed the stream nothing of it is touched but s->state: every call of s->cb is followed by that test.
@@ -13,9 +13,8 @@
 #include "relay/log.h"
 #include "relay/stream_impl.h"
 
-#define SHARED_BUF 65536 /* also the most that is read at once, and that one stream can keep */
-#define READ_MAX SHARED_BUF /* bytes of one stream an event */
-#define READ_INTO_MAX (4 * SHARED_BUF) /* likewise, while its owner has a place for them: the rest of one long message */
+#define SHARED_BUF 65536 /* also the most that one stream can keep */
+#define READ_MAX SHARED_BUF /* bytes of one stream an event, but for what its owner wants in one read (stream_read_into) */
 #define WRITE_MAX (256 * 1024)
 #define FAST_MS 20	  /* for half of what may stay unsent: some 800 KiB/s */
 #define THIN_MS 500	  /* likewise: below 256 KiB/s */
@@ -55,8 +54,6 @@ keep(struct stream *s, const uint8_t *rest, size_t len)
 		stream_drop_input(s);
 		return;
 	}
-	if (len > SHARED_BUF)
-		PANIC("more is kept than can be offered again");
 	p = malloc(len);
 	if (p == NULL) {
 		stream_fail_later(s, "out of memory");
@@ -77,10 +74,11 @@ deliver(struct stream *s, uint8_t *buf, size_t len)
 	s->offer = false;
 	s->harmless = false;
 	s->into = NULL;
+	s->into_len = 0;
 	used = s->cb(s->arg, s, STREAM_DATA, buf, len);
 	if (s->state == ST_OPEN) {
-		if (used > len)
-			PANIC("stream callback consumed more than it was given");
+		if (used > len || (used < len && buf != shared))
+			PANIC("stream callback consumed more than it was given, or not all at the place it asked for");
 		keep(s, buf + used, len - used);
 	}
 	if (buf == shared) { /* I9: requests and BINDs hold tokens, and this buffer is never freed */
@@ -122,9 +120,10 @@ stream_read_ready(struct stream *s)
 	while (s->suspended == 0 && result == RAWIO_OK) {
 		size_t have = s->kept_len, got = 0;
 		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
+		size_t room = buf == s->into || (s->into == NULL && s->into_len > 0 && s->into_len < SHARED_BUF - have) ? s->into_len : SHARED_BUF - have;
 		bool offer = s->offer && have > 0;
 
-		if (total >= (s->into != NULL ? READ_INTO_MAX : READ_MAX)) { /* others first */
+		if (total >= READ_MAX) { /* others first */
 			if (s->write_failed || rawio_pending(&s->io))
 				stream_ready(s); /* no descriptor tells of what is inside OpenSSL, or that the end is due */
 			break;
@@ -134,7 +133,7 @@ stream_read_ready(struct stream *s)
 		if (s->end != END_NONE)
 			result = RAWIO_READ;
 		else if (have < SHARED_BUF)
-			got = fill(s, buf + have, buf == shared ? SHARED_BUF - have : s->into_len, &result);
+			got = fill(s, buf + have, room, &result);
 		else if (!offer)
 			stream_fail_later(s, "input is not consumed");
 		total += got;
@@ -319,7 +318,7 @@ void
 stream_read_into(struct stream *s, uint8_t *buf, size_t len)
 {
 	s->into = buf;
-	s->into_len = len < SHARED_BUF ? (uint32_t)len : SHARED_BUF;
+	s->into_len = (uint32_t)len;
 }
 
 void

@@ -43,7 +43,7 @@ struct end {
 	bool deaf;		     /* never suspends nor consumes: against the rules */
 	uint8_t *place;		     /* what comes is to be read to it (stream_read_into) */
 	size_t place_len;
-	unsigned placed, refused;    /* callbacks with bytes there, and how many of these suspended and consumed nothing: every third */
+	unsigned placed;	     /* callbacks with bytes there; every third suspends */
 	int close_on;		     /* close inside this event; -1 = never */
 	bool close_flush;
 	uint64_t to_send, sent;	     /* keeps the queue filled up to to_send bytes in all */
@@ -167,11 +167,8 @@ on_data(struct end *e, struct stream *s, const uint8_t *buf, size_t len)
 			stream_resume(s, SUSPEND_OPEN);
 		return 0;
 	}
-	if (buf == e->place && ++e->placed % 3 == 0) {
-		e->refused++;
+	if (buf == e->place && ++e->placed % 3 == 0)
 		stream_suspend(s, SUSPEND_SPOOL);
-		return 0;
-	}
 	if (e->place != NULL)
 		stream_read_into(s, e->place, e->place_len);
 	if (e->random != 0) {

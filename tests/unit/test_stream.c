@@ -133,23 +133,23 @@ BOTH(suspended_bytes_are_not_forgotten)
 	stage_close();
 }
 
-/* What was read to the owner's place and is not consumed, however large that is, is given again from the stream's own. */
+/* More than the stream's own buffer holds may be read to the owner's place at once, and the owner may suspend when it has it. */
 BOTH(a_place_of_the_owners)
 {
 	static uint8_t place[300000];
 	struct end c = { NEVER, .to_send = 3000000 }, s = { NEVER, .place = place, .place_len = sizeof place };
-	unsigned refused = 0;
 
 	stage_open();
 	connect_pair(&c, &s, tls);
 	while (s.got < 3000000) {
-		RUN_UNTIL(s.got == 3000000 || s.refused > refused);
-		refused = s.refused;
-		if (s.got < 3000000)
-			stream_resume(s.s, SUSPEND_SPOOL);
+		unsigned placed = s.placed;
+
+		RUN_UNTIL(s.got == 3000000 || s.placed / 3 > placed / 3);
+		run_passes(2);
+		stream_resume(s.s, SUSPEND_SPOOL);
 	}
 	CHECK(!s.bad);
-	CHECK(s.placed > 5 && s.refused > 1);
+	CHECK(s.placed > 5);
 	end_close(&c);
 	end_close(&s);
 	stage_close();
