@@ -119,7 +119,7 @@ authorization(const struct conn *c)
 struct view
 conn_token(const struct conn *c)
 {
-	struct view target = view_of(c->target), query = { NULL, 0 }, at;
+	struct view target = view_of(c->target != NULL ? c->target : ""), query = { NULL, 0 }, at; /* NULL: it has not asked yet */
 	const uint8_t *q = memchr(target.ptr, '?', target.len);
 
 	if (q != NULL)

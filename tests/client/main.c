@@ -228,9 +228,11 @@ static void
 free_world(struct world *w)
 {
 	auto_close(w);
-	for (size_t i = 0; i < w->nconn; i++)
-		conn_cut(w->conn[i]);
-	event_base_loop(w->base, EVLOOP_NONBLOCK); /* the on_close calls, which free what wsio holds */
+	for (int round = 0; round < 2; round++) { /* a timer that was due may open one more in the first */
+		for (size_t i = 0; i < w->nconn; i++)
+			conn_cut(w->conn[i]);
+		event_base_loop(w->base, EVLOOP_NONBLOCK); /* the on_close calls, which free what wsio holds */
+	}
 	for (size_t i = 0; i < w->nconn; i++)
 		conn_free(w->conn[i]);
 	for (size_t i = 0; i < w->nsession; i++)

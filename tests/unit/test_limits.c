@@ -141,6 +141,27 @@ TEST(connections_per_address)
 }
 
 /* 2001:db8:0:1:: and 2001:db8:0:1::2 are one place, 2001:db8:0:2:: is another; ::ffff:10.0.0.1 is 10.0.0.1. */
+/* holdfastctl looks at all connections, also at those that have not asked for anything yet. */
+TEST(commands_and_who_has_not_asked)
+{
+	static const char *const commands[] = { "status", "sessions", "devices", "forget --user nobody --yes" };
+	char run[1200];
+	int a, b;
+
+	START("");
+	a = client();
+	b = rawsock_connect(d.port, NULL);
+	CHECK(b >= 0 && answers(a)); /* by now b is accepted, too, or will be before the next one asks */
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+		snprintf(run, sizeof run, "'%s' -d '%s/state' %s >/dev/null 2>&1", daemon_ctl(), d.dir, commands[i]);
+		if (system(run) == -1)
+			harness_fail(__FILE__, __LINE__, "%s", commands[i]);
+		CHECK(answers(a));
+	}
+	close(a), close(b);
+	CHECK(daemon_stop(&d));
+}
+
 TEST(what_an_address_is)
 {
 	static const struct {
