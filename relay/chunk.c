@@ -27,13 +27,6 @@ whole(uint8_t kind)
 	return CHUNK_HEAD + chunk_bytes(kind);
 }
 
-static void
-count(uint8_t kind, size_t bytes) /* modulo SIZE_MAX + 1: a negative number takes them off */
-{
-	bytes_of_kind[kind] += bytes;
-	stored_bytes += bytes;
-}
-
 static uint8_t
 kind_of(size_t want)
 {
@@ -60,7 +53,8 @@ chunk_take(size_t want, uint8_t *kind)
 	if (k == NULL)
 		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
 	stored[*kind] = k->next;
-	count(*kind, -whole(*kind));
+	bytes_of_kind[*kind] -= whole(*kind);
+	stored_bytes -= whole(*kind);
 	return k;
 }
 
@@ -75,7 +69,8 @@ chunk_give(void *chunk, uint8_t kind)
 		free(k);
 		return;
 	}
-	count(kind, whole(kind));
+	bytes_of_kind[kind] += whole(kind);
+	stored_bytes += whole(kind);
 	k->next = stored[kind];
 	stored[kind] = k;
 }

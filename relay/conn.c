@@ -28,7 +28,7 @@
 
 #define IN_PLACE_MIN 16384   /* bytes of a message that are worth a read of their own */
 #define IN_PLACE_MAX 262144  /* bytes of it at once, before others have their turn */
-#define LONG_MESSAGE 65536	     /* bytes: a client that sent a message as long as this is read differently */
+#define LONG_MESSAGE 65536   /* bytes: a client that sent a message as long as this is read differently */
 #define HEAD_READ 4096	     /* bytes of the next one that are read to be copied: the others go where it is gathered */
 #define USUAL_MAX 1048576    /* bytes that are reserved at once for who sent as many before */
 #define GATHER_GROWTH 4	     /* times what has arrived is reserved for a long message: each step copies what is there */
@@ -448,18 +448,19 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 static const char *
 reserve(struct conn *c, size_t need)
 {
-	uint64_t most = c->front->opt->max_queued_connection, longest, held, cap, least;
+	uint64_t most = c->front->opt->max_queued_connection, longest, held, room, cap, least;
 	uint8_t *p;
 
 	if (need <= c->msg_cap)
 		return NULL;
 	held = conn_held(c);
+	room = held < most ? most - held : 0;
 	longest = min_u64(c->whole_len, c->front->opt->max_message > need ? c->front->opt->max_message : need);
 	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, longest); /* what may be a secret is not moved: it would leave a copy (I9) */
 	cap = min_u64(max_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, c->usual), longest);
-	if (held > most || cap - c->msg_cap > most - held)
+	if (cap - c->msg_cap > room)
 		cap = least;
-	if (held > most || cap - c->msg_cap > most - held)
+	if (cap - c->msg_cap > room)
 		return "more than max_queued_connection is held for this client";
 	p = realloc(c->msg, (size_t)cap);
 	if (p == NULL)

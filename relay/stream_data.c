@@ -111,6 +111,17 @@ fill(struct stream *s, uint8_t *buf, size_t room, enum rawio_result *result)
 	return got;
 }
 
+/* How many bytes may be read to buf, behind the have that are in it. */
+static size_t
+room_in(const struct stream *s, const uint8_t *buf, size_t have)
+{
+	size_t room = SHARED_BUF - have;
+
+	if (buf != shared)
+		return s->into_len;
+	return s->into == NULL && s->into_len > 0 && s->into_len < room ? s->into_len : room;
+}
+
 void
 stream_read_ready(struct stream *s)
 {
@@ -120,7 +131,6 @@ stream_read_ready(struct stream *s)
 	while (s->suspended == 0 && result == RAWIO_OK) {
 		size_t have = s->kept_len, got = 0;
 		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
-		size_t room = buf == s->into || (s->into == NULL && s->into_len > 0 && s->into_len < SHARED_BUF - have) ? s->into_len : SHARED_BUF - have;
 		bool offer = s->offer && have > 0;
 
 		if (total >= READ_MAX) { /* others first */
@@ -133,7 +143,7 @@ stream_read_ready(struct stream *s)
 		if (s->end != END_NONE)
 			result = RAWIO_READ;
 		else if (have < SHARED_BUF)
-			got = fill(s, buf + have, room, &result);
+			got = fill(s, buf + have, room_in(s, buf, have), &result);
 		else if (!offer)
 			stream_fail_later(s, "input is not consumed");
 		total += got;

@@ -42,6 +42,7 @@ struct incoming { /* a message that is arriving */
 	uint64_t left;		 /* body bytes still to come */
 	uint8_t *body;		 /* ROUTE_COLLECT */
 	size_t body_len;
+	uint8_t chunk; /* its kind (chunk.h) */
 };
 
 struct upstream {

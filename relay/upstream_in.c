@@ -3,13 +3,13 @@
  * Messages are taken apart as they arrive: the head is gathered (it is short), then the body is streamed to the client, collected, or
  * dropped, as the session says.  A session ident that is not entered here (any more) is dropped: the client has left it.
  *
- * An idle connection has no struct incoming: one is taken for each message, and the last that was given back is kept for the next, so that in
- * steady state nothing is allocated.
+ * An idle connection has no struct incoming: one is taken for each message (chunk.h, so in steady state nothing is allocated).
  *
  * Any of the calls into session, conn or owner may close u; each function here that made one says whether u is still open. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/chunk.h"
 #include "relay/conn.h"
 #include "relay/log.h"
 #include "relay/stream.h"
@@ -19,16 +19,18 @@
 
 #define COLLECT_MAX 65536 /* bytes of a collected body: error texts and JSON; longer ones are cut off at no real server */
 
-static struct incoming *spare; /* NULL: none */
+_Static_assert(sizeof(struct incoming) <= CHUNK_HEAD, "a message that arrives is a chunk");
 
-/* All of it zero but m and route, which a message sets before they are looked at. */
 static struct incoming *
 incoming_take(void)
 {
-	struct incoming *in = spare;
+	uint8_t chunk;
+	struct incoming *in = chunk_take(0, &chunk);
 
-	spare = NULL;
-	return in != NULL ? in : relay_alloc(sizeof(*in));
+	if (in == NULL)
+		log_fatal("out_of_memory", "bytes=%zu", sizeof(*in));
+	*in = (struct incoming){ .chunk = chunk };
+	return in;
 }
 
 static void
@@ -36,14 +38,7 @@ incoming_give_back(struct incoming *in)
 {
 	free(in->head);
 	free(in->body);
-	in->head = in->body = NULL;
-	in->head_len = in->body_len = 0;
-	in->session = NULL;
-	in->begun = in->to_client = false;
-	if (spare == NULL)
-		spare = in;
-	else
-		free(in);
+	chunk_give(in, in->chunk);
 }
 
 void
