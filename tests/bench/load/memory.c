@@ -1,18 +1,20 @@
 /* load memory - resident bytes that a bound session costs which is idle: what the process has with them, less what it had with few, shared out.
- * Both of its connections are counted, the client's and the one to the server.
+ * Both of its connections are counted, the client's and the one to the server.  The few pass as many messages as the many, as many at a time,
+ * so that what messages on the way cost is in both.
  *
  * conns=1000,9900 ways=bare,holdfast,haproxy,nginx legs=plain,tls */
+#include <err.h>
 #include <stdio.h>
 
 #include "tests/bench/load/bench.h"
 
-#define FEW 10	   /* so that what every process needs once is there */
+#define FEW 64	   /* so that what every process needs once is there, and so is what FEW messages on the way need */
 #define SILENT_S 2 /* what is done behind the last answer is done by then */
 
 static double
-resident(struct bench *b, enum proxy_kind way, unsigned n, bool tls)
+resident(struct bench *b, enum proxy_kind way, unsigned n, uint64_t messages, bool tls)
 {
-	struct fleet_load load = { .size = 1024, .inflight = 64, .messages = 2 * (uint64_t)n }; /* each has spoken, and is silent since */
+	struct fleet_load load = { .size = 1024, .inflight = FEW, .messages = messages };
 	struct fleet_result r;
 	struct stand s;
 	double bytes;
@@ -23,6 +25,16 @@ resident(struct bench *b, enum proxy_kind way, unsigned n, bool tls)
 	bytes = (double)proxy_resident(&s.proxy);
 	bench_stand_end(&s);
 	return bytes;
+}
+
+static void
+measure(struct bench *b, enum proxy_kind way, unsigned n, bool tls)
+{
+	uint64_t messages = 2 * (uint64_t)n; /* each of the many has spoken, and is silent since */
+	double many = resident(b, way, n, messages, tls), few = resident(b, way, FEW, messages, tls);
+
+	printf("%-8s %8u %-10s %10.0f\n", tls ? "TLS" : "plain", n, proxy_name(way), (many - few) / (n - FEW));
+	fflush(stdout);
 }
 
 void
@@ -36,15 +48,13 @@ bench_memory(struct bench *b)
 	leg[1] = args_word(&b->args, "legs", "plain,tls", "tls");
 	bench_ways(b, way);
 	args_end(&b->args);
+	for (size_t i = 0; i < nconns; i++)
+		if (conns[i] <= FEW)
+			errx(2, "conns must be more than %d, which are taken off", FEW);
 	printf("\nresident bytes of an idle bound session\n%-8s %8s %-10s %10s\n", "", "sessions", "", "bytes");
 	for (int tls = 0; tls < 2; tls++)
 		for (size_t i = 0; leg[tls] && i < nconns; i++)
-			for (int w = PROXY_BARE; w < PROXY_KINDS; w++) {
-				if (!way[w])
-					continue;
-				printf("%-8s %8.0f %-10s %10.0f\n", tls ? "TLS" : "plain", conns[i], proxy_name((enum proxy_kind)w),
-				       (resident(b, (enum proxy_kind)w, (unsigned)conns[i], tls == 1) - resident(b, (enum proxy_kind)w, FEW, tls == 1)) /
-					       (conns[i] - FEW));
-				fflush(stdout);
-			}
+			for (int w = PROXY_BARE; w < PROXY_KINDS; w++)
+				if (way[w])
+					measure(b, (enum proxy_kind)w, (unsigned)conns[i], tls == 1);
 }
