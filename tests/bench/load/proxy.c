@@ -404,6 +404,8 @@ proxy_cpu_ns(const struct proxy *p)
 		unsigned long long ns;
 		FILE *f;
 
+		if (e->d_name[0] == '.') /* ../schedstat is the first thread's once more */
+			continue;
 		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/schedstat", (int)p->pid, e->d_name);
 		if ((f = fopen(path, "re")) == NULL)
 			continue;
