@@ -343,6 +343,15 @@ msg_has_token(enum msg_type type)
 	return type == MSG_C_BIND || type == MSG_C_REFRESH;
 }
 
+bool
+msg_tells_token(const uint8_t *buf, size_t len)
+{
+	for (size_t i = 0; len >= MSG_TELLS_BY && i < NROWS; i++)
+		if (msg_has_token((enum msg_type)rows[i].type) && memcmp(buf, rows[i].name, rows[i].name_len) == 0 && buf[rows[i].name_len] == ' ')
+			return true;
+	return false;
+}
+
 uint64_t
 msg_body_len(const struct message *m)
 {

@@ -16,6 +16,7 @@
 #define MSG_HEAD_MAX_C2S 256	  /* bytes: what a server accepts (protocol.md section 2) */
 #define MSG_PATH_MAX 1024	  /* bytes */
 #define MSG_TOKEN_MAX 2048	  /* bytes */
+#define MSG_TELLS_BY 8		  /* bytes of a message by which one sees whether it says a token: "refresh " */
 #define MSG_NUMBER_MAX INT64_MAX  /* every field is 0 <= x < 2^63 */
 
 enum msg_dir { MSG_C2S, MSG_S2C };
@@ -133,6 +134,8 @@ const char *msg_name(enum msg_type type);
 
 /* Whether such a message says a user's token (I9). */
 bool msg_has_token(enum msg_type type);
+/* Whether a client's message that begins with these bytes is one; false too while it has fewer than MSG_TELLS_BY. */
+bool msg_tells_token(const uint8_t *buf, size_t len);
 
 /* Bytes that follow the head of m according to its fields (what parse sets as body_len). */
 uint64_t msg_body_len(const struct message *m);

@@ -444,6 +444,22 @@ message_in(struct conn *c, const uint8_t *buf, size_t len)
 		session_client_message(s, &m, body);
 }
 
+/* realloc() of what holds len bytes, which may be a secret as long as they are few: it leaves no copy (I9). */
+static uint8_t *
+grow(uint8_t *old, size_t len, size_t cap)
+{
+	uint8_t *p;
+
+	if (len == 0 || len > SECRET_MAX)
+		return realloc(old, cap);
+	if ((p = malloc(cap)) == NULL)
+		return NULL;
+	memcpy(p, old, len);
+	explicit_bzero(old, len);
+	free(old);
+	return p;
+}
+
 /* Makes room for need bytes of the message, and, as far as the limit goes, for what will come.  Why that cannot be; NULL: it was. */
 static const char *
 reserve(struct conn *c, size_t need)
@@ -456,14 +472,13 @@ reserve(struct conn *c, size_t need)
 	held = conn_held(c);
 	room = held < most ? most - held : 0;
 	longest = min_u64(c->whole_len, c->front->opt->max_message > need ? c->front->opt->max_message : need);
-	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, longest); /* what may be a secret is not moved: it would leave a copy (I9) */
+	least = min_u64(need > SECRET_MAX ? need : SECRET_MAX, longest);
 	cap = min_u64(max_u64(need > SECRET_MAX ? GATHER_GROWTH * (uint64_t)need : SECRET_MAX, c->usual), longest);
 	if (cap - c->msg_cap > room)
 		cap = least;
 	if (cap - c->msg_cap > room)
 		return "more than max_queued_connection is held for this client";
-	p = realloc(c->msg, (size_t)cap);
-	if (p == NULL)
+	if ((p = grow(c->msg, c->msg_len, (size_t)cap)) == NULL)
 		return "out of memory";
 	c->msg = p;
 	c->msg_cap = (size_t)cap;
@@ -482,6 +497,21 @@ gather(struct conn *c, struct view data)
 		memcpy(c->msg + c->msg_len, data.ptr, data.len);
 	c->msg_len += data.len;
 	return NULL;
+}
+
+/* A piece of a message.  One that says a token and is longer than such a message can be is refused before it grows (I9). */
+static void
+piece_in(struct conn *c, struct view data)
+{
+	const char *why = gather(c, data);
+	bool is_long = (c->whole_len > SECRET_MAX && c->whole_len != UINT64_MAX) || c->msg_len > SECRET_MAX;
+
+	if (why != NULL)
+		conn_overfull(c, why);
+	else if (!is_long || c->msg_len < MSG_TELLS_BY)
+		c->secret_seen = true;
+	else if (msg_tells_token(c->msg, c->msg_len))
+		conn_protocol_error(c, 104, proto_strerror(PROTO_MSG_LIMIT));
 }
 
 /* The rest of a long message is received where it is gathered, as far as memory for it goes, which grows with what has arrived, or
@@ -569,8 +599,6 @@ ws_violation(struct conn *c, uint16_t code, const char *why)
 static void
 ws_event(struct conn *c, const struct ws_event *ev)
 {
-	const char *why;
-
 	switch (ev->type) {
 	case WS_EV_BEGIN:
 		c->piece = view_of("");
@@ -579,14 +607,10 @@ ws_event(struct conn *c, const struct ws_event *ev)
 			ws_violation(c, 1003, "a text message");
 		break;
 	case WS_EV_DATA:
-		if (ev->data.len == c->whole_len) {
+		if (ev->data.len == c->whole_len)
 			c->piece = ev->data; /* message_in sees what it is */
-			break;
-		}
-		if (c->whole_len <= SECRET_MAX || c->whole_len == UINT64_MAX)
-			c->secret_seen = true;
-		if ((why = gather(c, ev->data)) != NULL)
-			conn_overfull(c, why);
+		else
+			piece_in(c, ev->data);
 		break;
 	case WS_EV_END:
 		message_complete(c);

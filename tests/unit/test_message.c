@@ -173,6 +173,21 @@ TEST(every_type_has_an_example)
 	}
 }
 
+/* A message is known to say a token as soon as its name can be seen. */
+TEST(who_tells_a_token)
+{
+	for (size_t i = 0; i < NEXAMPLES; i++) {
+		const uint8_t *head = (const uint8_t *)examples[i].head;
+		bool want = msg_has_token(examples[i].type);
+
+		if (strlen(examples[i].head) >= MSG_TELLS_BY && msg_tells_token(head, MSG_TELLS_BY) != want)
+			harness_fail(__FILE__, __LINE__, "got %s: %s", want ? "no token" : "a token", examples[i].head);
+		if (msg_tells_token(head, MSG_TELLS_BY - 1))
+			harness_fail(__FILE__, __LINE__, "got a token by %u bytes: %s", MSG_TELLS_BY - 1, examples[i].head);
+	}
+	CHECK(!msg_tells_token((const uint8_t *)"binding 1", 9) && !msg_tells_token((const uint8_t *)"refreshes", 9));
+}
+
 /* The start of field number n of head (0 is the name); *len is the field's length. */
 static const char *
 field_of(const char *head, size_t n, size_t *len)

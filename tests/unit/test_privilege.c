@@ -18,6 +18,8 @@
 #include "tests/peer/daemon.h"
 #include "tests/peer/rawsock.h"
 
+#include "protocol/ws.h"
+
 #include "relay/log.h"
 #include "relay/section.h"
 #include "relay/privilege.h"
@@ -330,6 +332,56 @@ TEST(tokens_are_wiped)
 	CHECK_U64(memory_holds(d.pid, in_target), 0);
 	CHECK_U64(memory_holds(d.pid, in_bind), 0);
 	CHECK_U64(memory_holds(d.pid, "SECRET-in-a-half"), 0);
+	close(fd);
+	CHECK(daemon_stop(&d));
+}
+
+/* A frame with these bytes, masked with zeros. */
+static bool
+send_frame(int fd, bool fin, enum ws_opcode opcode, const char *bytes, size_t len)
+{
+	static const uint8_t mask[4];
+	uint8_t head[WS_HEAD_MAX];
+
+	return rawsock_send(fd, head, ws_format_head(head, WS_CLIENT, fin, opcode, len, mask)) && rawsock_send(fd, bytes, len);
+}
+
+/* A BIND whose token is longer than any can be, in pieces: it is refused at the first by which it shows, and no memory that it grew through holds it. */
+TEST(tokens_too_long_are_wiped)
+{
+	static const char secret[] = "SECRET-and-far-too-long", head[] = "bind 1 2 20000 0 0\n/p";
+	static char text[3000];
+	struct daemon d;
+	int fd;
+
+	if (HARNESS_SANITIZED)
+		SKIP("a sanitizer keeps what is freed");
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(daemon_start(&d, harness_tmpdir(), "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:1\n"));
+	CHECK(daemon_logged(&d, "state=down") != NULL);
+	if (memory_holds(d.pid, secret) < 0) {
+		CHECK(daemon_stop(&d));
+		SKIP("the memory of another process cannot be read here");
+	}
+	memset(text, 'x', sizeof text);
+	memcpy(text + sizeof text / 2, secret, strlen(secret)); /* the allocator writes over the beginning of what is freed */
+	fd = rawsock_connect(d.port, NULL); /* one frame, of which this comes */
+	CHECK_U64(rawsock_upgrade(fd, "/p", ""), 101);
+	CHECK(rawsock_message(fd, "bind 1 2 20000 0 0", text, sizeof text, 20021));
+	CHECK(rawsock_await(fd, "error 104 "));
+	close(fd);
+	fd = rawsock_connect(d.port, NULL); /* fragments: only the second makes it too long */
+	CHECK_U64(rawsock_upgrade(fd, "/p", ""), 101);
+	CHECK(send_frame(fd, false, WS_BINARY, head, 3) && send_frame(fd, false, WS_CONTINUATION, head + 3, strlen(head) - 3));
+	CHECK(send_frame(fd, false, WS_CONTINUATION, text, sizeof text));
+	CHECK(send_frame(fd, false, WS_CONTINUATION, text, sizeof text));
+	CHECK(rawsock_await(fd, "error 104 "));
+	close(fd);
+	CHECK(daemon_logged(&d, "event=conn_closed conn=1 ") != NULL && daemon_logged(&d, "event=conn_closed conn=2 ") != NULL);
+	fd = rawsock_connect(d.port, NULL); /* and once around the loop */
+	CHECK_U64(rawsock_upgrade(fd, "/p", ""), 101);
+	CHECK_U64(memory_holds(d.pid, secret), 0);
 	close(fd);
 	CHECK(daemon_stop(&d));
 }
