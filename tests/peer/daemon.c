@@ -114,9 +114,11 @@ open_log(const struct daemon *d)
 	return fopen(path, "re");
 }
 
+/* variable NULL: the program itself; else the one of that name, in small letters, which has its orders from there. */
 static void
-exec_daemon(const struct daemon *d, const char *orders)
+exec_daemon(const struct daemon *d, const char *variable, const char *orders)
 {
+	bool on_disk = variable != NULL && strcmp(variable, "BADDISK") == 0;
 	char ini[512], log[512], bad[PATH_MAX + 64];
 	int fd;
 
@@ -126,21 +128,16 @@ exec_daemon(const struct daemon *d, const char *orders)
 	fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (fd >= 0 && dup2(fd, STDERR_FILENO) >= 0) {
 		close(fd);
-		if (orders != NULL)
-			setenv("BADHOST", orders, 1);
-		execl(orders != NULL ? beside_test("../badhost/badhost", bad) : program(), "holdfast", "-c", ini, (char *)NULL);
+		if (variable != NULL)
+			setenv(variable, orders, 1);
+		execl(variable == NULL ? program() : beside_test(on_disk ? "../baddisk/baddisk" : "../badhost/badhost", bad), "holdfast", "-c", ini,
+		      (char *)NULL);
 	}
 	_exit(127);
 }
 
-bool
-daemon_start(struct daemon *d, const char *dir, const char *config)
-{
-	return daemon_start_with(d, dir, config, NULL);
-}
-
-bool
-daemon_start_with(struct daemon *d, const char *dir, const char *config, const char *orders)
+static bool
+start(struct daemon *d, const char *dir, const char *config, const char *variable, const char *orders)
 {
 	const char *line;
 
@@ -152,12 +149,30 @@ daemon_start_with(struct daemon *d, const char *dir, const char *config, const c
 	fflush(NULL);
 	d->pid = fork();
 	if (d->pid == 0)
-		exec_daemon(d, orders);
+		exec_daemon(d, variable, orders);
 	line = d->pid > 0 ? daemon_logged(d, "event=listening ") : NULL;
 	if (line != NULL && sscanf(strrchr(line, ':'), ":%u", &d->port) == 1)
 		return true;
 	daemon_stop(d);
 	return false;
+}
+
+bool
+daemon_start(struct daemon *d, const char *dir, const char *config)
+{
+	return start(d, dir, config, NULL, NULL);
+}
+
+bool
+daemon_start_with(struct daemon *d, const char *dir, const char *config, const char *orders)
+{
+	return start(d, dir, config, orders != NULL ? "BADHOST" : NULL, orders);
+}
+
+bool
+daemon_start_on(struct daemon *d, const char *dir, const char *config, const char *disk)
+{
+	return start(d, dir, config, "BADDISK", disk);
 }
 
 static bool

@@ -28,6 +28,9 @@ bool daemon_start(struct daemon *d, const char *dir, const char *config);
 /* The same on a machine that does as orders says (badhost.h), a file's path; NULL: on this one. */
 bool daemon_start_with(struct daemon *d, const char *dir, const char *config, const char *orders);
 
+/* The same on a disk that does what the word in a file says (tests/baddisk), whose path is disk. */
+bool daemon_start_on(struct daemon *d, const char *dir, const char *config, const char *disk);
+
 /* A line of the log that holds text, waiting up to 10 s for it; NULL: there is none.  Lives until the next call. */
 const char *daemon_logged(struct daemon *d, const char *text);
 /* How many lines of the log hold text now. */
