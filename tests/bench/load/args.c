@@ -1,5 +1,6 @@
 /* See args.h. */
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,15 @@ args_word(struct args *a, const char *name, const char *otherwise, const char *w
 			return true;
 	}
 	return false;
+}
+
+void
+args_command(const struct args *a, char *out, size_t size)
+{
+	size_t len = (size_t)snprintf(out, size, "load %s", a->bench);
+
+	for (int i = 0; i < a->argc && len < size; i++)
+		len += (size_t)snprintf(out + len, size - len, " %s", a->argv[i]);
 }
 
 void

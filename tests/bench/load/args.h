@@ -8,6 +8,7 @@
 #define ARGS_VALUES 16
 
 struct args {
+	const char *bench; /* its name */
 	int argc;
 	char **argv;
 	bool used[64];
@@ -22,6 +23,9 @@ const char *args_text(struct args *a, const char *name, const char *otherwise);
 
 /* Whether word is among the values. */
 bool args_word(struct args *a, const char *name, const char *otherwise, const char *word);
+
+/* The command they came with, as far as it fits. */
+void args_command(const struct args *a, char *out, size_t size);
 
 /* Ends the program if there are arguments that nobody asked for. */
 void args_end(const struct args *a);

@@ -6,6 +6,7 @@
 
 #include "tests/bench/load/args.h"
 #include "tests/bench/load/fleet.h"
+#include "tests/bench/load/plot.h"
 #include "tests/bench/load/proxy.h"
 #include "tests/bench/load/sink.h"
 
@@ -40,6 +41,9 @@ void bench_mark(void *meter);
 
 /* The median of v[0..n), which is sorted; 0 when n is 0. */
 double bench_median(double *v, size_t n);
+
+/* Writes a plot to file, which names the command; NULL: does nothing.  unit, mark: as in plot_write. */
+void bench_plot(const struct bench *b, const struct plot *p, const char *file, const char *title, const char *unit, double mark);
 
 /* From now on generator and what is measured run where they like: for work that holdfast spreads over two threads, and others could. */
 void bench_spread(struct bench *b);

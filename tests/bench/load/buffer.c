@@ -10,7 +10,6 @@
 #include "tests/bench/load/broker.h"
 #include "tests/bench/load/disk.h"
 #include "tests/bench/load/down.h"
-#include "tests/bench/load/plot.h"
 
 #define ROUNDS_MAX 99
 
@@ -86,10 +85,9 @@ print(struct buffer *t, const char *file)
 		if (wanted[w] > 0)
 			printf(" %7g", wanted[w]);
 		printf("\n");
-		plot_bar(&plot, names[w], "changesets a ms", rate / 1e3);
+		plot_bar(&plot, names[w], "taken", rate / 1e3);
 	}
-	if (file != NULL)
-		plot_write(&plot, file, "changesets a ms that are acknowledged while the link is down");
+	bench_plot(t->bench, &plot, file, "Changesets taken while the link is down", "thousand changesets a second", 0);
 }
 
 void

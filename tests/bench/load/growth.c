@@ -2,7 +2,7 @@
  *
  * Sessions: processor time of a message that passes (the bare forwarder beside it, for caches grow cold for anybody), of the loss and of the return
  * of the link for a session (ack = relay, each with a changeset waiting), and how long status and devices of holdfastctl take.  Files: the time
- * until holdfast listens, with a changeset waiting in each.
+ * until holdfast listens, with a changeset waiting in each, and again those two of holdfastctl.
  *
  * conns=10,100,1000,9900 files=1000,10000,100000 seconds=1 plot=FILE (9,900: with 20,000 descriptors a process, each session takes two) */
 #include <err.h>
@@ -17,10 +17,16 @@
 #include "tests/bench/load/disk.h"
 #include "tests/bench/load/down.h"
 #include "tests/bench/load/loop.h"
-#include "tests/bench/load/plot.h"
 
 #define SIZE 1024
 #define SETTLE_S 0.3 /* after what is counted by processor time has happened */
+
+enum curve { BARE, PASS, LOSS, RETURN, CURVES };
+
+struct curves {
+	struct plot plot;
+	double first[CURVES];
+};
 
 /* us a message; each session has one under way, so that nothing is saved by taking several at once. */
 static double
@@ -46,17 +52,21 @@ session_cost(struct bench_meter *m, struct down *d)
 	return (double)(m->last - m->first) / 1e3 / d->clients;
 }
 
+/* Adds the cost of one when they are n, in parts of what it was with those that came first. */
 static void
-draw(struct plot *plot, unsigned n, const char *series, double value)
+draw(struct curves *c, unsigned n, enum curve of, double cost)
 {
+	static const char *const names[CURVES] = { "bare: a message", "holdfast: a message", "link's loss: a session", "link's return: a session" };
 	char group[40];
 
+	if (c->first[of] == 0)
+		c->first[of] = cost;
 	snprintf(group, sizeof(group), "%u sessions", n);
-	plot_bar(plot, group, series, value);
+	plot_bar(&c->plot, group, names[of], c->first[of] > 0 ? cost / c->first[of] : 0);
 }
 
 static void
-do_sessions(struct bench *b, unsigned n, double seconds, struct plot *plot)
+do_sessions(struct bench *b, unsigned n, double seconds, struct curves *curves)
 {
 	struct down d = down_of(n, 1, SIZE, n);
 	struct bench_meter meter = { .proxy = &d.stand.proxy };
@@ -74,10 +84,10 @@ do_sessions(struct bench *b, unsigned n, double seconds, struct plot *plot)
 	returned = session_cost(&meter, &d);
 	down_end(&d);
 	printf("%8u %10.1f %10.1f %12.1f %12.1f %12.0f %10.1f %10.1f\n", n, bare, pass, lost, returned, all_ms, status, devices);
-	draw(plot, n, "bare, us a message", bare);
-	draw(plot, n, "holdfast, us a message", pass);
-	draw(plot, n, "link's loss, 100 us a session", lost / 100);
-	draw(plot, n, "link's return, 100 us a session", returned / 100);
+	draw(curves, n, BARE, bare);
+	draw(curves, n, PASS, pass);
+	draw(curves, n, LOSS, lost);
+	draw(curves, n, RETURN, returned);
 }
 
 /* ---- files ---- */
@@ -87,7 +97,7 @@ do_files(struct bench *b, unsigned n)
 {
 	struct proxy_setup setup = { .dir = b->dir, .ack_relay = true, .spread = true };
 	struct proxy p;
-	double fresh;
+	double fresh, full;
 	int fd = proxy_reserve_port(&setup.upstream_port); /* nobody listens there */
 
 	proxy_start(&p, PROXY_HOLDFAST, &setup);
@@ -95,7 +105,10 @@ do_files(struct bench *b, unsigned n)
 	fresh = proxy_start_ms(&p, &setup);
 	proxy_stop(&p);
 	disk_fill_store(p.dir, n, SIZE);
-	printf("%8u %12.0f %12.0f\n", n, fresh, proxy_start_ms(&p, &setup));
+	full = proxy_start_ms(&p, &setup);
+	printf("%8u %12.0f %12.0f", n, fresh, full);
+	printf(" %10.1f", ask_ms(&p, "status"));
+	printf(" %10.1f\n", ask_ms(&p, "devices"));
 	proxy_stop(&p);
 	bench_remove(p.dir);
 	(void)fd;
@@ -104,7 +117,7 @@ do_files(struct bench *b, unsigned n)
 void
 bench_growth(struct bench *b)
 {
-	static struct plot plot;
+	static struct curves curves;
 	const char *file;
 	double conns[ARGS_VALUES], files[ARGS_VALUES], seconds = args_number(&b->args, "seconds", 1);
 	size_t nconns = args_numbers(&b->args, "conns", "10,100,1000,9900", conns),
@@ -115,10 +128,10 @@ bench_growth(struct bench *b)
 	printf("\n%8s %21s %25s %12s %21s\n", "", "us a message passed", "us a session, of the link's", "return,", "ms, of holdfastctl's");
 	printf("%8s %10s %10s %12s %12s %12s %10s %10s\n", "sessions", "bare", "holdfast", "loss", "return", "ms in all", "status", "devices");
 	for (size_t i = 0; i < nconns; i++)
-		do_sessions(b, (unsigned)conns[i], seconds, &plot);
-	printf("\n%8s %25s\n%8s %12s %12s\n", "", "ms until it listens", "files", "with none", "with all");
+		do_sessions(b, (unsigned)conns[i], seconds, &curves);
+	printf("\n%8s %25s %21s\n%8s %12s %12s %10s %10s\n", "", "ms until it listens", "ms, of holdfastctl's", "files", "with none", "with all", "status",
+	       "devices");
 	for (size_t i = 0; i < nfiles; i++)
 		do_files(b, (unsigned)files[i]);
-	if (file != NULL)
-		plot_write(&plot, file, "what more sessions make of the cost of one");
+	bench_plot(b, &curves.plot, file, "Processor time of one, the more there are", "times that with the fewest", 1);
 }

@@ -97,6 +97,17 @@ bench_median(double *v, size_t n)
 }
 
 void
+bench_plot(const struct bench *b, const struct plot *p, const char *file, const char *title, const char *unit, double mark)
+{
+	char command[200];
+	struct plot_words words = { .title = title, .unit = unit, .command = command, .mark = mark };
+
+	args_command(&b->args, command, sizeof(command));
+	if (file != NULL)
+		plot_write(p, file, &words);
+}
+
+void
 bench_spread(struct bench *b)
 {
 	b->spread = true;
@@ -146,7 +157,7 @@ prepare(struct bench *b)
 int
 main(int argc, char **argv)
 {
-	struct bench b = { .args = { .argc = argc - 2, .argv = argv + 2 } };
+	struct bench b = { .args = { .bench = argv[1], .argc = argc - 2, .argv = argv + 2 } };
 
 	for (size_t i = 0; argc > 1 && i < sizeof(benches) / sizeof(benches[0]); i++) {
 		if (strcmp(argv[1], benches[i].name) != 0)

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "tests/bench/load/bench.h"
-#include "tests/bench/load/plot.h"
 
 #define INFLIGHT_BYTES (4u << 20) /* of all connections together: more would measure queues */
 #define INFLIGHT_MIN 256
@@ -154,6 +153,5 @@ bench_pass(struct bench *b)
 	for (int tls = 0; tls < 2; tls++)
 		for (size_t i = 0; leg[tls] && i < p.nconns; i++)
 			do_connections(&p, (unsigned)p.conns[i], tls == 1);
-	if (file != NULL)
-		plot_write(&p.plot, file, "messages/s of pass-through, bare forwarder = 1");
+	bench_plot(b, &p.plot, file, "Messages a second that pass, by connections and size", "times the bare forwarder's", 1);
 }
