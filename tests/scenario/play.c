@@ -13,6 +13,7 @@
  *	stop NAME			a daemon by SIGTERM, which must end it with exit 0; others by "quit"
  *	kill NAME			kill -9
  *	restart NAME			stop and start
+ *	ended NAME			a daemon ends by itself, with exit 0
  *	refused NAME			a daemon that does not run is started, and must end with exit 1 by itself
  *	target NAME PROGRAM [UPSTREAM]	whom a program, or [upstream UPSTREAM] of a daemon, connects to from its next start, or reload, on
  *	reload NAME			a daemon by SIGHUP, with the configuration as it is now
@@ -251,6 +252,12 @@ static void
 do_stop(char *rest)
 {
 	stage_stop(stage_find(need(&rest, "a name")));
+}
+
+static void
+do_ended(char *rest)
+{
+	stage_ended(stage_find(need(&rest, "a name")));
 }
 
 static void
@@ -615,7 +622,7 @@ static const struct step {
 	void (*run)(char *rest);
 } steps[] = {
 	{ "topology", do_topology }, { "program", do_program }, { "upstream", do_upstream }, { "args", do_args }, { "tls", do_tls },
-	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
+	{ "config", do_config }, { "start", do_start }, { "stop", do_stop }, { "ended", do_ended }, { "kill", do_kill }, { "lose", do_lose }, { "damage", do_damage },
 	{ "spoil", do_spoil },
 	{ "restart", do_restart }, { "reload", do_reload }, { "refused", do_refused }, { "target", do_target }, { "tolerate", do_tolerate }, { "until", do_until }, { "let", do_let },
 	{ "rand", do_rand }, { "calc", do_calc }, { "expect", do_expect }, { "fresh", do_fresh },

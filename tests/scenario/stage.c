@@ -760,6 +760,18 @@ stage_start_all(void)
 /* ---- ending ---- */
 
 void
+stage_ended(struct member *m)
+{
+	char state[64];
+
+	if (proc_wait(&m->proc, stage_ms(STOP_MS)) != 0)
+		fail("%s did not end in %d ms", m->proc.name, STOP_MS);
+	if (m->proc.status != 0)
+		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
+	m->wanted = false;
+}
+
+void
 stage_stop(struct member *m)
 {
 	char state[64];
@@ -771,11 +783,7 @@ stage_stop(struct member *m)
 		kill(m->proc.pid, SIGTERM);
 	else
 		must(m, "quit");
-	if (proc_wait(&m->proc, stage_ms(STOP_MS)) != 0)
-		fail("%s did not end in %d ms", m->proc.name, STOP_MS);
-	if (m->proc.status != 0)
-		fail("%s ended badly: %s", m->proc.name, proc_state(&m->proc, state));
-	m->wanted = false;
+	stage_ended(m);
 }
 
 void

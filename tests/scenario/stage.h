@@ -86,6 +86,7 @@ void stage_disk(struct member *m, const char *order, uint64_t mib, bool real);
 /* Orders for the system calls of a daemon; see `fault` in play.c. */
 struct fault_count stage_fault(struct member *m, char *order);
 void stage_stop(struct member *m); /* a daemon: SIGTERM, and exit 0; others: quit */
+void stage_ended(struct member *m); /* waits until it has ended, by itself or because it was told to, with exit 0 */
 void stage_kill(struct member *m); /* kill -9 */
 void stage_reload(struct member *m); /* a daemon: writes its configuration anew and sends SIGHUP */
 void stage_spoil(struct member *m, uint64_t file_id, const char *table); /* see spoil.h */
