@@ -8,7 +8,24 @@
  * Changesets are made by the encoder of the test peers, newest first, and handed over in lots, so that only pre-merge's own memory and
  * one lot are held; making them is not timed. Bytes on the wire are the bodies of UPLOADs: as the device would send them (128 KiB before
  * deflate at level 1, as its SDK does), deflated at level 9 in the same batches, and pre-merged at level 9.
- * Environment: BENCH_CHANGESETS (default 259200) for each. */
+ *
+ * And whether one large changeset costs more an instruction than a small one: objects whose keys are strings are written to twice, so that each
+ * brings a string of its own, and half of it is dropped.
+ *
+ * What grows, and what does not.  Instructions of the processor for a changeset, by callgrind --toggle-collect=premerge_feed, with BENCH_WORK and
+ * BENCH_CHANGESETS:
+ *
+ *	             10,000	100,000
+ *	telemetry    51,648	51,647 (30,000)
+ *	inserts      20,420	20,566
+ *	orders	      5,639	 5,671, with 259,200: 5,704
+ *	texts	      3,007	 3,025
+ *
+ * So the work is linear.  That orders take up to twice the time by the end is what is known of the newer ones, which outgrows the caches: 113 KiB with
+ * 10,000, 1.1 MiB with 100,000.  A changeset's strings are sorted, to see that none is there twice: n log n, and caches again, make the largest one
+ * cost twice as much an instruction as the smallest.
+ *
+ * Environment: BENCH_CHANGESETS (default 259200) for each; BENCH_WORK: this kind alone (large: the last part). */
 #include <sys/resource.h>
 
 #include <err.h>
@@ -277,9 +294,73 @@ report(const char *name, uint64_t changesets, const struct result *r)
 	       (double)r->device.bytes / (double)r->merged.bytes);
 }
 
+/* ---- one changeset of many instructions ---- */
+
+static void
+write_one(struct cs_writer *w, const struct cs_instr *i)
+{
+	cs_write(w, i, NULL);
+	if (w->failed)
+		errx(1, "no memory");
+}
+
+/* n instructions, and n / 2 strings: so many objects are written to, twice. */
+static void
+make_large(struct cs_writer *w, size_t n)
+{
+	struct cs_instr intern = { .code = CS_INTERN_STRING };
+	struct cs_instr update = { .code = CS_UPDATE, .key.type = CS_STRING, .field = 1, .value = { .type = CS_INT, .integer = 1 } };
+	char name[32];
+
+	w->len = 0;
+	for (uint32_t s = 0; s < n / 2 + 2; s++) {
+		int len = s == 0 ? snprintf(name, sizeof(name), "Pump") : snprintf(name, sizeof(name), s == 1 ? "hours" : "pump-%016llx", (ull)noise(s));
+
+		intern.intern.index = s;
+		intern.intern.string = (struct view){ (const uint8_t *)name, (size_t)len };
+		write_one(w, &intern);
+		update.key.str = s;
+		for (int twice = 0; s > 1 && twice < 2; twice++)
+			write_one(w, &update);
+	}
+}
+
+static void
+large(size_t n)
+{
+	struct cs_writer w = { 0 };
+	struct cs_parsed parsed = { 0 };
+	struct premerge *p = premerge_new(8 * STATE_MAX);
+	size_t times = 1000000 / n;
+	double start, decode_s, premerge_s;
+	struct view out;
+
+	make_large(&w, n);
+	start = now();
+	for (size_t i = 0; i < times; i++)
+		decode(&(struct upload_entry){ .changeset = { w.buf, w.len } }, 1, &parsed);
+	decode_s = now() - start;
+	start = now();
+	for (size_t i = 0; i < times; i++) {
+		struct upload_entry e = { .client_version = 2, .server_version = 1, .changeset = { w.buf, w.len } };
+
+		if (premerge_feed(p, &e, &out) != PREMERGE_REPLACE)
+			errx(1, "nothing is dropped of a large changeset");
+		premerge_forget(p);
+	}
+	premerge_s = now() - start;
+	printf("large: a changeset of %6zu instructions, %4.0f KiB: decoded %.2f M instructions/s, pre-merged %.2f M instructions/s\n", n,
+	       (double)w.len / 1024, (double)(times * n) / decode_s / 1e6, (double)(times * n) / premerge_s / 1e6);
+	premerge_free(p);
+	cs_free(&parsed);
+	cs_writer_free(&w);
+}
+
 int
 main(void)
 {
+	static const size_t sizes[] = { 100, 1000, 10000, 100000 };
+	const char *work = getenv("BENCH_WORK");
 	const char *env = getenv("BENCH_CHANGESETS");
 	uint64_t changesets = env != NULL ? strtoull(env, NULL, 10) : CHANGESETS;
 
@@ -289,8 +370,12 @@ main(void)
 	for (size_t w = 0; w < sizeof(works) / sizeof(works[0]); w++) {
 		struct result r = { 0 };
 
+		if (work != NULL && strcmp(work, works[w].name) != 0)
+			continue;
 		run(w, changesets, &r);
 		report(works[w].name, changesets, &r);
 	}
+	for (size_t i = 0; (work == NULL || strcmp(work, "large") == 0) && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		large(sizes[i]);
 	return 0;
 }
