@@ -68,11 +68,13 @@ leave_out(struct spool_op *op)
 	struct spool_op *next;
 
 	op->damaged = true;
+	op->nkept = 0;
 	if (op->kind != SPOOL_APPEND)
 		return;
 	for (next = STAILQ_NEXT(op, link); next != NULL; next = STAILQ_NEXT(next, link))
 		if (next->kind == SPOOL_APPEND && order_is_same_file(next->file, op->file)) {
 			next->damaged = true;
+			next->nkept = 0;
 			next->err = STORE_CORRUPT;
 		}
 }
@@ -97,9 +99,11 @@ group_write(struct committer *c, struct spool_list *group, const struct order *o
 	c->commits += err == STORE_OK && durable;
 	if (err == STORE_OK)
 		return;
-	STAILQ_FOREACH (op, group, link)
+	STAILQ_FOREACH (op, group, link) {
+		op->nkept = 0;
 		if (is_write(op) && !op->damaged)
 			op->err = err;
+	}
 }
 
 /* Notes what the uploads of one file at places first to last promise.  The last that does promises what those before it do, so one record says it. */
@@ -112,12 +116,15 @@ promise_all(struct store *store, struct journal *journal, const struct order *or
 	for (size_t i = last + 1; i-- > first;) {
 		struct spool_op *op = order->place[i].op;
 
-		if (op->err != STORE_OK || !op->show)
+		if (op->nkept == 0 || !op->shown)
 			continue;
 		if (!some)
 			noted = promise_note(store, journal, op->file);
 		some = true;
-		op->err = noted;
+		if (noted != STORE_OK) {
+			op->err = noted;
+			op->nkept = 0;
+		}
 	}
 }
 
@@ -191,7 +198,7 @@ group_merge(struct committer *c, struct spool_list *group, bool growing, bool on
 			STAILQ_INSERT_TAIL(&c->merging, op, link);
 			continue;
 		}
-		if (op->kind == SPOOL_APPEND && op->err == STORE_OK && growing && on)
+		if (op->kind == SPOOL_APPEND && op->nkept > 0 && growing && on)
 			merger_grew(c->merger, op->file->id, op->file->backlog_bytes);
 		if (is_drained(op)) {
 			merger_drained(c->merger, op->file->id);

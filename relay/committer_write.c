@@ -54,6 +54,16 @@ keep_state(struct spool_op *op, const struct store_file *cur)
 	memcpy(f->state_text, cur->state_text, sizeof(f->state_text));
 }
 
+/* What upstream has counts as held. */
+static void
+hold_acknowledged(struct store_file *f)
+{
+	if (f->upstream_client_version > f->held_client_version) {
+		f->held_client_version = f->upstream_client_version;
+		f->held_server_version = f->upstream_server_version;
+	}
+}
+
 /* Brings op->file to the file's stored record in what only the committer may raise: the pairs held, shown and final go up when
  * entries were stored, never because the loop believes they will be (I5).  Creates the record at the first use. */
 static enum store_err
@@ -93,10 +103,7 @@ record_resolve(struct store *store, struct spool_op *op, struct store_file *cur)
 	f->final_client_version = cur->final_client_version;
 	f->final_server_version = cur->final_server_version;
 	record_keep_newer(op, cur);
-	if (f->upstream_client_version > f->held_client_version) {
-		f->held_client_version = f->upstream_client_version;
-		f->held_server_version = f->upstream_server_version;
-	}
+	hold_acknowledged(f);
 	return STORE_OK;
 }
 
@@ -122,21 +129,21 @@ keep_queries(struct store *store, struct spool_op *op)
 }
 
 static enum store_err
-append_entries(struct store *store, struct spool_op *op)
+append_entries(struct store *store, struct spool_op *op, const struct upload *u)
 {
-	struct view rest = { op->upload->body, op->upload->len };
+	struct view rest = { u->body, u->len };
 	struct upload_entry e;
 	enum store_err err = STORE_OK;
 
 	/* I3: an upload whose predecessor was not kept would leave a gap that a later IDENT could not see. */
-	if (op->after > op->file->held_client_version || is_elsewhere(op->file->state))
+	if (u->after > op->file->held_client_version || is_elsewhere(op->file->state))
 		return STORE_FULL;
 	while (err == STORE_OK && upload_entry_next(&rest, &e) == PROTO_OK) {
 		struct store_record r = { .client_version = e.client_version,
 			.server_version = e.server_version,
 			.origin_timestamp = e.origin_timestamp,
 			.origin_file_ident = e.origin_file_ident,
-			.received_ms = op->upload->received_ms,
+			.received_ms = u->received_ms,
 			.data = e.changeset.ptr,
 			.len = (uint32_t)e.changeset.len };
 		bool added;
@@ -160,18 +167,41 @@ append_entries(struct store *store, struct spool_op *op)
 /* Whether upstream was faster than the disk.  Then the record says so, or what follows would find a gap (I3), and there is nothing left for
  * the relay to acknowledge. */
 static bool
-is_needless(struct spool_op *op)
+is_needless(struct store_file *f, const struct upload *u)
 {
-	const struct upload *u = op->upload;
-
 	if (*u->acked < u->last.client_version)
 		return false;
-	op->show = false;
-	if (u->last.client_version > op->file->upstream_client_version) {
-		op->file->upstream_client_version = u->last.client_version;
-		op->file->upstream_server_version = u->last.server_version;
+	if (u->last.client_version > f->upstream_client_version) {
+		f->upstream_client_version = u->last.client_version;
+		f->upstream_server_version = u->last.server_version;
 	}
+	hold_acknowledged(f);
 	return true;
+}
+
+static enum store_err
+append_upload(struct store *store, struct spool_op *op, const struct upload *u)
+{
+	struct store_file *f = op->file;
+	bool needless = is_needless(f, u);
+	enum store_err err = needless ? STORE_OK : append_entries(store, op, u);
+
+	if (err != STORE_OK)
+		return err;
+	op->nkept++;
+	op->needless += needless ? u->nentry : 0;
+	if (u->progress_client_version > f->final_client_version) {
+		f->final_client_version = u->progress_client_version;
+		f->final_server_version = u->progress_server_version;
+	}
+	if (!op->show || needless)
+		return STORE_OK;
+	op->shown = true;
+	if (f->final_client_version > f->shown_client_version) {
+		f->shown_client_version = f->final_client_version;
+		f->shown_server_version = f->final_server_version;
+	}
+	return STORE_OK;
 }
 
 static enum store_err
@@ -179,25 +209,19 @@ do_append(struct store *store, struct spool_op *op)
 {
 	struct store_file cur;
 	struct store_file *f = op->file;
-	enum store_err err, put;
+	enum store_err err = record_resolve(store, op, &cur), put;
 
-	op->needless = is_needless(op);
-	err = record_resolve(store, op, &cur);
+	op->nkept = op->needless = 0; /* this may be the second time: group_write */
+	op->shown = false;
 	if (err != STORE_OK)
 		return err;
 	err = keep_queries(store, op);
-	if (err == STORE_OK && !op->needless)
-		err = append_entries(store, op);
-	if (err == STORE_OK && op->upload->progress_client_version > f->final_client_version) {
-		f->final_client_version = op->upload->progress_client_version;
-		f->final_server_version = op->upload->progress_server_version;
-	}
-	if (err == STORE_OK && op->show && f->final_client_version > f->shown_client_version) {
-		f->shown_client_version = f->final_client_version;
-		f->shown_server_version = f->final_server_version;
-	}
-	if (err != STORE_OK && err != STORE_DIFFERS && err != STORE_FULL)
+	for (size_t i = 0; err == STORE_OK && i < op->nupload; i++)
+		err = append_upload(store, op, op->upload[i]);
+	if (err != STORE_OK && err != STORE_DIFFERS && err != STORE_FULL) {
+		op->nkept = 0;
 		return err;
+	}
 	put = store_file_put(store, f);
 	return put != STORE_OK ? put : err;
 }

@@ -1,7 +1,8 @@
 /* Progress of one client file, and the way of its uploads to the committer.
  *
  * The tail exists so that a healthy link costs no flash wear: with ack = upstream an upload lingers here (options: linger), and
- * what upstream acknowledges meanwhile is never written.  Everything else is posted at once.
+ * what upstream acknowledges meanwhile is never written.  Everything else is posted at the end of the pass of the loop it came in, with what
+ * else came of the file: an operation costs the committer more than an upload in it.
  *
  * What can go wrong at the disk does not end here: a commit that failed for want of room marks the file with a gap; the session
  * then goes on live (upstream holds the truth), and must close its client as soon as upstream is lost. */
@@ -21,6 +22,7 @@
 #include "relay/walltime.h"
 
 #define SEEN_MS 86400000 /* days are all that forget_after counts */
+#define POST_BYTES (1u << 20) /* of uploads in one operation, unless one alone is larger: a group of commits is made of whole ones */
 
 /* Versions offered ahead: after a crash so many may wrongly count as sent, which only blunts the recognition of a CONFLICT. */
 #define FILE_OFFER_AHEAD 1024
@@ -258,7 +260,9 @@ linger_stop(struct file *f)
 {
 	if (f->is_lingering)
 		TAILQ_REMOVE(&f->session->link->lingering.files, f, lingering);
-	f->is_lingering = false;
+	if (f->is_due)
+		TAILQ_REMOVE(&f->session->link->lingering.due, f, lingering);
+	f->is_lingering = f->is_due = false;
 }
 
 void
@@ -307,11 +311,10 @@ note_gap(struct file *f, struct pair last)
 		f->gap_end = last;
 }
 
-/* An upload did not get to the disk.  What lies behind it in the tail will be refused too (spool_append's `after`). */
+/* u of op did not get to the disk.  What lies behind it in the tail will be refused too (spool_append). */
 static void
-append_failed(struct file *f, struct spool_op *op)
+append_failed(struct file *f, struct spool_op *op, struct upload *u)
 {
-	struct upload *u = op->upload;
 	char text[96];
 
 	STAT_INC(f->relay, store_errors);
@@ -333,49 +336,69 @@ append_failed(struct file *f, struct spool_op *op)
 		session_store_failed(f->session, op->err);
 }
 
+/* The first of op's uploads are on the disk. */
+static void
+append_kept(struct file *f, struct spool_op *op)
+{
+	size_t entries = 0;
+
+	for (size_t i = 0; i < op->nkept; i++) {
+		op->upload[i]->durable = true;
+		entries += op->upload[i]->nentry;
+		tail_remove(f, op->upload[i]);
+	}
+	f->on_disk = f->on_disk || entries > op->needless;
+	STAT_ADD(f->relay, uploads_acked, op->needless);
+	f->backlog_bytes = op->file->backlog_bytes;
+	if (op->file->held_client_version > f->stored.client_version)
+		f->stored = (struct pair){ op->file->held_client_version, op->file->held_server_version };
+	if (op->file->shown_client_version > f->shown.client_version)
+		f->shown = (struct pair){ op->file->shown_client_version, op->file->shown_server_version };
+	if (f->session != NULL)
+		query_kept(f->session, &op->queries);
+	if (f->session != NULL)
+		session_stored(f->session);
+}
+
 static void
 appended(void *arg, struct spool_op *op)
 {
 	struct file *f = arg;
-	struct upload *u = op->upload;
 
 	f->appending--;
 	if (op->err == STORE_OK || op->err == STORE_DIFFERS || op->err == STORE_FULL)
 		f->id = op->file->id; /* the record was committed */
-	if (op->err == STORE_OK) {
-		u->durable = true;
-		f->on_disk = f->on_disk || (u->nentry > 0 && !op->needless);
-		STAT_ADD(f->relay, uploads_acked, op->needless ? u->nentry : 0);
-		f->backlog_bytes = op->file->backlog_bytes;
-		if (op->file->held_client_version > f->stored.client_version)
-			f->stored = (struct pair){ op->file->held_client_version, op->file->held_server_version };
-		if (op->file->shown_client_version > f->shown.client_version)
-			f->shown = (struct pair){ op->file->shown_client_version, op->file->shown_server_version };
-		if (f->session != NULL)
-			query_kept(f->session, &op->queries);
+	if (op->nkept > 0)
+		append_kept(f, op);
+	for (size_t i = op->nkept; i < op->nupload; i++) {
+		tail_remove(f, op->upload[i]);
+		append_failed(f, op, op->upload[i]);
 	}
-	tail_remove(f, u);
-	if (op->err != STORE_OK)
-		append_failed(f, op);
-	else if (f->session != NULL)
-		session_stored(f->session);
 	file_acked(f, f->upstream); /* what came to the disk may have been acknowledged meanwhile */
 	op_ended(f);
 }
 
+/* Posts the first that was not yet, and with it, of those behind it that were taken at taken_ms or before, what goes into one operation. */
 static void
-post_one(struct file *f, struct upload *u)
+post_some(struct file *f, uint64_t taken_ms)
 {
 	struct query_list queries = TAILQ_HEAD_INITIALIZER(queries);
+	struct upload *first = f->unposted, *u = first;
 	struct store_file rec;
+	size_t n = 0, bytes = 0;
 
-	u->posted = true;
-	f->relay->lingering_bytes -= u->len;
+	for (; u != NULL && u->taken_ms <= taken_ms && (n == 0 || bytes + u->len <= POST_BYTES); u = TAILQ_NEXT(u, link)) {
+		u->posted = true;
+		n++;
+		bytes += u->len;
+	}
+	f->unposted = u;
+	f->relay->lingering_bytes -= bytes;
 	f->inflight++;
 	f->appending++;
 	fill_record(f, &rec);
 	query_to_keep(f->session, &queries);
-	spool_append(f->relay->spool, &rec, u, u->after, f->ack == STORE_ACK_RELAY, &queries, appended, f);
+	spool_append(f->relay->spool, &rec, first, n, f->ack == STORE_ACK_RELAY, &queries, appended, f);
 }
 
 static void
@@ -405,6 +428,8 @@ file_keep_queries(struct file *f)
 	struct query_list queries = TAILQ_HEAD_INITIALIZER(queries);
 	struct store_file rec;
 
+	if (f->is_due)
+		file_post(f);
 	f->inflight++;
 	fill_record(f, &rec);
 	query_to_keep(f->session, &queries);
@@ -415,13 +440,9 @@ file_keep_queries(struct file *f)
 static void
 post_older(struct file *f, uint64_t taken_ms)
 {
-	struct upload *u;
-
-	while ((u = f->unposted) != NULL && u->taken_ms <= taken_ms) {
-		f->unposted = TAILQ_NEXT(u, link);
-		post_one(f, u);
-	}
-	if (u == NULL)
+	while (f->unposted != NULL && f->unposted->taken_ms <= taken_ms)
+		post_some(f, taken_ms);
+	if (f->unposted == NULL)
 		linger_stop(f);
 }
 
@@ -455,9 +476,21 @@ linger_start(struct file *f, const struct upload *u)
 		f->timed = u->last.client_version;
 		f->timed_at = u->taken_ms;
 	}
-	if (!f->is_lingering)
-		TAILQ_INSERT_TAIL(&f->session->link->lingering.files, f, lingering);
+	if (f->is_lingering || f->is_due)
+		return;
+	TAILQ_INSERT_TAIL(&f->session->link->lingering.files, f, lingering);
 	f->is_lingering = true;
+}
+
+/* All of the tail is to be posted at the end of this pass. */
+static void
+linger_no_more(struct file *f)
+{
+	if (f->is_due)
+		return;
+	linger_stop(f);
+	TAILQ_INSERT_TAIL(&f->session->link->lingering.due, f, lingering);
+	f->is_due = true;
 }
 
 void
@@ -475,8 +508,10 @@ file_take(struct file *f, struct upload *u, bool now)
 	f->relay->lingering_bytes += u->len;
 	if (u->last.client_version > f->held.client_version)
 		f->held = (struct pair){ u->last.client_version, u->last.server_version };
-	if (now || f->relay->lingering_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
+	if (f->relay->lingering_bytes > f->relay->opt->spool_bytes / 2) /* a long linger must not gather more than the spool may (I6) */
 		file_post(f);
+	else if (now)
+		linger_no_more(f);
 	else
 		linger_start(f, u);
 }
@@ -707,7 +742,7 @@ file_take_back(struct file *f)
 }
 
 int64_t
-file_linger_pass(const struct relay *relay, uint64_t now_ms)
+file_post_pass(const struct relay *relay, uint64_t now_ms)
 {
 	struct link *l;
 	struct file *f;
@@ -716,6 +751,8 @@ file_linger_pass(const struct relay *relay, uint64_t now_ms)
 	TAILQ_FOREACH (l, &relay->links, entry) {
 		uint64_t patience = linger_ms(&l->lingering, relay->opt);
 
+		while ((f = TAILQ_FIRST(&l->lingering.due)) != NULL)
+			file_post(f);
 		while ((f = TAILQ_FIRST(&l->lingering.files)) != NULL) {
 			uint64_t due = f->unposted->taken_ms + patience;
 

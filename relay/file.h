@@ -33,7 +33,7 @@ struct cursors {
 
 struct file {
 	LIST_ENTRY(file) in_relay;
-	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering */
+	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering, on lingering.due while is_due */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
 	/* identity and record */
@@ -70,7 +70,8 @@ struct file {
 	bool on_disk;	     /* records may be on disk */
 	bool aside;	     /* its records are set aside: nothing is stored or replayed */
 	bool gap;	     /* an upload could not be stored: only upstream's acknowledgement heals it */
-	bool is_lingering;   /* unposted is to be posted when its time comes */
+	bool is_lingering;   /* unposted is to be posted when its time comes, */
+	bool is_due;	     /* or at the end of this pass.  Never both */
 	bool offering, trimming;
 	bool merged, merging; /* for the replay under way: pre-merge is done; has been asked for */
 };
@@ -93,7 +94,8 @@ void file_set_bind(struct file *f, const char *bind);
 /* The client stated the progress and the locked version of u: the pair final, and what may be locked in its name. */
 void file_note_progress(struct file *f, const struct upload *u);
 
-/* Takes u (its reference; at least one entry) as the newest of the file.  now: post at once, else it may linger.  Raises held. */
+/* Takes u (its reference; at least one entry) as the newest of the file.  now: post at the end of this pass, with all that comes in it, else it
+ * may linger.  Raises held. */
 void file_take(struct file *f, struct upload *u, bool now);
 
 /* u was forwarded but cannot be kept here: a gap until upstream acknowledges it. */
@@ -120,7 +122,7 @@ void file_offer_end(struct file *f);
 /* Whether the backlog was pre-merged for this replay.  False: it is being merged, session_offered follows. */
 bool file_premerge(struct file *f);
 
-/* Posts the queries of its session that are not durable (query_to_keep).  What comes behind them does so by itself. */
+/* Posts the queries of its session that are not durable (query_to_keep), behind what was taken before.  What comes behind them does so by itself. */
 void file_keep_queries(struct file *f);
 
 /* Asks for the next batch to replay (spool_read), up to client version upto; session_batch gets it, unless the session's generation is another by then. */
@@ -141,8 +143,8 @@ bool file_owes(const struct file *f);
 /* An exported file whose backlog upstream has acknowledged, from wherever it came, is an ordinary one again: then true. */
 bool file_take_back(struct file *f);
 
-/* At the end of a pass of the loop: posts of the lingering tails what was due when the pass before ended (relay->pass_ms), for until this pass its
- * acknowledgement may have lain unread in a socket.  Returns ms until the next is due, or -1. */
-int64_t file_linger_pass(const struct relay *relay, uint64_t now_ms);
+/* At the end of a pass of the loop: posts what is due now, and of the lingering tails what was due when the pass before ended (relay->pass_ms), for
+ * until this pass its acknowledgement may have lain unread in a socket.  Returns ms until the next is due, or -1. */
+int64_t file_post_pass(const struct relay *relay, uint64_t now_ms);
 
 #endif

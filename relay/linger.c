@@ -9,6 +9,7 @@ linger_init(struct lingering *l)
 {
 	*l = (struct lingering){ .measured = false };
 	TAILQ_INIT(&l->files);
+	TAILQ_INIT(&l->due);
 }
 
 void

@@ -17,6 +17,7 @@ TAILQ_HEAD(linger_list, file);
 
 struct lingering { /* of one link */
 	struct linger_list files; /* whose tails linger, nearly oldest first: what was acknowledged does not move them; file.c's */
+	struct linger_list due;	  /* whose tails are posted at the end of this pass; file.c's, too */
 	bool measured;
 	uint64_t smoothed8, deviation4; /* ms, times 8 and 4 */
 };

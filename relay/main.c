@@ -404,7 +404,7 @@ static int64_t
 end_of_pass(struct relay *r)
 {
 	uint64_t now = clock_ms();
-	int64_t linger = file_linger_pass(r, now), show = session_show_pass(r, now);
+	int64_t linger = file_post_pass(r, now), show = session_show_pass(r, now);
 
 	r->pass_ms = now;
 	stream_flush_all();

@@ -73,7 +73,8 @@ must_alloc(size_t n)
 static void
 op_free(struct spool_op *op)
 {
-	upload_unref(op->upload);
+	for (size_t i = 0; i < op->nupload; i++)
+		upload_unref(op->upload[i]);
 	query_list_free(&op->queries);
 	free(op->batch.body);
 	free(op->file);
@@ -284,27 +285,32 @@ spool_free(struct spool *sp)
 	free(sp);
 }
 
+/* With room for n uploads. */
 static struct spool_op *
-op_new(enum spool_kind kind, spool_done *done, void *arg)
+op_new(enum spool_kind kind, size_t n, spool_done *done, void *arg)
 {
-	struct spool_op *op = must_alloc(sizeof(*op));
+	struct spool_op *op = must_alloc(sizeof(*op) + n * sizeof(struct upload *));
 
 	op->kind = kind;
 	op->done = done;
 	op->arg = arg;
-	op->cost = sizeof(*op);
+	op->cost = sizeof(*op) + n * sizeof(struct upload *);
 	TAILQ_INIT(&op->queries);
 	return op;
 }
 
-/* One that is about a file: others are a tenth of its size, and when hundreds of clients come at once, thousands wait. */
+/* op is about a file: others are a tenth of its size, and when hundreds of clients come at once, thousands wait. */
+static struct spool_op *
+op_with_file(struct spool_op *op)
+{
+	op->file = must_alloc(sizeof(*op->file));
+	return op;
+}
+
 static struct spool_op *
 op_new_file(enum spool_kind kind, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(kind, done, arg);
-
-	op->file = must_alloc(sizeof(*op->file));
-	return op;
+	return op_with_file(op_new(kind, 0, done, arg));
 }
 
 static void
@@ -337,16 +343,16 @@ take_queries(struct spool_op *op, struct query_list *queries)
 }
 
 void
-spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
-	     struct query_list *queries, spool_done *done, void *arg)
+spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, size_t n, bool show, struct query_list *queries, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new_file(SPOOL_APPEND, done, arg);
+	struct spool_op *op = op_with_file(op_new(SPOOL_APPEND, n, done, arg));
 
 	*op->file = *rec;
-	op->upload = upload_ref(u);
-	op->after = after;
 	op->show = show;
-	op->cost += u->len;
+	for (; op->nupload < n; u = TAILQ_NEXT(u, link)) {
+		op->upload[op->nupload++] = upload_ref(u);
+		op->cost += u->len;
+	}
 	take_queries(op, queries);
 	op_post(sp, op);
 }
@@ -431,7 +437,7 @@ copy_bytes(struct view from, uint8_t **to, size_t *to_len)
 void
 spool_put(struct spool *sp, enum store_table t, struct view key, struct view val)
 {
-	struct spool_op *op = op_new(SPOOL_PUT, NULL, NULL);
+	struct spool_op *op = op_new(SPOOL_PUT, 0, NULL, NULL);
 
 	op->table = t;
 	copy_bytes(key, &op->key, &op->key_len);
@@ -442,7 +448,7 @@ spool_put(struct spool *sp, enum store_table t, struct view key, struct view val
 void
 spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_GET, done, arg);
+	struct spool_op *op = op_new(SPOOL_GET, 0, done, arg);
 
 	op->table = t;
 	copy_bytes(key, &op->key, &op->key_len);
@@ -452,7 +458,7 @@ spool_get(struct spool *sp, enum store_table t, struct view key, spool_done *don
 void
 spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg)
 {
-	struct spool_op *op = op_new(SPOOL_CALL, done, arg);
+	struct spool_op *op = op_new(SPOOL_CALL, 0, done, arg);
 
 	op->fn = fn;
 	op_post(sp, op);

@@ -61,9 +61,9 @@ struct spool_op {
 	void *arg;
 	struct store_file *file; /* FIND: the key, then the record; APPEND, UPDATE, TRIM: the record to keep; READ, FORGET, MERGE: its id.  Owned;
 				  * NULL: PUT, GET, CALL */
-	struct upload *upload;	/* APPEND: a reference */
-	uint64_t after;		/* APPEND: held before; READ: records above */
+	uint64_t after;		/* READ: records above */
 	bool show;		/* APPEND: ack = relay */
+	bool shown;		/* APPEND: something that it kept is to be acknowledged */
 	uint64_t upto;		/* TRIM; READ: records up to it */
 	struct query_list queries; /* FIND: those of the file; APPEND, QUERIES: to keep.  Owned */
 	uint64_t max_bytes, max_server_version; /* READ */
@@ -72,7 +72,8 @@ struct spool_op {
 	bool set_state;		/* UPDATE: the state is part of it */
 	bool aside;		/* FIND: the state is not the record's: it follows from the journal, or from what is damaged */
 	bool damaged;		/* err is STORE_CORRUPT, and about this op's file alone (I7): nothing was written for it */
-	bool needless;		/* APPEND: upstream had acknowledged it before it was written: it was not */
+	size_t nkept;		/* APPEND: uploads, from the first on, that are durable; the others are not, for err */
+	size_t needless;	/* APPEND: entries of those that upstream had acknowledged before they were written: they were not */
 	bool conflict;		/* TRIM: nothing was removed, see is_conflict */
 	uint64_t nrecord;	/* TRIM: records removed */
 	uint64_t bad_version;	/* READ, APPEND: the record of STORE_CORRUPT or STORE_DIFFERS */
@@ -83,6 +84,8 @@ struct spool_op {
 	spool_fn *fn;		/* CALL */
 	spool_may_forget *may_forget; /* FORGET */
 	size_t cost;		/* bytes counted in spool_queued */
+	size_t nupload;
+	struct upload *upload[]; /* APPEND: nupload references */
 };
 
 /* Starts the committer on an open store and journal (both its own from now on).  changed: called on the loop after each group, when
@@ -96,14 +99,15 @@ void spool_free(struct spool *sp);
 /* Looks up key->{endpoint,path,file_ident,file_ident_salt}; the answer is op->file with op->queries, or STORE_NOTFOUND. */
 void spool_find(struct spool *sp, const struct store_file *key, spool_done *done, void *arg);
 
-/* One transaction: the entries of u that the file does not hold yet are appended, those it holds are compared, and rec is written.
- * rec->id 0 finds or creates the file; op->file is the answer.  after: the newest client_version taken before u; when the store
- * holds less, something before u was not kept and u is refused with STORE_FULL (I3).  The pairs held, shown and final of the record
- * are raised here, with what was stored, and never taken from rec (I5); show: what is stored will be acknowledged (ack = relay).
+/* One transaction: of the n uploads from u on (as their list links them) the entries that the file does not hold yet are appended, those it holds
+ * are compared, and rec is written.  rec->id 0 finds or creates the file; op->file is the answer.  When the store holds less than was taken
+ * before an upload (u->after), something before it was not kept and it is refused with STORE_FULL (I3).  The pairs held, shown and final of the
+ * record are raised here, with what was stored, and never taken from rec (I5); show: what is stored will be acknowledged (ack = relay).
  * What upstream has acknowledged meanwhile (u->acked) is not written, only the record that says so: op->needless.
- * STORE_DIFFERS, STORE_FULL: entries before the one that failed are kept.  queries (moved to op->queries): kept first, else u is not. */
-void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, uint64_t after, bool show,
-		  struct query_list *queries, spool_done *done, void *arg);
+ * STORE_DIFFERS, STORE_FULL: the uploads before the one that failed are kept (op->nkept), and of that one the entries before.  queries (moved to
+ * op->queries): kept first, else no upload is. */
+void spool_append(struct spool *sp, const struct store_file *rec, struct upload *u, size_t n, bool show, struct query_list *queries, spool_done *done,
+		  void *arg);
 
 /* The same with queries (moved to op->queries) alone: each in place of those from its `low` on, or removed when it is gone. */
 void spool_keep_queries(struct spool *sp, const struct store_file *rec, struct query_list *queries, spool_done *done, void *arg);

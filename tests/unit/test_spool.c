@@ -1,5 +1,6 @@
 /* Tests relay/spool: what an operation may change in a file's record that was changed since the operation's session read it. */
 #include <semaphore.h>
+#include <stdlib.h>
 
 #include <event2/event.h>
 
@@ -332,12 +333,11 @@ TEST(a_damaged_record_concerns_its_file_alone)
 
 static _Atomic uint64_t upstream_acked; /* of every file here */
 
-/* Posts an upload of this one version, which follows version - 1. */
-static void
-post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_done *then, void *arg)
+/* An upload of this one version, which follows version - 1. */
+static struct upload *
+make_upload(uint64_t version, const char *bytes)
 {
-	struct query_list none = TAILQ_HEAD_INITIALIZER(none);
-	struct upload_entry e = { .client_version = version, .changeset = view_of("changeset") };
+	struct upload_entry e = { .client_version = version, .changeset = view_of(bytes) };
 	struct message m = { .type = MSG_C_UPLOAD };
 	char body[256];
 	size_t len = upload_entry_format(&e, body);
@@ -347,10 +347,129 @@ post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_d
 	len += e.changeset.len;
 	m.upload.uncompressed_size = len;
 	m.upload.progress_client_version = version;
-	CHECK_U64(upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, 1000, 1000, 0, &u), PROTO_OK);
+	if (upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, 1000, 1000, 0, &u) != PROTO_OK)
+		abort();
 	u->acked = &upstream_acked;
-	spool_append(g->spool, f, u, version - 1, false, &none, then, arg);
+	u->after = version - 1;
+	return u;
+}
+
+/* Posts it alone. */
+static void
+post_upload(struct rig *g, const struct store_file *f, uint64_t version, spool_done *then, void *arg)
+{
+	struct query_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct upload *u = make_upload(version, "changeset");
+
+	spool_append(g->spool, f, u, 1, false, &none, then, arg);
 	upload_unref(u);
+}
+
+struct answer {
+	enum store_err err;
+	size_t nkept, needless;
+	uint64_t held, shown, bad_version;
+	bool promised, done;
+};
+
+static void
+answered(void *arg, struct spool_op *op)
+{
+	*(struct answer *)arg = (struct answer){ op->err, op->nkept, op->needless, op->file->held_client_version, op->file->shown_client_version,
+		op->bad_version, op->shown, true };
+}
+
+/* Posts uploads of n versions with these bytes as one operation, ack = relay, and waits for the answer. */
+static struct answer
+append_all(struct rig *g, const struct store_file *f, const uint64_t *version, const char *const *bytes, size_t n)
+{
+	struct query_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct upload_list list = TAILQ_HEAD_INITIALIZER(list);
+	struct answer a = { .done = false };
+	struct upload *u;
+
+	for (size_t i = 0; i < n; i++) {
+		u = make_upload(version[i], bytes[i]);
+		TAILQ_INSERT_TAIL(&list, u, link);
+	}
+	spool_append(g->spool, f, TAILQ_FIRST(&list), n, true, &none, answered, &a);
+	while (!a.done)
+		event_base_loop(g->base, EVLOOP_ONCE);
+	while ((u = TAILQ_FIRST(&list)) != NULL) {
+		TAILQ_REMOVE(&list, u, link);
+		upload_unref(u);
+	}
+	return a;
+}
+
+/* I1, I3: of several uploads in one operation those before the first that cannot be kept are, and no more is shown than that. */
+TEST(uploads_together_are_kept_up_to_the_first_that_cannot_be)
+{
+	static const char *const same[] = { "a", "b", "c", "d" };
+	struct store_file one = kit_file(1);
+	struct answer a;
+	struct rig g;
+
+	rig_open(&g);
+	CHECK(!harness_failed());
+	a = append_all(&g, &one, (const uint64_t[]){ 1, 2, 3 }, same, 3);
+	CHECK_U64(a.err, STORE_OK);
+	CHECK_U64(a.nkept, 3);
+	CHECK(a.promised);
+	CHECK_U64(a.held, 3);
+	CHECK_U64(a.shown, 3);
+	a = append_all(&g, &one, (const uint64_t[]){ 4, 6, 7 }, same, 3); /* 5 is missing */
+	CHECK_U64(a.err, STORE_FULL);
+	CHECK_U64(a.nkept, 1);
+	CHECK(a.promised);
+	CHECK_U64(a.held, 4);
+	CHECK_U64(a.shown, 4);
+	a = append_all(&g, &one, (const uint64_t[]){ 6, 7 }, same, 2);
+	CHECK_U64(a.err, STORE_FULL);
+	CHECK_U64(a.nkept, 0);
+	CHECK(!a.promised);
+	CHECK_U64(a.shown, 4);
+	a = append_all(&g, &one, (const uint64_t[]){ 3, 2, 5 }, (const char *const[]){ "c", "x", "e" }, 3); /* 2 is not what it was */
+	CHECK_U64(a.err, STORE_DIFFERS);
+	CHECK_U64(a.bad_version, 2);
+	CHECK_U64(a.nkept, 1);
+	CHECK_U64(a.held, 4);
+	g.file = one;
+	look(&g);
+	CHECK_U64(g.file.held_client_version, 4);
+	CHECK_U64(g.file.shown_client_version, 4);
+	CHECK_U64(g.file.backlog_records, 4);
+	rig_close(&g);
+}
+
+/* What upstream acknowledged of several is not written, and is not the relay's to acknowledge. */
+TEST(uploads_together_of_which_some_are_needless)
+{
+	static const char *const bytes[] = { "a", "b", "c", "d" };
+	struct store_file one = kit_file(1);
+	struct answer a;
+	struct rig g;
+
+	rig_open(&g);
+	CHECK(!harness_failed());
+	upstream_acked = 2;
+	a = append_all(&g, &one, (const uint64_t[]){ 1, 2 }, bytes, 2);
+	CHECK_U64(a.err, STORE_OK);
+	CHECK_U64(a.nkept, 2);
+	CHECK_U64(a.needless, 2);
+	CHECK(!a.promised);
+	upstream_acked = 3;
+	a = append_all(&g, &one, (const uint64_t[]){ 3, 4, 5 }, bytes, 3);
+	CHECK_U64(a.nkept, 3);
+	CHECK_U64(a.needless, 1);
+	CHECK(a.promised);
+	CHECK_U64(a.shown, 5);
+	upstream_acked = 0;
+	g.file = one;
+	look(&g);
+	CHECK_U64(g.file.upstream_client_version, 3);
+	CHECK_U64(g.file.backlog_records, 2);
+	rig_close(&g);
 }
 
 /* An upload is compared with a changeset that is damaged: those behind it are left out with it, of that file alone. */

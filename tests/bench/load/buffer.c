@@ -3,7 +3,7 @@
  * durable as it can be made; the store of holdfast alone and plain appends, with as many changesets a sync as holdfast had (of its counter commits).
  * All of them on all processors.
  *
- * clients=100 each=2000 size=1K inflight=25600 window=32 seconds=3 rounds=3 plot=FILE */
+ * clients=100 each=2000 size=1K inflight=25600 window=32 seconds=3 rounds=3 beside=store,plain,mosquitto plot=FILE */
 #include <stdio.h>
 
 #include "tests/bench/load/ask.h"
@@ -17,13 +17,14 @@ enum way { RELAY, STORE, PLAIN, BROKER_DURABLE, BROKER, WAYS };
 
 static const char *const names[WAYS] = { "holdfast, ack = relay", "its store alone", "plain appends, fdatasync", "mosquitto, after each change",
 	"mosquitto, as given out" };
+static const char *const words[WAYS] = { NULL, "store", "plain", "mosquitto", "mosquitto" }; /* of the argument */
 static const double wanted[WAYS] = { [STORE] = 0.9, [BROKER_DURABLE] = 10 };
 
 struct buffer {
 	struct bench *bench;
 	struct down down;
 	struct broker_load broker;
-	bool with_broker;
+	bool beside[WAYS]; /* to be measured, too */
 	size_t rounds;
 	double rate[WAYS][ROUNDS_MAX], lost[WAYS][ROUNDS_MAX], ratio[WAYS][ROUNDS_MAX], batch[ROUNDS_MAX];
 };
@@ -45,17 +46,31 @@ relay_turn(struct buffer *t, size_t round)
 	down_end(d);
 }
 
+/* The store alone and the plain file, with the batch of a turn of holdfast's. */
+static void
+disk_turn(struct buffer *t, size_t round, double batch)
+{
+	const struct fleet_load *load = &t->down.load;
+	unsigned n = (unsigned)(batch + 0.5);
+
+	if (t->beside[STORE])
+		t->rate[STORE][round] = disk_store(t->bench->dir, load->messages, load->size, n, t->down.clients);
+	if (t->beside[PLAIN])
+		t->rate[PLAIN][round] = disk_plain(t->bench->dir, load->messages, load->size, n);
+}
+
+/* Holdfast and the disk alone are first in turns: a disk may be slower when it has been busy for a while. */
 static void
 do_round(struct buffer *t, size_t round)
 {
-	const struct fleet_load *load = &t->down.load;
-	unsigned batch;
+	bool first = round % 2 == 0;
 
+	if (!first)
+		disk_turn(t, round, t->batch[round - 1]);
 	relay_turn(t, round);
-	batch = (unsigned)(t->batch[round] + 0.5);
-	t->rate[STORE][round] = disk_store(t->bench->dir, load->messages, load->size, batch);
-	t->rate[PLAIN][round] = disk_plain(t->bench->dir, load->messages, load->size, batch);
-	for (enum way w = BROKER_DURABLE; t->with_broker && w <= BROKER; w++)
+	if (first)
+		disk_turn(t, round, t->batch[round]);
+	for (enum way w = BROKER_DURABLE; t->beside[w] && w <= BROKER; w++)
 		broker_turn(t->bench, &t->broker, w == BROKER_DURABLE, &t->rate[w][round], &t->lost[w][round]);
 	for (enum way w = STORE; w < WAYS; w++)
 		t->ratio[w][round] = t->rate[w][round] > 0 ? t->rate[RELAY][round] / t->rate[w][round] : 0;
@@ -104,9 +119,13 @@ bench_buffer(struct bench *b)
 			 (unsigned)args_number(a, "inflight", 25600));
 	t.broker = (struct broker_load){ .clients = t.down.clients, .window = (unsigned)args_number(a, "window", 32), .size = t.down.load.size,
 		.seconds = args_number(a, "seconds", 3) };
+	for (enum way w = STORE; w < WAYS; w++)
+		t.beside[w] = args_word(a, "beside", "store,plain,mosquitto", words[w]);
 	args_end(a);
-	if (!(t.with_broker = proxy_is_there(PROXY_MOSQUITTO)))
+	if (t.beside[BROKER] && !proxy_is_there(PROXY_MOSQUITTO)) {
 		printf("mosquitto is not installed: left out\n");
+		t.beside[BROKER] = t.beside[BROKER_DURABLE] = false;
+	}
 	bench_spread(b);
 	for (size_t i = 0; i < t.rounds; i++)
 		do_round(&t, i);
