@@ -370,6 +370,8 @@ txn_keep(struct store *s)
 	s->damaged = s->txn_damaged;
 	s->next_id = s->txn_next_id;
 	s->shrunk = s->shrunk || s->tally.bytes < before;
+	if (s->tally.n > 0 && s->tally.dropped == s->tally.n)
+		tally_reset(&s->tally); /* an outage is over: so is the need for the memory */
 }
 
 enum store_err
@@ -417,20 +419,7 @@ store_stat(struct store *s, struct store_stat *out)
 void
 store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX])
 {
-	memset(out, 0, STORE_SHARES_MAX * sizeof(*out));
-	for (size_t i = 0; i < s->tally.n; i++) {
-		const struct tally_row *row = &s->tally.rows[i];
-
-		for (unsigned k = 0; k < STORE_SHARES_OF_FILE; k++) {
-			struct store_share *sum = &out[row->share[k]];
-
-			sum->records += row->records;
-			sum->bytes += row->bytes;
-			sum->files += row->records > 0;
-			if (row->oldest_ms != 0 && (sum->oldest_ms == 0 || row->oldest_ms < sum->oldest_ms))
-				sum->oldest_ms = row->oldest_ms;
-		}
-	}
+	tally_shares(&s->tally, out);
 }
 
 #define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */

@@ -263,11 +263,14 @@ store_share_by(struct store *s, store_share_fn *of, void *arg)
 	s->share_of = of;
 	s->share_arg = arg;
 	for (size_t i = 0; i < s->tally.n; i++) {
-		if (s->tally.rows[i].damaged || s->tally.rows[i].dropped)
+		struct tally_row row = s->tally.rows[i];
+
+		if (row.damaged || row.dropped)
 			continue; /* nothing of it is in the totals */
-		if ((err = file_load(s, s->tally.rows[i].id, &f)) != STORE_OK)
+		if ((err = file_load(s, row.id, &f)) != STORE_OK)
 			return err;
-		share_row(s, &f, &s->tally.rows[i]);
+		share_row(s, &f, &row);
+		tally_put(&s->tally, &row);
 	}
 	return STORE_OK;
 }
@@ -300,7 +303,7 @@ load_cb(void *arg, const struct store_file *f)
 	if (f->backlog_records == 0 && f->state == STORE_FILE_OK)
 		return true;
 	return load_row(a, &(struct tally_row){ .id = f->id, .records = f->backlog_records, .bytes = f->backlog_bytes,
-						.oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK,
+						.oldest_ms = f->oldest_ms, .aside = f->state != STORE_FILE_OK, .share = { 0, 1 },
 						     .exported = f->state == STORE_FILE_EXPORTED });
 }
 
