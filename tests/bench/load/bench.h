@@ -30,8 +30,16 @@ struct bench {
 void bench_stand(struct bench *b, struct stand *s, enum proxy_kind kind, unsigned n, bool tls, bool ack_relay);
 void bench_stand_end(struct stand *s);
 
-/* The argument `ways`; what is not installed is left out, with a message. */
-void bench_ways(struct bench *b, bool way[PROXY_KINDS]);
+/* The argument `ways`; what is not installed is left out, with a message.  Returns how many there are. */
+unsigned bench_ways(struct bench *b, bool way[PROXY_KINDS]);
+
+struct numbers {
+	size_t n;
+	double of[ARGS_VALUES];
+};
+
+/* The argument `conns`, for so many stands at a time; what is more than can be here is cut down to that, with a message. */
+void bench_conns(struct bench *b, const char *otherwise, unsigned stands, struct numbers *conns);
 
 struct bench_meter { /* processor time between two marks */
 	const struct proxy *proxy;

@@ -66,18 +66,18 @@ bench_latency(struct bench *b)
 	bool way[PROXY_KINDS], leg[2], ack_relay;
 	double rates[ARGS_VALUES];
 	size_t nrates = args_numbers(&b->args, "rates", "5000,20000", rates), rounds = (size_t)args_number(&b->args, "rounds", 5);
-	unsigned conns = (unsigned)args_number(&b->args, "conns", 100);
+	struct numbers conns;
 	struct fleet_load load = { .size = (size_t)args_number(&b->args, "size", 1024), .seconds = args_number(&b->args, "seconds", 2) };
 
 	rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
 	leg[0] = args_word(&b->args, "legs", "plain,tls", "plain");
 	leg[1] = args_word(&b->args, "legs", "plain,tls", "tls");
 	ack_relay = args_word(&b->args, "ack", "upstream", "relay");
-	bench_ways(b, way);
+	bench_conns(b, "100", bench_ways(b, way), &conns);
 	args_end(&b->args);
-	printf("\n%zu bytes, %u connections, microseconds from due to acknowledged\n%-18s %-10s %10s %10s %10s %12s\n", load.size, conns, "at", "",
+	printf("\n%zu bytes, %u connections, microseconds from due to acknowledged\n%-18s %-10s %10s %10s %10s %12s\n", load.size, (unsigned)conns.of[0], "at", "",
 	       "p50", "p99", "p99.9", "messages/s");
 	for (int tls = 0; tls < 2; tls++)
 		if (leg[tls])
-			do_leg(b, way, tls == 1, ack_relay, conns, &load, rates, nrates, rounds);
+			do_leg(b, way, tls == 1, ack_relay, (unsigned)conns.of[0], &load, rates, nrates, rounds);
 }

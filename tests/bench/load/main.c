@@ -19,15 +19,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/resource.h>
-
 #include <openssl/ssl.h>
 
 #include "tests/bench/load/bench.h"
 #include "tests/bench/load/loop.h"
 #include "tests/bench/load/net.h"
 
-#define FILES_MAX 65536 /* descriptors, where one may have so many: 10,000 connections have two ends here, and two in a proxy */
 
 static const struct {
 	const char *name;
@@ -56,9 +53,11 @@ bench_stand_end(struct stand *s)
 	sink_free(s->sink);
 }
 
-void
+unsigned
 bench_ways(struct bench *b, bool way[PROXY_KINDS])
 {
+	unsigned n = 0;
+
 	for (int w = 0; w < PROXY_KINDS; w++) {
 		const char *name = proxy_name((enum proxy_kind)w);
 
@@ -67,7 +66,23 @@ bench_ways(struct bench *b, bool way[PROXY_KINDS])
 			printf("%s is not installed: left out\n", name);
 			way[w] = false;
 		}
+		n += way[w];
 	}
+	return n;
+}
+
+void
+bench_conns(struct bench *b, const char *otherwise, unsigned stands, struct numbers *conns)
+{
+	unsigned most = proxy_most_conns() / (stands > 0 ? stands : 1);
+
+	conns->n = args_numbers(&b->args, "conns", otherwise, conns->of);
+	for (size_t i = 0; i < conns->n; i++)
+		if (conns->of[i] > most) {
+			printf("%.0f connections take %.0f descriptors of a process, more than it is granted here: %u instead\n", conns->of[i],
+			       2 * stands * conns->of[i], most);
+			conns->of[i] = most;
+		}
 }
 
 void
@@ -135,7 +150,6 @@ static void
 prepare(struct bench *b)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct rlimit files, more = { FILES_MAX, FILES_MAX };
 
 	if ((size_t)snprintf(b->dir, sizeof(b->dir), "%s/holdfast-load.XXXXXX", tmp != NULL ? tmp : "/var/tmp") >= sizeof(b->dir) ||
 	    mkdtemp(b->dir) == NULL)
@@ -143,10 +157,7 @@ prepare(struct bench *b)
 	if (!cert_make(b->dir, "bench", &b->cert) || (b->tls = SSL_CTX_new(TLS_client_method())) == NULL ||
 	    SSL_CTX_set_min_proto_version(b->tls, TLS1_3_VERSION) != 1)
 		errx(1, "TLS");
-	if (setrlimit(RLIMIT_NOFILE, &more) != 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files);
-	}
+	proxy_allow_files();
 	signal(SIGPIPE, SIG_IGN);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	proxy_pin(-1);

@@ -2,7 +2,7 @@
  * Both of its connections are counted, the client's and the one to the server.  The few pass as many messages as the many, as many at a time,
  * so that what messages on the way cost is in both.
  *
- * conns=1000,9900 ways=bare,holdfast,haproxy,nginx legs=plain,tls */
+ * conns=1000,10000 ways=bare,holdfast,haproxy,nginx legs=plain,tls */
 #include <err.h>
 #include <stdio.h>
 
@@ -41,20 +41,20 @@ void
 bench_memory(struct bench *b)
 {
 	bool way[PROXY_KINDS], leg[2];
-	double conns[ARGS_VALUES];
-	size_t nconns = args_numbers(&b->args, "conns", "1000,9900", conns);
+	struct numbers conns;
 
 	leg[0] = args_word(&b->args, "legs", "plain,tls", "plain");
 	leg[1] = args_word(&b->args, "legs", "plain,tls", "tls");
-	bench_ways(b, way);
+	bench_conns(b, "1000,10000", 1, &conns);
+	(void)bench_ways(b, way);
 	args_end(&b->args);
-	for (size_t i = 0; i < nconns; i++)
-		if (conns[i] <= FEW)
+	for (size_t i = 0; i < conns.n; i++)
+		if (conns.of[i] <= FEW)
 			errx(2, "conns must be more than %d, which are taken off", FEW);
 	printf("\nresident bytes of an idle bound session\n%-8s %8s %-10s %10s\n", "", "sessions", "", "bytes");
 	for (int tls = 0; tls < 2; tls++)
-		for (size_t i = 0; leg[tls] && i < nconns; i++)
+		for (size_t i = 0; leg[tls] && i < conns.n; i++)
 			for (int w = PROXY_BARE; w < PROXY_KINDS; w++)
 				if (way[w])
-					measure(b, (enum proxy_kind)w, (unsigned)conns[i], tls == 1);
+					measure(b, (enum proxy_kind)w, (unsigned)conns.of[i], tls == 1);
 }

@@ -17,8 +17,9 @@
 
 struct pass {
 	struct bench *bench;
-	double sizes[ARGS_VALUES], conns[ARGS_VALUES], seconds;
-	size_t nsizes, nconns, rounds;
+	double sizes[ARGS_VALUES], seconds;
+	struct numbers conns;
+	size_t nsizes, rounds;
 	bool way[PROXY_KINDS];
 	struct plot plot;
 };
@@ -140,18 +141,17 @@ bench_pass(struct bench *b)
 	bool leg[2];
 
 	p.nsizes = args_numbers(&b->args, "sizes", "1K,16K,256K", p.sizes);
-	p.nconns = args_numbers(&b->args, "conns", "1,100,1000", p.conns);
 	p.seconds = args_number(&b->args, "seconds", 1);
 	p.rounds = (size_t)args_number(&b->args, "rounds", 5);
 	p.rounds = p.rounds > ROUNDS_MAX ? ROUNDS_MAX : p.rounds;
 	leg[0] = args_word(&b->args, "legs", "plain,tls", "plain");
 	leg[1] = args_word(&b->args, "legs", "plain,tls", "tls");
 	file = args_text(&b->args, "plot", NULL);
-	bench_ways(b, p.way);
+	bench_conns(b, "1,100,1000", bench_ways(b, p.way), &p.conns);
 	args_end(&b->args);
 	print_head(&p);
 	for (int tls = 0; tls < 2; tls++)
-		for (size_t i = 0; leg[tls] && i < p.nconns; i++)
-			do_connections(&p, (unsigned)p.conns[i], tls == 1);
+		for (size_t i = 0; leg[tls] && i < p.conns.n; i++)
+			do_connections(&p, (unsigned)p.conns.of[i], tls == 1);
 	bench_plot(b, &p.plot, file, "Messages a second that pass, by connections and size", "times the bare forwarder's", 1);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,8 @@
 
 #define PATIENCE_MS 60000
 #define STEP_MS 2
+#define FILES_MAX 65536 /* descriptors that are asked for */
+#define FILES_OTHER 200 /* of a process, for anything but connections */
 
 static const char *const names[] = { "direct", "bare", "holdfast", "haproxy", "nginx", "slowdisk", "mosquitto" };
 
@@ -138,11 +141,12 @@ static void
 config_haproxy(const struct proxy *p, const struct proxy_setup *s)
 {
 	FILE *f = open_config(p, "haproxy.cfg");
+	unsigned maxconn = proxy_most_conns() + FILES_OTHER / 4;
 
-	fprintf(f, "global\n  nbthread 1\n  maxconn 9950\n  tune.ssl.default-dh-param 2048\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n"
-		   "defaults\n  mode http\n  maxconn 9950\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n  timeout tunnel 1h\n"
+	fprintf(f, "global\n  nbthread 1\n  maxconn %u\n  tune.ssl.default-dh-param 2048\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n"
+		   "defaults\n  mode http\n  maxconn %u\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n  timeout tunnel 1h\n"
 		   "frontend f\n  bind 127.0.0.1:%u backlog 4096",
-		p->port);
+		maxconn, maxconn, p->port);
 	if (s->cert != NULL) {
 		join_files(p, s->cert);
 		fprintf(f, " ssl crt %s/both.pem", p->dir);
@@ -158,7 +162,7 @@ config_nginx(const struct proxy *p, const struct proxy_setup *s)
 
 	fprintf(f, "daemon off;\nmaster_process off;\nworker_processes 1;\npid %s/pid;\nerror_log %s/error.log warn;\n", p->dir, p->dir);
 	/* More connections than the descriptors will do for: with a sixteenth left nginx drops clients that have not asked yet. */
-	fprintf(f, "worker_rlimit_nofile 20000;\nevents { worker_connections 22000; }\nhttp {\n  access_log off;\n");
+	fprintf(f, "events { worker_connections %u; }\nhttp {\n  access_log off;\n", proxy_most_conns() * 20 / 9);
 	for (int i = 0; i < 5; i++)
 		fprintf(f, "  %s_temp_path %s/temp%d;\n", (const char *const[]){ "client_body", "proxy", "fastcgi", "uwsgi", "scgi" }[i], p->dir, i);
 	fprintf(f, "  server {\n    listen 127.0.0.1:%u backlog=4096%s;\n", p->port, s->cert != NULL ? " ssl" : "");
@@ -181,6 +185,29 @@ config_mosquitto(const struct proxy *p, const struct proxy_setup *s)
 	if (s->durable)
 		fprintf(f, "autosave_on_changes true\nautosave_interval 1\n");
 	fclose(f);
+}
+
+/* ---- descriptors ---- */
+
+void
+proxy_allow_files(void)
+{
+	struct rlimit files, more = { FILES_MAX, FILES_MAX };
+
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+unsigned
+proxy_most_conns(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+		err(1, "descriptors");
+	return files.rlim_cur > 2 * FILES_OTHER ? ((unsigned)files.rlim_cur - FILES_OTHER) / 2 : FILES_OTHER / 2;
 }
 
 /* ---- running ---- */

@@ -52,6 +52,11 @@ struct sockaddr_in proxy_loopback(unsigned port);
  * bench when there is none. */
 int proxy_reserve_port(unsigned *port);
 
+/* From now on this process and those started here may have as many descriptors as are granted, up to 65536. */
+void proxy_allow_files(void);
+/* The connections that this leaves: each has two ends here, and two in a proxy. */
+unsigned proxy_most_conns(void);
+
 /* Whether its log says so. */
 bool proxy_logged(const struct proxy *p, const char *text);
 
