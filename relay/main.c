@@ -4,7 +4,6 @@
  * posted, clients are told what the committer made durable, what is queued then is sent, and what was closed is freed.  Persist-before-reply is
  * this order and nothing else: an acknowledgement is made only from a completed commit (session_show_pass), I1. */
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +27,7 @@
 #include "relay/journal.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/memory.h"
 #include "relay/meter.h"
 #include "relay/monitor.h"
 #include "relay/notify.h"
@@ -542,17 +542,6 @@ run(struct sections *all, const struct order *order)
 	log_event(LOG_INFO, "stopped", "reason=%s", r.drain != NULL ? "drained" : "signal");
 }
 
-/* Messages of hundreds of KiB come and go thousands of times a second.  glibc gives what they free back to the kernel from 128 KiB on, and
- * pays for fresh pages with each of them, which costs more than the message: so this much is kept. */
-static void
-keep_memory(void)
-{
-#ifdef __GLIBC__
-	(void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
-	(void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
-#endif
-}
-
 int
 main(int argc, char **argv)
 {
@@ -562,7 +551,7 @@ main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	keep_memory();
+	memory_setup();
 	privilege_begin();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* until watch_signals */

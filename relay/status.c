@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "relay/json.h"
 #include "relay/link.h"
 #include "relay/log.h"
+#include "relay/memory.h"
 #include "relay/meter.h"
 #include "relay/notify.h"
 #include "relay/pace.h"
@@ -221,19 +221,6 @@ backlog_figures(const struct relay *relay, const struct status_sink *sink, void 
 		sink->number(arg, "disk_free", st->disk_free);
 }
 
-/* Bytes that are allocated and not freed, in all threads, libraries' too; 0: this C library does not tell. */
-static uint64_t
-heap_bytes(void)
-{
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
-	struct mallinfo2 m = mallinfo2();
-
-	return m.uordblks + m.hblkhd;
-#else
-	return 0;
-#endif
-}
-
 /* Of one quota, without prefix. */
 static void
 quota_figures(const struct relay *relay, unsigned i, const struct status_sink *sink, void *arg)
@@ -252,7 +239,7 @@ static void
 own_figures(const struct relay *relay, const struct status_sink *sink, void *arg)
 {
 	const struct link *unnamed = link_find(relay, "");
-	uint64_t heap = heap_bytes();
+	uint64_t heap = memory_used();
 
 	if (unnamed != NULL)
 		link_figures(unnamed, sink, arg);
@@ -446,6 +433,7 @@ sample_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	take_sample(st);
 	keep_history(st);
+	memory_sample();
 	log_tick();
 	if (st->samples++ % TELL_SAMPLES == 0)
 		tell_manager(st->relay);

@@ -5,7 +5,9 @@
  * 1 as their SDK does (this one is reckoned).  The changesets are digits that a compressor can halve, and pre-merge can leave nothing out:
  * bench_premerge tells what it is worth.
  *
- * clients=100 each=2000 size=1K inflight=25600 rounds=3 */
+ * And what memory holdfast has for it: before, when all is in the buffer, when all is gone, and after some seconds of rest.
+ *
+ * clients=100 each=2000 size=1K inflight=25600 rounds=3 rest=2 */
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +24,16 @@
 #define SDK_LEVEL 1
 #define KIB(n) ((double)(n) / 1024)
 
+enum moment { BEFORE, FULL, GONE, RESTED, MOMENTS };
+
 struct outage {
 	struct bench *bench;
 	struct down down;
+	double rest; /* seconds */
 	double fill[ROUNDS_MAX], all_ms[ROUNDS_MAX], to_direct[ROUNDS_MAX]; /* changesets a second; until the server has all; of the time it takes directly */
 	double direct_ms[ROUNDS_MAX];
 	double link_bytes, direct_bytes, connections, idle_ms; /* of the last round; idle_ms: with nothing waiting */
+	double resident[MOMENTS];				 /* bytes, likewise */
 };
 
 /* Bytes that an SDK sends for a byte of changesets which it kept. */
@@ -70,6 +76,12 @@ direct_turn(struct outage *o, size_t round)
 }
 
 static void
+look(struct outage *o, enum moment m)
+{
+	o->resident[m] = (double)proxy_resident(&o->down.stand.proxy);
+}
+
+static void
 do_round(struct outage *o, size_t round)
 {
 	struct sink_count was;
@@ -80,12 +92,17 @@ do_round(struct outage *o, size_t round)
 	o->idle_ms = down_return(d);
 	down_end(d);
 	down_begin(o->bench, d);
+	look(o, BEFORE);
 	o->fill[round] = down_fill(d);
+	look(o, FULL);
 	was = *sink_count(d->stand.sink);
 	o->all_ms[round] = down_return(d);
 	o->to_direct[round] = o->direct_ms[round] / o->all_ms[round];
 	o->link_bytes = (double)(sink_count(d->stand.sink)->bytes_in - was.bytes_in);
 	o->connections = (double)(sink_count(d->stand.sink)->connections - was.connections);
+	look(o, GONE);
+	fleet_wait(d->stand.fleet, o->rest, NULL, NULL);
+	look(o, RESTED);
 	down_end(d);
 }
 
@@ -105,6 +122,8 @@ print(struct outage *o, size_t rounds)
 	printf("bytes on the link for a byte of payload: %.3f, %.0f connections; the devices, each change as it comes: %.3f;\n"
 	       "the devices, kept and then sent as an SDK does (reckoned): %.3f\n",
 	       o->link_bytes / payload, o->connections, o->direct_bytes / payload, sdk_bytes(d->load.size));
+	printf("resident KiB of holdfast: %.0f before, %.0f with all in the buffer, %.0f when it is gone, %.0f after %g s of rest\n", KIB(o->resident[BEFORE]),
+	       KIB(o->resident[FULL]), KIB(o->resident[GONE]), KIB(o->resident[RESTED]), o->rest);
 }
 
 void
@@ -115,6 +134,7 @@ bench_outage(struct bench *b)
 	size_t rounds = (size_t)args_number(a, "rounds", 3);
 
 	o.bench = b;
+	o.rest = args_number(a, "rest", 2);
 	o.down = down_of((unsigned)args_number(a, "clients", 100), (unsigned)args_number(a, "each", 2000), (size_t)args_number(a, "size", 1024),
 			 (unsigned)args_number(a, "inflight", 25600));
 	args_end(a);
