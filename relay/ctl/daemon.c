@@ -115,6 +115,29 @@ print_links(const struct json_object *o)
 	printf("replay     %s%s\n", all_are(o, "replay", "on") ? "on" : "paused", is(o, "draining", "yes") ? ", draining" : "");
 }
 
+/* What the option's words bound, and how full each is. */
+static void
+print_quotas(const struct json_object *o)
+{
+	static const char *const keys[] = { "pattern", "state", "bytes", "limit", "refused" };
+	char key[32], a[TEXT_MAX], b[TEXT_MAX];
+	const char *v[5];
+
+	for (unsigned q = 1;; q++) {
+		for (size_t i = 0; i < 5; i++) {
+			snprintf(key, sizeof(key), "quota.%u.%s", q, keys[i]);
+			if ((v[i] = json_get(o, key)) == NULL)
+				return;
+		}
+		printf("%-10s %s of %s, %s", q == 1 ? "quotas" : "", text_bytes(a, strtoull(v[2], NULL, 10)), text_bytes(b, strtoull(v[3], NULL, 10)), v[1]);
+		if (strcmp(v[4], "0") != 0)
+			printf(", %s uploads refused", v[4]);
+		fputs(": ", stdout);
+		text_print(v[0]);
+		putchar('\n');
+	}
+}
+
 static void
 print_status(const struct json_object *o)
 {
@@ -132,6 +155,7 @@ print_status(const struct json_object *o)
 	if (json_get(o, "full_by") != NULL)
 		printf(" (%s)", field(o, "full_by"));
 	printf(", %s on disk, %s free\n", text_bytes(a, json_get_u64(o, "disk_bytes")), text_bytes(b, json_get_u64(o, "disk_free")));
+	print_quotas(o);
 	printf("clients    %llu connections, %llu sessions; %llu connections to the server\n", (ull)json_get_u64(o, "conns"),
 	       (ull)json_get_u64(o, "sessions"), (ull)json_get_u64(o, "upstreams"));
 	printf("attention  %llu files%s\n", (ull)attention, attention > 0 ? "; see holdfastctl files" : "");

@@ -397,6 +397,20 @@ TEST(every_command_live)
 	}
 }
 
+/* The status for people: one line for each quota. */
+TEST(quotas)
+{
+	const char *dir = harness_tmpdir();
+	struct daemon d;
+
+	if (!daemon_is_built())
+		SKIP("the daemon is not built");
+	CHECK(daemon_start(&d, dir, "[upstream]\nurl = ws://127.0.0.1:1\n[buffer]\nquotas = /tele/*=64KiB *=3MiB\n"));
+	CHECK_U64(ctl("-d %s/state status", dir), 1);
+	CHECK(said("\nquotas     0 B of 64.0 KiB, ok: /tele/*\n           0 B of 3.0 MiB, ok: *\nclients "));
+	CHECK(daemon_stop(&d));
+}
+
 TEST(export_and_import)
 {
 	const char *a = sub(harness_tmpdir(), "a"), *b = sub(harness_tmpdir(), "b"), *stick = sub(harness_tmpdir(), "stick");
