@@ -16,8 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "buffer/store_int.h"
+
+#define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */
+#define COMPACT_PAGES 256      /* a step: some tens of milliseconds.  But libdb moves long records without counting them: the backlog as a whole, */
+#define COMPACT_MOVE (1u << 20) /* so one of more bytes than this is left alone */
+#define COMPACT_QUIET_S 60      /* as long as an eighth of it goes in this time */
 
 #define SCRATCH_KEEP (256u << 10) /* scratch memory kept between transactions: a usual UPLOAD is 128 KiB */
 
@@ -250,6 +256,7 @@ store_open(const struct store_options *opt, struct store **out, char *why, size_
 		return STORE_NOMEM;
 	store_set_bounds(s, opt->max_bytes, opt->max_bytes_per_file, opt->min_free);
 	s->shrunk = true;
+	s->quiet_s = COMPACT_QUIET_S;
 	if ((err = env_open(opt, &s->env, why, why_len)) == STORE_OK && (err = open_tables(s, why, why_len)) != STORE_OK &&
 	    why_len > 0 && why[0] == '\0')
 		(void)snprintf(why, why_len, "cannot read the tables: %s%s%s", store_strerror(err),
@@ -422,8 +429,21 @@ store_shares(const struct store *s, struct store_share out[STORE_SHARES_MAX])
 	tally_shares(&s->tally, out);
 }
 
-#define COMPACT_MIN (4u << 20) /* bytes of changesets.db below which giving space back is not worth its log */
-#define COMPACT_PAGES 256      /* a step: some tens of milliseconds at most */
+/* Is what is left of the backlog about to go as well?  To move it would hold up the drain, for nothing. */
+static bool
+is_draining(struct store *s)
+{
+	struct timespec now = { 0 };
+
+	if (s->tally.bytes <= COMPACT_MOVE)
+		return false;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	if (s->residue == 0 || s->tally.bytes < s->residue - s->residue / 8) {
+		s->residue = s->tally.bytes;
+		s->residue_s = now.tv_sec;
+	}
+	return now.tv_sec - s->residue_s < s->quiet_s;
+}
 
 /* Most of the table is free pages: gives them back to the file system, a step a call.  Not again before it has grown well beyond
  * what the last time left. */
@@ -436,10 +456,16 @@ give_back(struct store *s)
 	if (!s->compacting) {
 		if (!s->shrunk)
 			return STORE_OK;
-		s->shrunk = false;
 		bytes = env_table_bytes(s->env, "changesets");
-		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 || bytes < 2 * s->compacted_bytes)
+		if (bytes < COMPACT_MIN || s->tally.bytes > bytes / 4 || bytes < 2 * s->compacted_bytes) {
+			s->shrunk = false;
+			s->residue = 0;
 			return STORE_OK;
+		}
+		if (is_draining(s))
+			return STORE_OK; /* asked again behind the next group, or when there has been none for a while */
+		s->shrunk = false;
+		s->residue = 0;
 		s->compaction = (struct store_compaction){ 0 };
 		s->compacting = true;
 	}

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <db.h>
 
@@ -47,6 +48,8 @@ struct store {
 	bool settle;		/* it has just been; the log may be shortened now */
 	struct store_compaction compaction;
 	uint64_t compacted_bytes; /* what changesets.db had after the last time */
+	uint64_t residue;	  /* bytes of the backlog, while it is waited for whether they go: as of residue_s, monotonic; 0: it is not */
+	time_t residue_s, quiet_s;
 	uint64_t damaged;	/* file records that could not be read at open: never take the backlog for empty */
 	uint8_t *scratch;	/* for encoding; grows to the largest record of a transaction */
 	size_t scratch_cap;

@@ -7,6 +7,8 @@
 #include "tests/harness.h"
 #include "tests/storekit.h"
 
+#include "buffer/store_int.h"
+
 static uint8_t buf[KIT_DATA_MAX];
 
 /* Appends records from .. to of file number n, which is made if needed, in one transaction; its id. */
@@ -119,6 +121,51 @@ TEST(compact_step_by_step)
 	}
 	store_close(s);
 	CHECK((s = kit_open(dir)) != NULL);
+	store_close(s);
+}
+
+/* Lets it do what there is to do. */
+static void
+settle(struct store *s)
+{
+	unsigned steps = 0;
+
+	do
+		CHECK_U64(store_checkpoint(s, false), STORE_OK);
+	while (store_busy(s) && ++steps < 10000);
+	CHECK(steps < 10000);
+}
+
+/* While a backlog drains, what is left of it is not moved about; once it stays, or hardly anything is left, its space is given back. */
+TEST(space_is_given_back_when_a_drain_is_over)
+{
+	struct store *s = kit_open(harness_tmpdir());
+	uint64_t id[3], full;
+
+	CHECK(s != NULL);
+	CHECK((id[0] = add(s, 1, 1, 8000)) != 0 && (id[1] = add(s, 2, 1, 900)) != 0 && (id[2] = add(s, 3, 1, 900)) != 0);
+	CHECK_U64(store_checkpoint(s, true), STORE_OK);
+	settle(s);
+	full = env_table_bytes(s->env, "changesets");
+	CHECK(trim(s, id[0], 8000) && s->tally.bytes > 1u << 20 && s->tally.bytes < full / 4);
+	settle(s);
+	CHECK(!s->compacting && s->shrunk);
+	CHECK_U64(env_table_bytes(s->env, "changesets"), full);
+	CHECK(trim(s, id[1], 450)); /* still an eighth and more */
+	s->quiet_s = 1;
+	s->residue_s -= 2;
+	CHECK_U64(store_checkpoint(s, false), STORE_OK);
+	CHECK(!s->compacting);
+	s->residue_s -= 2; /* and now it stays */
+	settle(s);
+	CHECK(!s->shrunk);
+	CHECK(env_table_bytes(s->env, "changesets") < full / 2);
+	CHECK((id[0] = add(s, 1, 8001, 16000)) != 0);
+	CHECK_U64(store_checkpoint(s, true), STORE_OK);
+	CHECK(env_table_bytes(s->env, "changesets") > full / 2);
+	CHECK(trim(s, id[0], 16000) && trim(s, id[1], 900) && trim(s, id[2], 900)); /* nothing is left: at once */
+	settle(s);
+	CHECK(env_table_bytes(s->env, "changesets") < full / 8);
 	store_close(s);
 }
 
