@@ -70,7 +70,7 @@ do_round(struct buffer *t, size_t round)
 	relay_turn(t, round);
 	if (first)
 		disk_turn(t, round, t->batch[round]);
-	for (enum way w = BROKER_DURABLE; t->beside[w] && w <= BROKER; w++)
+	for (enum way w = BROKER_DURABLE; w <= BROKER && t->beside[w]; w++)
 		broker_turn(t->bench, &t->broker, w == BROKER_DURABLE, &t->rate[w][round], &t->lost[w][round]);
 	for (enum way w = STORE; w < WAYS; w++)
 		t->ratio[w][round] = t->rate[w][round] > 0 ? t->rate[RELAY][round] / t->rate[w][round] : 0;
