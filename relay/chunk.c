@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "relay/chunk.h"
+#include "relay/soon.h"
 
 #define KINDS 25	/* 256 bytes to 16 KiB, four for each power of two */
 #define LARGE UINT8_MAX /* the kind of a larger one */
@@ -53,6 +54,7 @@ chunk_take(size_t want, uint8_t *kind)
 	if (k == NULL)
 		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
 	stored[*kind] = k->next;
+	soon(k->next); /* the next to be taken, which was used longer ago */
 	bytes_of_kind[*kind] -= whole(*kind);
 	stored_bytes -= whole(*kind);
 	return k;

@@ -21,6 +21,7 @@
 #include "relay/name.h"
 #include "relay/request.h"
 #include "relay/session.h"
+#include "relay/soon.h"
 #include "relay/spool.h"
 #include "relay/stream.h"
 #include "relay/upstream.h"
@@ -637,6 +638,7 @@ on_frames(struct conn *c, uint8_t *buf, size_t len)
 	size_t done = 0, used;
 	bool in_place = c->msg != NULL && buf == c->msg + c->msg_len; /* all of it belongs to one message, and is taken */
 
+	soon(TAILQ_FIRST(&c->sessions));
 	c->secret_seen = false;
 	while (c->state == CONN_OPEN && c->opening == 0 && (in_place || !spool_is_behind(c->relay))) {
 		err = ws_decode(&c->ws, buf + done, len - done, &used, &ev);

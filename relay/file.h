@@ -32,37 +32,23 @@ struct cursors {
 };
 
 struct file {
-	LIST_ENTRY(file) in_relay;
+	/* what each message touches, side by side */
 	TAILQ_ENTRY(file) lingering; /* on its link's lingering.files while is_lingering, on lingering.due while is_due */
 	struct relay *relay;	     /* borrowed */
 	struct session *session;     /* borrowed; NULL once detached */
-	/* identity and record */
-	const char *endpoint, *path; /* name.h */
-	char *state_text;	     /* NULL: none */
-	char *bind; /* what a BIND in its name states (flexible sync, flxbind.h); NULL: not known */
-	uint8_t user[STORE_USER]; /* userid.h */
-	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
-	uint64_t state_time_ms;
-	uint32_t state_code;
 	enum store_file_state state;
 	enum store_ack ack;
-	unsigned quota;		     /* of relay->quotas, see quota_find */
 	struct cursors cursors;	     /* newest fully passed on, or the client's IDENT */
-	struct pair upstream, shown, held, stored, final;
+	struct pair upstream, shown, held, final;
 	_Atomic uint64_t acked; /* upstream.client_version, for the committer */
 	uint64_t locked_server_version;
-	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
-	uint64_t sent_max; /* newest that was */
-	struct pair gap_end; /* the newest upload that could not be stored */
-	uint64_t trimmed;    /* client_version */
+	uint64_t sent_max;	 /* newest client_version that was sent upstream */
 	struct upload_list tail; /* not durable, oldest first */
 	struct upload *unposted; /* of tail: from it on nothing was given to the committer; NULL: all was */
 	struct upload *passed;	 /* of tail; all up to it were sent when file_tail_next was last asked; NULL: none */
 	size_t tail_bytes;
 	uint64_t backlog_bytes; /* on disk, as of the last operation that changed it */
 	uint64_t timed, timed_at; /* the client_version whose acknowledgement is waited for with a watch (linger.h), since; 0 = none */
-	unsigned inflight;   /* operations at the spool */
-	unsigned appending;  /* of these, appends */
 	/* flags, side by side: there are thousands of files */
 	bool is_subserver;
 	bool is_new;	     /* the store knew nothing of it when it was opened */
@@ -74,6 +60,22 @@ struct file {
 	bool is_due;	     /* or at the end of this pass.  Never both */
 	bool offering, trimming;
 	bool merged, merging; /* for the replay under way: pre-merge is done; has been asked for */
+	/* its place, identity and record */
+	LIST_ENTRY(file) in_relay;
+	const char *endpoint, *path; /* name.h */
+	char *state_text;	     /* NULL: none */
+	char *bind; /* what a BIND in its name states (flexible sync, flxbind.h); NULL: not known */
+	uint8_t user[STORE_USER]; /* userid.h */
+	uint64_t id, file_ident, file_ident_salt, created_ms; /* id 0: not stored yet */
+	uint64_t state_time_ms;
+	uint32_t state_code;
+	unsigned quota;		     /* of relay->quotas, see quota_find */
+	struct pair stored;
+	uint64_t offered;  /* newest client_version that may be sent upstream: durable before anything is (ack = relay) */
+	struct pair gap_end; /* the newest upload that could not be stored */
+	uint64_t trimmed;    /* client_version */
+	unsigned inflight;   /* operations at the spool */
+	unsigned appending;  /* of these, appends */
 };
 
 /* What became of the store's answer for a session's IDENT; f is NULL on failure (the store refused: close the client).  queries: those that

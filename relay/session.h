@@ -73,58 +73,23 @@ struct sent_batch { /* replayed and not yet acknowledged */
 };
 
 struct session {
-	TAILQ_ENTRY(session) in_conn;	  /* on conn_sessions, unless GHOST */
-	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
-	TAILQ_ENTRY(session) in_to_show;
+	/* what each message touches, side by side: the processor fetches 64 bytes at a time, and with many sessions from far away */
 	struct relay *relay;
 	struct link *link;	   /* the way to its upstream */
 	const struct options *opt; /* of its client's front; without one, of the link */
 	struct conn *conn;	   /* NULL: GHOST, or opened for an absent client */
-	struct absent *absent;	   /* the latter: OPENING, then GHOST */
 	struct upstream *upstream; /* NULL: UPSIDE_NONE */
 	struct file *file;	   /* from READY on */
-	struct file_opening *opening;
-	struct session *waits_for; /* the older session of the same file that must end first */
-	struct session *successor; /* the reverse */
 	uint64_t client_ident, upstream_ident; /* session idents on either side */
 	enum session_state state;
 	enum session_upside upside;
 	enum msg_flavour flavour;
 	unsigned generation; /* of upstream sessions, so that a late read is recognised */
-	/* from BIND */
 	const char *path, *endpoint; /* name.h */
-	char *token;		     /* the newest; NULL: none; a secret */
-	uint32_t path_len, token_len;
-	struct pool_keys *pool_keys; /* pool.c; NULL: none was needed yet */
-	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
-	/* from IDENT */
-	struct msg_c_ident ident;
-	/* FLX (query.h) */
-	char *query; /* the active one, ident.query_size bytes; NULL: none */
-	uint64_t query_place;
-	struct query_list queries; /* pending */
-	size_t query_bytes;
-	uint64_t query_taken; /* newest that the client sent in this session: that of its IDENT, or of a QUERY */
-	uint64_t query_sent;  /* newest sent in this upstream session, likewise */
-	struct request_list requests; /* not answered yet (request.h) */
-	size_t request_bytes;
-	unsigned nqueries, nrequests;
-	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
-	uint64_t mark_behind; /* query_taken when it came: an answer before that query's bootstrap would be wrong */
-	uint64_t told;	   /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
-	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
-	size_t refused_len;/* bytes of an UPLOAD that was not taken: it is uploaded again when so much fits */
-	/* this upstream session */
-	struct pair sent;     /* newest pair sent in an UPLOAD, entries or progress */
-	uint64_t reached;     /* download_server_version reached (S3) */
-	uint64_t disk_end;    /* the store holds no more records up to this client_version than were sent */
+	uint64_t told;	      /* newest upload_client_version in any DOWNLOAD given to this client (I4) */
+	struct pair sent;     /* newest pair sent in an UPLOAD of this upstream session, entries or progress */
+	uint64_t reached;     /* download_server_version reached in it (S3) */
 	STAILQ_HEAD(, sent_batch) unacked;
-	size_t unacked_bytes;
-	uint64_t paced;	      /* bytes that the batch under way was charged (pace.c) */
-	struct turn *turn;    /* there; NULL: it does not wait for it */
-	uint64_t unacked_since; /* clock_ms of the last progress */
-	uint64_t unbinding_since; /* clock_ms */
-	uint8_t stalls;	      /* see replay_stalled */
 	/* flags, side by side: there are thousands of sessions */
 	bool credential_stored; /* path and token are on the disk (absent.c) */
 	bool is_subserver;
@@ -142,6 +107,43 @@ struct session {
 	bool reading; /* a batch is being read for replay */
 	bool underfed; /* upstream had acknowledged all before the batch under way was there */
 	bool ended;   /* unhooked; freed at the end of the pass */
+	uint8_t stalls; /* see replay_stalled */
+	/* its places */
+	TAILQ_ENTRY(session) in_conn;	  /* on conn_sessions, unless GHOST */
+	TAILQ_ENTRY(session) in_upstream; /* on the upstream's list while upstream is set */
+	TAILQ_ENTRY(session) in_to_show;
+	struct absent *absent; /* without a client: OPENING, then GHOST */
+	struct file_opening *opening;
+	struct session *waits_for; /* the older session of the same file that must end first */
+	struct session *successor; /* the reverse */
+	/* from BIND */
+	char *token; /* the newest; NULL: none; a secret */
+	uint32_t path_len, token_len;
+	struct pool_keys *pool_keys; /* pool.c; NULL: none was needed yet */
+	struct pool_ask *asking; /* an answer of the pool is on its way: until then no BIND goes upstream (only one may give an ident) */
+	/* from IDENT */
+	struct msg_c_ident ident;
+	/* FLX (query.h) */
+	char *query; /* the active one, ident.query_size bytes; NULL: none */
+	uint64_t query_place;
+	struct query_list queries; /* pending */
+	size_t query_bytes;
+	uint64_t query_taken; /* newest that the client sent in this session: that of its IDENT, or of a QUERY */
+	uint64_t query_sent;  /* newest sent in this upstream session, likewise */
+	struct request_list requests; /* not answered yet (request.h) */
+	size_t request_bytes;
+	unsigned nqueries, nrequests;
+	uint64_t mark;	   /* newest request_ident not answered yet, 0 = none (a server too answers only the newest) */
+	uint64_t mark_behind; /* query_taken when it came: an answer before that query's bootstrap would be wrong */
+	uint64_t shown_at; /* clock_ms of the last acknowledgement of our own */
+	size_t refused_len;/* bytes of an UPLOAD that was not taken: it is uploaded again when so much fits */
+	/* this upstream session */
+	uint64_t disk_end;    /* the store holds no more records up to this client_version than were sent */
+	size_t unacked_bytes;
+	uint64_t paced;	      /* bytes that the batch under way was charged (pace.c) */
+	struct turn *turn;    /* there; NULL: it does not wait for it */
+	uint64_t unacked_since; /* clock_ms of the last progress */
+	uint64_t unbinding_since; /* clock_ms */
 };
 
 /* What stands for the path in the identity of its file. */

@@ -18,6 +18,7 @@
 #include "relay/request.h"
 #include "relay/session.h"
 #include "relay/session_impl.h"
+#include "relay/soon.h"
 #include "relay/upstream.h"
 
 /* Error codes of the connection level, as the reference server gives them. */
@@ -281,6 +282,8 @@ needs_ident(enum msg_type type)
 void
 session_client_message(struct session *s, const struct message *m, struct view body)
 {
+	soon(s->file);
+	soon(s->upstream);
 	if (m->type == MSG_C_UNBIND) {
 		session_unbind(s);
 		return;

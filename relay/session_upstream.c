@@ -18,6 +18,7 @@
 #include "relay/request.h"
 #include "relay/services.h"
 #include "relay/session.h"
+#include "relay/soon.h"
 #include "relay/statecache.h"
 #include "relay/upstream.h"
 #include "relay/verdict.h"
@@ -41,6 +42,7 @@ session_upstream_head(struct session *s, struct message *m)
 {
 	bool there = s->conn != NULL && s->state != SESSION_ERROR;
 
+	soon(s->file);
 	m->session_ident = s->client_ident;
 	switch (m->type) {
 	case MSG_S_ERROR:

@@ -11,6 +11,7 @@
 
 #include "relay/clock.h"
 #include "relay/log.h"
+#include "relay/soon.h"
 #include "relay/stream_impl.h"
 
 #define SHARED_BUF 65536 /* also the most that one stream can keep */
@@ -138,6 +139,7 @@ stream_read_ready(struct stream *s)
 				stream_ready(s); /* no descriptor tells of what is inside OpenSSL, or that the end is due */
 			break;
 		}
+		soon(s->arg);
 		if (have > 0)
 			memcpy(shared, s->kept, have); /* buf is shared */
 		if (s->end != END_NONE)

@@ -59,9 +59,9 @@ struct stream {
 	struct stream_wire counted, *wire; /* what of the wire is in *wire, which is the owner's; NULL: nobody asks */
 	stream_cb *cb;
 	void *arg;
+	struct stream *next_dirty, *next_ready, *next_dead;
 	char *why;
 	struct event *linger;			  /* ST_CLOSING: the deadline */
-	struct stream *next_dirty, *next_ready, *next_dead;
 	struct stream *prev, *next;		  /* all streams */
 };
 

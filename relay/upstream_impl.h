@@ -46,20 +46,24 @@ struct incoming { /* a message that is arriving */
 };
 
 struct upstream {
+	/* what each message touches, side by side */
+	struct conn *conn;
+	struct stream *stream;
+	enum upstream_state state;
+	enum msg_flavour flavour;
+	struct ws_decoder ws;
+	struct incoming *in; /* NULL: no message is arriving */
+	struct session_list sessions;
+	bool awaiting_pong, was_busy, paused, opaque;
+	bool slow; /* the client was not read for too long: until the queue has drained its uploads go by way of the disk */
+	/* its life */
 	TAILQ_ENTRY(upstream) link; /* way->upstreams, or the closed list */
 	struct link *way; /* that it goes by */
 	const struct upstream_ops *ops; /* NULL: orphan */
 	void *arg;
-	struct conn *conn;
-	enum upstream_state state;
-	enum msg_flavour flavour;
 	const struct address_url *url; /* the one that is tried or worked; borrowed from the link */
 	struct opening *opening;       /* NULL: it is OPEN, or was */
-	struct stream *stream;
 	struct timer timer; /* connect_timeout, then the tick */
-	struct ws_decoder ws;
-	struct incoming *in; /* NULL: no message is arriving */
-	struct session_list sessions;
 	uint64_t next_ident;
 	/* liveness, all clock_ms */
 	uint64_t ping_at, ping_left_at, life_at;
@@ -68,8 +72,6 @@ struct upstream {
 	uint64_t busy_at;		    /* the last tick at which something was queued */
 	uint64_t tick_at, rate;
 	uint64_t client_waits_at;  /* since when the client is not read because too much is queued here; 0: it is read */
-	bool awaiting_pong, was_busy, paused, opaque;
-	bool slow;		   /* that took too long: until the queue has drained its uploads go by way of the disk */
 };
 
 /* upstream.c: it ended by itself or by our judgement: link and owner are told, then the sessions.  Before it is OPEN it may go on with the

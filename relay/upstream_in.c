@@ -12,6 +12,7 @@
 #include "relay/chunk.h"
 #include "relay/conn.h"
 #include "relay/log.h"
+#include "relay/soon.h"
 #include "relay/stream.h"
 #include "relay/upstream_impl.h"
 #include "relay/verdict.h"
@@ -280,6 +281,8 @@ upstream_frames(struct upstream *u, uint8_t *buf, size_t len)
 	enum proto_err err;
 	size_t done = 0, used;
 
+	soon(u->conn);
+	soon(TAILQ_FIRST(&u->sessions));
 	for (;;) {
 		err = ws_decode(&u->ws, buf + done, len - done, &used, &ev);
 		done += used;
