@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "relay/chunk.h"
-#include "relay/soon.h"
+#include "relay/hot.h"
 
 #define KINDS 25	/* 256 bytes to 16 KiB, four for each power of two */
 #define LARGE UINT8_MAX /* the kind of a larger one */

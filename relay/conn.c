@@ -17,11 +17,11 @@
 #include "relay/flood.h"
 #include "relay/front.h"
 #include "relay/gate.h"
+#include "relay/hot.h"
 #include "relay/log.h"
 #include "relay/name.h"
 #include "relay/request.h"
 #include "relay/session.h"
-#include "relay/soon.h"
 #include "relay/spool.h"
 #include "relay/stream.h"
 #include "relay/upstream.h"
@@ -413,7 +413,7 @@ conn_count_sessions(const struct conn *c)
 static void
 message_in(struct conn *c, const uint8_t *buf, size_t len)
 {
-	struct message m;
+	UNWIPED struct message m;
 	struct view body;
 	struct session *s;
 	enum proto_err err = msg_parse(MSG_C2S, c->flavour, buf, len, &m, &body);

@@ -10,6 +10,7 @@
 #include "relay/absent.h"
 #include "relay/conn.h"
 #include "relay/front.h"
+#include "relay/hot.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/options.h"
@@ -18,7 +19,6 @@
 #include "relay/request.h"
 #include "relay/session.h"
 #include "relay/session_impl.h"
-#include "relay/soon.h"
 #include "relay/upstream.h"
 
 /* Error codes of the connection level, as the reference server gives them. */

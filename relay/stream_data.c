@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "relay/clock.h"
+#include "relay/hot.h"
 #include "relay/log.h"
-#include "relay/soon.h"
 #include "relay/stream_impl.h"
 
 #define SHARED_BUF 65536 /* also the most that one stream can keep */
@@ -180,7 +180,7 @@ pump(struct stream *s)
 
 	s->blocked = s->write_wants_read = false;
 	while (s->out.len > 0 && !s->blocked) {
-		struct iovec iov[PIECES];
+		UNWIPED struct iovec iov[PIECES];
 		enum rawio_result result;
 		size_t put;
 

@@ -11,8 +11,8 @@
 
 #include "relay/chunk.h"
 #include "relay/conn.h"
+#include "relay/hot.h"
 #include "relay/log.h"
-#include "relay/soon.h"
 #include "relay/stream.h"
 #include "relay/upstream_impl.h"
 #include "relay/verdict.h"
@@ -102,7 +102,7 @@ static bool
 message_begin(struct upstream *u)
 {
 	struct incoming *in = u->in;
-	struct message out;
+	UNWIPED struct message out;
 
 	in->begun = true;
 	in->left = in->m.body_len;

@@ -1,6 +1,7 @@
 /* Frames out.  Head and payload are written once, into the queue where they wait to be sent, and masked (client role) on the way. */
 #include <string.h>
 
+#include "relay/hot.h"
 #include "relay/outqueue.h"
 #include "relay/stream.h"
 #include "relay/tls.h"
@@ -48,7 +49,7 @@ frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct vie
 bool
 wire_message(struct outqueue *out, enum ws_role role, const struct message *m, struct view body)
 {
-	char head[MSG_HEAD_MAX];
+	UNWIPED char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
 
 	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, msg_has_token(m->type));
@@ -77,8 +78,8 @@ wire_send(struct stream *s, enum ws_role role, const struct message *m, struct v
 void
 wire_send_open(struct stream *s, const struct message *m, uint64_t body_len)
 {
-	uint8_t buf[WS_HEAD_MAX + MSG_HEAD_MAX];
-	char head[MSG_HEAD_MAX];
+	UNWIPED uint8_t buf[WS_HEAD_MAX + MSG_HEAD_MAX];
+	UNWIPED char head[MSG_HEAD_MAX];
 	size_t head_len = msg_format_head(m, head);
 	size_t n = ws_format_head(buf, WS_SERVER, true, WS_BINARY, head_len + body_len, NULL);
 
