@@ -223,7 +223,10 @@ do_append(struct store *store, struct spool_op *op)
 		return err;
 	}
 	put = store_file_put(store, f);
-	return put != STORE_OK ? put : err;
+	if (put == STORE_OK)
+		return err;
+	op->nkept = 0; /* the entries may stay, but no record tells of them */
+	return put;
 }
 
 static enum store_err

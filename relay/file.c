@@ -343,7 +343,6 @@ append_kept(struct file *f, struct spool_op *op)
 	size_t entries = 0;
 
 	for (size_t i = 0; i < op->nkept; i++) {
-		op->upload[i]->durable = true;
 		entries += op->upload[i]->nentry;
 		tail_remove(f, op->upload[i]);
 	}
@@ -428,7 +427,7 @@ file_keep_queries(struct file *f)
 	struct query_list queries = TAILQ_HEAD_INITIALIZER(queries);
 	struct store_file rec;
 
-	if (f->is_due)
+	if (f->unposted != NULL)
 		file_post(f);
 	f->inflight++;
 	fill_record(f, &rec);

@@ -10,16 +10,17 @@
 #define RELAY_HOT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define SOON_BYTES 256 /* what they have in front */
 #define SOON_LINE 64   /* bytes that most processors fetch at once; to others it is less of a help */
 
-/* p may be NULL: nothing is read, so nothing can fail. */
+/* p may be NULL, or less may be there: nothing is read, so nothing can fail. */
 static inline void
 soon(const void *p)
 {
 	for (size_t i = 0; i < SOON_BYTES; i += SOON_LINE)
-		__builtin_prefetch((const char *)p + i, 1);
+		__builtin_prefetch((const void *)((uintptr_t)p + i), 1);
 }
 
 #ifdef __has_attribute

@@ -4,8 +4,8 @@
  * their clients, were allocated in turns with what lives for long, which holds all of it in its place.  200 MB of backlog from 100 devices made 150 MB
  * of holes about 10 MB in use, for ever.  malloc_trim() gives back the pages inside as well.
  *
- * That takes 15 ms for 100 MB, in which nobody is served, and pages that are wanted again have their price: so it is done when little has
- * moved for a while, and only after so much has moved that there may be something to give back.  No allocator's figure would tell: what was given
+ * That takes 15 ms for 100 MB, in which nobody is served, and pages that are wanted again have their price: so it is done once, when little has
+ * moved for a while after so much has moved fast that there may be something to give back.  No allocator's figure would tell: what was given
  * back counts as free like what was not. */
 #include <malloc.h>
 #include <stddef.h>
@@ -15,11 +15,12 @@
 
 #define QUIET_SAMPLES 10
 #define QUIET_BYTES (1u << 20)	/* in a second: PINGs of 10,000 clients, or some devices at work */
-#define MOVED_MIN (16u << 20) /* bytes, since the last time */
+#define MOVED_MIN (16u << 20) /* bytes, in seconds that were not quiet, since the last time */
 
 static struct {
-	uint64_t seen, trimmed; /* of stream_moved() */
-	unsigned quiet;		/* samples, up to now */
+	uint64_t seen;	/* of stream_moved() */
+	uint64_t loud;	/* bytes, since the last time */
+	unsigned quiet; /* samples, up to now */
 } state;
 
 /* Messages of hundreds of KiB come and go thousands of times a second.  glibc gives what they free back to the kernel from 128 KiB on, and
@@ -36,13 +37,17 @@ memory_setup(void)
 void
 memory_sample(void)
 {
-	uint64_t moved = stream_moved();
+	uint64_t moved = stream_moved() - state.seen;
 
-	state.quiet = moved - state.seen > QUIET_BYTES ? 0 : state.quiet + 1;
-	state.seen = moved;
-	if (state.quiet < QUIET_SAMPLES || moved - state.trimmed < MOVED_MIN)
+	state.seen += moved;
+	if (moved > QUIET_BYTES) {
+		state.loud += moved;
+		state.quiet = 0;
 		return;
-	state.trimmed = moved;
+	}
+	if (++state.quiet < QUIET_SAMPLES || state.loud < MOVED_MIN)
+		return;
+	state.loud = 0;
 #ifdef __GLIBC__
 	(void)malloc_trim(0);
 #endif

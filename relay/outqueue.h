@@ -17,7 +17,7 @@
 
 #include <sys/uio.h>
 
-#define OUTQUEUE_MIN 4096  /* bytes of the smallest piece */
+#define OUTQUEUE_MIN 1024  /* bytes of the smallest piece */
 #define OUTQUEUE_MAX 16384 /* of the largest: a TLS record */
 
 struct outqueue_piece;

@@ -167,7 +167,7 @@ committer_main(void *arg)
 		err = any ? committer_run(&sp->committer, &group, growing, slice_ms > 0, &st)
 			  : committer_rest(&sp->committer, &group, slice_ms, &st);
 		if (err == STORE_OK)
-			store_shares(sp->committer.store, sp->shares_summed); /* a walk over all that have a backlog: not under the lock */
+			store_shares(sp->committer.store, sp->shares_summed);
 
 		pthread_mutex_lock(&sp->lock);
 		if (err == STORE_OK) {

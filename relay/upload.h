@@ -27,7 +27,6 @@ struct upload {
 	uint64_t after;	      /* newest client_version the file had taken before this one */
 	const _Atomic uint64_t *acked; /* newest client_version of the file that upstream acknowledged; lives while u is in its tail */
 	bool posted;	      /* given to the committer */
-	bool durable;	      /* committed */
 	uint8_t chunk;	      /* its kind (chunk.h) */
 };
 
