@@ -273,6 +273,7 @@ begin(int ack)
 static void
 end(void)
 {
+	file_post(file); /* as file_detach would, whose operation nobody would end */
 	for (size_t i = 0; i < seen.nop; i++)
 		for (size_t k = 0; k < seen.op[i].n; k++)
 			upload_unref(seen.op[i].upload[k]);
