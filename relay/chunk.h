@@ -2,7 +2,7 @@
  *
  * A chunk is CHUNK_HEAD bytes for its owner's struct, and behind them from CHUNK_MIN to CHUNK_MAX bytes: a power of two, or one and a quarter,
  * a half, three quarters of it, so that a fifth of it is waste at most.  What is given back is kept for the next of its size, all together up to
- * CHUNK_STORED bytes, and a quarter of that of one size, so that no burst takes the place of all others; what is more, or larger, goes back to
+ * CHUNK_STORED bytes, and half of that of one size, so that no burst takes the place of all others; what is more, or larger, goes back to
  * the allocator.  One thread. */
 #ifndef RELAY_CHUNK_H
 #define RELAY_CHUNK_H

@@ -34,7 +34,6 @@
 
 struct spool {
 	struct committer committer; /* the thread's, as are: */
-	struct store_share shares_summed[STORE_SHARES_MAX];
 	unsigned groups; /* since the last slice of pre-merge */
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -166,13 +165,11 @@ committer_main(void *arg)
 
 		err = any ? committer_run(&sp->committer, &group, growing, slice_ms > 0, &st)
 			  : committer_rest(&sp->committer, &group, slice_ms, &st);
-		if (err == STORE_OK)
-			store_shares(sp->committer.store, sp->shares_summed);
 
 		pthread_mutex_lock(&sp->lock);
 		if (err == STORE_OK) {
 			sp->stat_shared = st;
-			memcpy(sp->shares_shared, sp->shares_summed, sizeof(sp->shares_shared));
+			store_shares(sp->committer.store, sp->shares_shared);
 		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
 		sp->commits_shared = sp->committer.commits;
