@@ -12,6 +12,7 @@
 #include "relay/walltime.h"
 
 #include "tests/harness.h"
+#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 
@@ -214,25 +215,6 @@ walltime_ms(const struct walltime *w, bool *exact)
 	(void)w;
 	*exact = true;
 	return 1;
-}
-
-void *
-relay_alloc(size_t n)
-{
-	void *p = calloc(1, n);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-char *
-relay_strndup(const void *text, size_t n)
-{
-	char *p = relay_alloc(n + 1);
-
-	memcpy(p, text, n);
-	return p;
 }
 
 /* ---- a file ---- */

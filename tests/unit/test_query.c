@@ -10,6 +10,7 @@
 #include "relay/upstream.h"
 
 #include "tests/harness.h"
+#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 
@@ -24,26 +25,6 @@ note(const char *what, uint64_t n)
 	size_t len = strlen(seen.said);
 
 	snprintf(seen.said + len, sizeof(seen.said) - len, "%s%llu ", what, (unsigned long long)n);
-}
-
-void *
-relay_alloc(size_t n)
-{
-	void *p = calloc(1, n);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-char *
-relay_strndup(const void *text, size_t n)
-{
-	char *p = relay_alloc(n + 1);
-
-	if (n > 0)
-		memcpy(p, text, n);
-	return p;
 }
 
 void

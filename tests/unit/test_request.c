@@ -13,6 +13,7 @@
 #include "relay/upstream.h"
 
 #include "tests/harness.h"
+#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 
@@ -37,16 +38,6 @@ note(char *out, const char *what, uint64_t n)
 	size_t len = strlen(out);
 
 	snprintf(out + len, sizeof(seen.up) - len, "%s:%llu ", what, (unsigned long long)n);
-}
-
-void *
-relay_alloc(size_t n)
-{
-	void *p = calloc(1, n);
-
-	if (p == NULL)
-		abort();
-	return p;
 }
 
 bool

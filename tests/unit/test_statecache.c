@@ -9,6 +9,7 @@
 
 #include "tests/harness.h"
 #include "tests/storekit.h"
+#include "tests/unit/relay_alloc.h"
 
 #define SEGMENT 100000 /* bytes of one STATE: some are not whole in one step of the cache */
 #define SEGMENTS 4
@@ -25,25 +26,6 @@ static struct {
 	unsigned n;
 	struct store_stat stat;
 } spool;
-
-void *
-relay_alloc(size_t n)
-{
-	void *p = calloc(1, n ? n : 1);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-char *
-relay_strndup(const void *text, size_t n)
-{
-	char *p = relay_alloc(n + 1);
-
-	memcpy(p, text, n);
-	return p;
-}
 
 void
 spool_call(struct spool *sp, spool_fn *fn, spool_done *done, void *arg)
