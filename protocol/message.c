@@ -214,7 +214,25 @@ read_name(struct cursor *c, enum msg_dir dir, enum msg_flavour flavour, const st
 	return PROTO_MSG_UNKNOWN;
 }
 
-/* Reads the fields of a row up to and including the LF. */
+/* What a field adds to the length of the body.  No sum overflows: path and token are small, and no row has a second size beside another kind. */
+static inline uint64_t
+field_body_len(unsigned kind, uint64_t value, bool compressed)
+{
+	switch (kind) {
+	case FIELD_PATH_SIZE:
+	case FIELD_TOKEN_SIZE:
+	case FIELD_SIZE:
+		return value;
+	case FIELD_UNCOMPRESSED_SIZE:
+		return compressed ? 0 : value;
+	case FIELD_COMPRESSED_SIZE:
+		return compressed ? value : 0;
+	default:
+		return 0;
+	}
+}
+
+/* Reads the fields of a row up to and including the LF, and adds up the length of the body. */
 static enum proto_err
 read_fields(struct cursor *c, const struct row *row, struct message *m)
 {
@@ -246,39 +264,10 @@ read_fields(struct cursor *c, const struct row *row, struct message *m)
 			compressed = value != 0;
 		else if (f->kind == FIELD_COMPRESSED_SIZE && value != 0 && !compressed)
 			return PROTO_MSG_SYNTAX;
+		m->body_len += field_body_len(f->kind, value, compressed);
 		*number_at(m, f) = value;
 	}
 	return PROTO_OK;
-}
-
-/* Adds up the sizes in a head. No overflow: path and token are small, and no row has a second size beside another kind. */
-static uint64_t
-row_body_len(const struct row *row, const struct message *m)
-{
-	bool compressed = false;
-	uint64_t total = 0;
-
-	for (const struct field *f = row->fields; f->kind != FIELD_END; f++) {
-		switch (f->kind) {
-		case FIELD_PATH_SIZE:
-		case FIELD_TOKEN_SIZE:
-		case FIELD_SIZE:
-			total += *const_number_at(m, f);
-			break;
-		case FIELD_COMPRESSED:
-			compressed = *const_number_at(m, f) != 0;
-			break;
-		case FIELD_UNCOMPRESSED_SIZE:
-			total += compressed ? 0 : *const_number_at(m, f);
-			break;
-		case FIELD_COMPRESSED_SIZE:
-			total += compressed ? *const_number_at(m, f) : 0;
-			break;
-		default: /* the others say nothing about the body */
-			break;
-		}
-	}
-	return total;
 }
 
 /* The row of a message somebody filled in.  A message that only the other flavour has is taken from there. */
@@ -312,7 +301,6 @@ msg_parse_head(enum msg_dir dir, enum msg_flavour flavour, const uint8_t *buf, s
 	m->type = (enum msg_type)row->type;
 	m->flavour = flavour;
 	m->head_len = (size_t)(c.ptr - buf);
-	m->body_len = row_body_len(row, m);
 	return PROTO_OK;
 }
 
@@ -355,7 +343,15 @@ msg_tells_token(const uint8_t *buf, size_t len)
 uint64_t
 msg_body_len(const struct message *m)
 {
-	return row_body_len(row_of(m), m);
+	bool compressed = false;
+	uint64_t total = 0;
+
+	for (const struct field *f = row_of(m)->fields; f->kind != FIELD_END; f++) {
+		compressed = compressed || (f->kind == FIELD_COMPRESSED && *const_number_at(m, f) != 0);
+		if (f->kind != FIELD_FRACTION)
+			total += field_body_len(f->kind, *const_number_at(m, f), compressed);
+	}
+	return total;
 }
 
 static unsigned

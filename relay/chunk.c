@@ -1,4 +1,5 @@
-/* See chunk.h.  Stacks of what was given back, by size: the next one taken was used last, so it is in the processor's caches. */
+/* See chunk.h.  Stacks of what was given back, by size: the next one taken was used last, so it is likely in the processor's caches.  They are
+ * stacks of pointers, not lists through the chunks: with hundreds of messages on the way those are far away, and none is read to take one. */
 #include <stdlib.h>
 
 #include "relay/chunk.h"
@@ -6,15 +7,15 @@
 
 #define KINDS 25	/* 256 bytes to 16 KiB, four for each power of two */
 #define LARGE UINT8_MAX /* the kind of a larger one */
+#define DEPTH (CHUNK_STORED / 2 / (CHUNK_HEAD + CHUNK_MIN)) /* of the smallest; of these pages memory is taken only where something is kept */
 
 _Static_assert(CHUNK_MIN << (KINDS / 4) == CHUNK_MAX && KINDS % 4 == 1, "the last kind is the largest");
 
-struct kept {
-	struct kept *next;
-};
-
-static struct kept *stored[KINDS];
-static size_t bytes_of_kind[KINDS], stored_bytes;
+static struct {
+	size_t n; /* kept */
+	void *chunk[DEPTH];
+} stack[KINDS];
+static size_t stored_bytes;
 
 size_t
 chunk_bytes(uint8_t kind)
@@ -31,48 +32,44 @@ whole(uint8_t kind)
 static uint8_t
 kind_of(size_t want)
 {
-	uint8_t kind = 0;
+	size_t last = want - 1; /* the byte that must still be there */
+	unsigned power;
 
-	while (chunk_bytes(kind | 3) < want && kind < KINDS - 1)
-		kind += 4;
-	while (chunk_bytes(kind) < want)
-		kind++;
-	return kind;
+	if (want <= CHUNK_MIN)
+		return 0;
+	power = (unsigned)__builtin_clzll(CHUNK_MIN) - (unsigned)__builtin_clzll(last);
+	return (uint8_t)(4 * power + (last / (CHUNK_MIN / 4) >> power) - 3);
 }
 
 void *
 chunk_take(size_t want, uint8_t *kind)
 {
-	struct kept *k;
+	size_t n;
 
 	if (want > CHUNK_MAX) {
 		*kind = LARGE;
 		return want <= SIZE_MAX - CHUNK_HEAD ? malloc(CHUNK_HEAD + want) : NULL;
 	}
 	*kind = kind_of(want);
-	k = stored[*kind];
-	if (k == NULL)
-		return malloc(CHUNK_HEAD + chunk_bytes(*kind));
-	stored[*kind] = k->next;
-	soon(k->next); /* the next to be taken, which was used longer ago */
-	bytes_of_kind[*kind] -= whole(*kind);
+	n = stack[*kind].n;
+	if (n == 0)
+		return malloc(whole(*kind));
+	if (n > 1)
+		soon(stack[*kind].chunk[n - 2]); /* the next to be taken, which was used longer ago */
+	stack[*kind].n = n - 1;
 	stored_bytes -= whole(*kind);
-	return k;
+	return stack[*kind].chunk[n - 1];
 }
 
 void
 chunk_give(void *chunk, uint8_t kind)
 {
-	struct kept *k = chunk;
-
-	if (k == NULL)
+	if (chunk == NULL)
 		return;
-	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || bytes_of_kind[kind] + whole(kind) > CHUNK_STORED / 2) {
-		free(k);
+	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || (stack[kind].n + 1) * whole(kind) > CHUNK_STORED / 2) {
+		free(chunk);
 		return;
 	}
-	bytes_of_kind[kind] += whole(kind);
 	stored_bytes += whole(kind);
-	k->next = stored[kind];
-	stored[kind] = k;
+	stack[kind].chunk[stack[kind].n++] = chunk;
 }

@@ -6,6 +6,7 @@
  *
  * What can go wrong at the disk does not end here: a commit that failed for want of room marks the file with a gap; the session
  * then goes on live (upstream holds the truth), and must close its client as soon as upstream is lost. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -568,7 +569,7 @@ file_acked(struct file *f, struct pair p)
 
 	if (p.client_version > f->upstream.client_version) {
 		f->upstream = p;
-		f->acked = p.client_version;
+		atomic_store_explicit(&f->acked, p.client_version, memory_order_relaxed); /* nothing else goes with it */
 	}
 	if (p.client_version > f->held.client_version)
 		f->held = p;

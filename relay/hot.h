@@ -4,6 +4,9 @@
  * costs as much time as some hundred instructions.  So each has in front what a message touches (session.h, file.h, conn_impl.h,
  * upstream_impl.h), and who knows that it is next says so before doing something else.
  *
+ * COLD: what a function says that is called once in a blue moon (a line of the log, an end).  The compiler puts the way to it out of the path of
+ * each message, which so takes fewer pages: after each system call those are found anew.
+ *
  * UNWIPED: configure has all local variables filled with zeros (-ftrivial-auto-var-init), so that a mistake shows no old bytes.  A buffer that a
  * callee fills, and of which nobody reads more than that, goes without: half a KiB to wipe costs as much as the head that is written to it. */
 #ifndef RELAY_HOT_H
@@ -22,6 +25,8 @@ soon(const void *p)
 	for (size_t i = 0; i < SOON_BYTES; i += SOON_LINE)
 		__builtin_prefetch((const void *)((uintptr_t)p + i), 1);
 }
+
+#define COLD __attribute__((cold))
 
 #ifdef __has_attribute
 #if __has_attribute(uninitialized)

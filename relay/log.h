@@ -12,6 +12,8 @@
 
 #include "protocol/view.h"
 
+#include "relay/hot.h"
+
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_LOGFMT, LOG_JSON, LOG_TEXT }; /* of options.def's log_format */
 
@@ -46,7 +48,7 @@ struct log_line {
 	char text[LOG_LINE_MAX];
 };
 
-void log_begin(struct log_line *l, enum log_level level, const char *event);
+void log_begin(struct log_line *l, enum log_level level, const char *event) COLD;
 void log_str(struct log_line *l, const char *key, const char *value); /* escaped and quoted where needed */
 void log_view(struct log_line *l, const char *key, struct view value);
 void log_u64(struct log_line *l, const char *key, uint64_t value);
@@ -54,12 +56,12 @@ void log_fmt(struct log_line *l, const char *key, const char *fmt, ...) __attrib
 void log_end(struct log_line *l); /* writes it with one writev(2); errno is kept */
 
 /* The common case in one call: log_event(LOG_WARN, "accept_failed", "reason=%s", ...): fmt must already be logfmt and safe. */
-void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_event(enum log_level level, const char *event, const char *fmt, ...) COLD __attribute__((format(printf, 3, 4)));
 
 /* Our own bug: logs level=error event=panic and aborts.  A peer can never cause it. */
-void log_panic(const char *file, int line, const char *what) __attribute__((noreturn));
+void log_panic(const char *file, int line, const char *what) COLD __attribute__((noreturn));
 #define PANIC(what) log_panic(__FILE__, __LINE__, what)
 /* Cannot start or cannot go on: logs and exits with status 1.  Its line is the last, whatever other threads do. */
-void log_fatal(const char *event, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
+void log_fatal(const char *event, const char *fmt, ...) COLD __attribute__((noreturn, format(printf, 2, 3)));
 
 #endif

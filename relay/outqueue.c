@@ -9,10 +9,10 @@
 
 struct outqueue_piece {
 	struct outqueue_piece *next;
-	uint32_t start, end;
+	uint32_t start, end, size;
 	uint8_t kind; /* of the chunk */
 	bool secret;
-	uint8_t data[]; /* chunk_bytes(kind) */
+	uint8_t data[]; /* size */
 };
 
 _Static_assert(sizeof(struct outqueue_piece) <= CHUNK_HEAD && OUTQUEUE_MAX <= CHUNK_MAX, "a piece is a chunk");
@@ -26,7 +26,7 @@ piece_new(size_t want)
 	want = want < OUTQUEUE_MIN ? OUTQUEUE_MIN : want > OUTQUEUE_MAX ? OUTQUEUE_MAX : want;
 	p = chunk_take(want, &kind);
 	if (p != NULL)
-		*p = (struct outqueue_piece){ .kind = kind };
+		*p = (struct outqueue_piece){ .size = (uint32_t)chunk_bytes(kind), .kind = kind };
 	return p;
 }
 
@@ -34,7 +34,7 @@ static void
 piece_free(struct outqueue_piece *p)
 {
 	if (p->secret)
-		explicit_bzero(p->data, chunk_bytes(p->kind));
+		explicit_bzero(p->data, p->size);
 	chunk_give(p, p->kind);
 }
 
@@ -42,7 +42,7 @@ uint8_t *
 outqueue_room(struct outqueue *q, size_t want, size_t *room)
 {
 	struct outqueue_piece *p = q->last;
-	size_t free_bytes = p != NULL ? chunk_bytes(p->kind) - p->end : 0;
+	size_t free_bytes = p != NULL ? p->size - p->end : 0;
 
 	if (free_bytes == 0) {
 		p = piece_new(want > q->len ? want : q->len);
@@ -53,7 +53,7 @@ outqueue_room(struct outqueue *q, size_t want, size_t *room)
 		else
 			q->first = p;
 		q->last = p;
-		free_bytes = chunk_bytes(p->kind);
+		free_bytes = p->size;
 	}
 	*room = want < free_bytes ? want : free_bytes;
 	return p->data + p->end;

@@ -55,6 +55,7 @@ session_upstream_head(struct session *s, struct message *m)
 		if (!there || !session_identified(s) || s->file == NULL)
 			return ROUTE_DROP;
 		raise_upload_pair(s, &m->download);
+		soon(TAILQ_FIRST(&s->file->tail)); /* acknowledged, likely */
 		return ROUTE_STREAM;
 	case MSG_S_STATE:
 		if (there)

@@ -7,8 +7,17 @@
 #include "relay/tls.h"
 #include "relay/wire.h"
 
-/* Appends bytes of a payload, from its position offset on; mask NULL: unmasked.  secret: they are wiped once they were sent (I9).  False, here
- * and below: out of memory. */
+/* Bytes of a payload, from its position offset on; mask NULL: unmasked. */
+static void
+put(uint8_t *to, struct view data, const uint8_t *mask, uint64_t offset)
+{
+	if (mask != NULL)
+		ws_mask_copy(to, data.ptr, data.len, mask, offset);
+	else if (data.len > 0) /* ptr may be NULL */
+		memcpy(to, data.ptr, data.len);
+}
+
+/* Appends them.  secret: they are wiped once they were sent (I9).  False, here and below: out of memory. */
 static bool
 payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t offset, bool secret)
 {
@@ -19,10 +28,7 @@ payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t of
 
 		if (to == NULL)
 			return false;
-		if (mask != NULL)
-			ws_mask_copy(to, data.ptr, room, mask, offset);
-		else
-			memcpy(to, data.ptr, room);
+		put(to, (struct view){ data.ptr, room }, mask, offset);
 		outqueue_commit(out, room);
 		if (secret)
 			outqueue_mark_secret(out);
@@ -36,14 +42,24 @@ frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct vie
 	uint8_t head[WS_HEAD_MAX], mask[4];
 	const uint8_t *key = role == WS_CLIENT ? mask : NULL;
 	struct view h = { head, 0 };
-	size_t room;
+	size_t all, room;
+	uint8_t *to;
 
 	if (key != NULL)
 		tls_mask(mask);
 	h.len = ws_format_head(head, role, true, opcode, a.len + b.len, mask);
-	if (outqueue_room(out, h.len + a.len + b.len, &room) == NULL) /* one piece for all of a short one */
+	all = h.len + a.len + b.len;
+	if ((to = outqueue_room(out, all, &room)) == NULL)
 		return false;
-	return payload(out, h, NULL, 0, secret) && payload(out, a, key, 0, secret) && payload(out, b, key, a.len, secret);
+	if (room < all)
+		return payload(out, h, NULL, 0, secret) && payload(out, a, key, 0, secret) && payload(out, b, key, a.len, secret);
+	put(to, h, NULL, 0);
+	put(to + h.len, a, key, 0);
+	put(to + h.len + a.len, b, key, a.len);
+	outqueue_commit(out, all);
+	if (secret)
+		outqueue_mark_secret(out);
+	return true;
 }
 
 bool
