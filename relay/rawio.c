@@ -145,7 +145,7 @@ tls_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 		if (ret != 1)
 			return ssl_result(io, ret);
 		*got += n;
-		if (*got < len && n < RAWIO_RECORD && !all && !rawio_pending(io))
+		if (*got < RAWIO_RECORD && *got < len && !all && !rawio_pending(io))
 			return RAWIO_READ;
 	}
 	return RAWIO_OK;

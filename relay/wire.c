@@ -36,8 +36,9 @@ payload(struct outqueue *out, struct view data, const uint8_t *mask, uint64_t of
 	return true;
 }
 
+/* Appends a frame whose payload is a, b, and more bytes that the caller appends (role server). */
 static bool
-frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b, bool secret)
+frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct view a, struct view b, uint64_t more, bool secret)
 {
 	uint8_t head[WS_HEAD_MAX], mask[4];
 	const uint8_t *key = role == WS_CLIENT ? mask : NULL;
@@ -47,7 +48,7 @@ frame(struct outqueue *out, enum ws_role role, enum ws_opcode opcode, struct vie
 
 	if (key != NULL)
 		tls_mask(mask);
-	h.len = ws_format_head(head, role, true, opcode, a.len + b.len, mask);
+	h.len = ws_format_head(head, role, true, opcode, a.len + b.len + more, mask);
 	all = h.len + a.len + b.len;
 	if ((to = outqueue_room(out, all, &room)) == NULL)
 		return false;
@@ -68,7 +69,7 @@ wire_message(struct outqueue *out, enum ws_role role, const struct message *m, s
 	UNWIPED char head[MSG_HEAD_MAX];
 	size_t n = msg_format_head(m, head);
 
-	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, msg_has_token(m->type));
+	return frame(out, role, WS_BINARY, (struct view){ (uint8_t *)head, n }, body, 0, msg_has_token(m->type));
 }
 
 /* The frame is in the stream's queue, behind the bytes that were there before; or not. */
@@ -94,13 +95,12 @@ wire_send(struct stream *s, enum ws_role role, const struct message *m, struct v
 void
 wire_send_open(struct stream *s, const struct message *m, uint64_t body_len)
 {
-	UNWIPED uint8_t buf[WS_HEAD_MAX + MSG_HEAD_MAX];
 	UNWIPED char head[MSG_HEAD_MAX];
-	size_t head_len = msg_format_head(m, head);
-	size_t n = ws_format_head(buf, WS_SERVER, true, WS_BINARY, head_len + body_len, NULL);
+	struct outqueue *out = stream_output(s);
+	size_t before = stream_queued(s), n = msg_format_head(m, head);
 
-	memcpy(buf + n, head, head_len);
-	stream_write(s, buf, n + head_len);
+	if (out != NULL)
+		sent(s, before, frame(out, WS_SERVER, WS_BINARY, (struct view){ (uint8_t *)head, n }, (struct view){ NULL, 0 }, body_len, false));
 }
 
 void
@@ -110,5 +110,5 @@ wire_control(struct stream *s, enum ws_role role, enum ws_opcode opcode, const v
 	size_t before = stream_queued(s);
 
 	if (out != NULL)
-		sent(s, before, frame(out, role, opcode, (struct view){ bytes, len }, (struct view){ NULL, 0 }, false));
+		sent(s, before, frame(out, role, opcode, (struct view){ bytes, len }, (struct view){ NULL, 0 }, 0, false));
 }
