@@ -7,6 +7,7 @@
 
 #include "relay/committer.h"
 #include "relay/committer_impl.h"
+#include "relay/deflater.h"
 #include "relay/journal.h"
 #include "relay/mend.h"
 #include "relay/merger.h"
@@ -14,10 +15,11 @@
 #include "relay/promise.h"
 
 void
-committer_init(struct committer *c, struct store *store, struct journal *journal)
+committer_init(struct committer *c, struct store *store, struct journal *journal, struct deflater *deflater)
 {
 	c->store = store;
 	c->journal = journal;
+	c->deflater = deflater;
 	c->merger = merger_new();
 	STAILQ_INIT(&c->merging);
 }
@@ -244,6 +246,25 @@ committer_busy(const struct committer *c, uint64_t slice_ms)
 	return store_busy(c->store) || committer_may_merge(c, slice_ms);
 }
 
+/* Batches that were read are deflated, by whoever has time. */
+static void
+group_deflate(struct committer *c, struct spool_list *group)
+{
+	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
+	struct spool_op *op;
+
+	while ((op = STAILQ_FIRST(group)) != NULL) {
+		STAILQ_REMOVE_HEAD(group, link);
+		if (deflater_wants(op)) {
+			if (deflater_take(c->deflater, op))
+				continue;
+			deflater_run(op);
+		}
+		STAILQ_INSERT_TAIL(&rest, op, link);
+	}
+	STAILQ_CONCAT(group, &rest);
+}
+
 static enum store_err
 look_after(struct committer *c, struct store_stat *stat)
 {
@@ -266,6 +287,7 @@ committer_run(struct committer *c, struct spool_list *group, bool growing, bool 
 	group_journal(c->store, c->journal, &order);
 	order_free(&order);
 	group_merge(c, group, growing, merging);
+	group_deflate(c, group);
 	return look_after(c, stat);
 }
 

@@ -1,6 +1,7 @@
 /* What the committer's thread does with the operations that spool.c queues for it.
  *
  *   group --> writes, one transaction --> reads --> journal --> done, or merging, until a pass over the file has ended --> done
+ *                                                                 +--> the deflater, which says itself when it is done
  *
  * All functions here are for that thread. */
 #ifndef RELAY_COMMITTER_H
@@ -14,11 +15,12 @@ struct committer {
 	struct store *store;	   /* borrowed, as the journal is */
 	struct journal *journal;
 	struct merger *merger;	   /* its own: merger_free */
+	struct deflater *deflater; /* borrowed */
 	uint64_t commits;	   /* durable ones */
 	struct spool_list merging; /* MERGE ops that wait for a pass; its owner frees what is left */
 };
 
-void committer_init(struct committer *c, struct store *store, struct journal *journal);
+void committer_init(struct committer *c, struct store *store, struct journal *journal, struct deflater *deflater);
 
 /* Is there anything to do without a group?  slice_ms as for committer_rest. */
 bool committer_busy(const struct committer *c, uint64_t slice_ms);
@@ -28,7 +30,7 @@ bool committer_may_merge(const struct committer *c, uint64_t slice_ms);
 bool committer_is_awaited(const struct committer *c);
 
 /* Does what is in group (each op->err says how that went), and looks after the store.  growing: see spool_merging; merging: pre-merge is on.  On
- * return group holds what is done: ops that must wait for a merge have left it, those that waited may have come.  *stat: the store's totals,
+ * return group holds what is done: ops that must wait for a merge, or that the deflater has, have left it, those that waited may have come.  *stat: the store's totals,
  * when STORE_OK is returned. */
 STORE_MUSTCHECK enum store_err committer_run(struct committer *c, struct spool_list *group, bool growing, bool merging, struct store_stat *stat);
 

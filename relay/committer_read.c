@@ -1,12 +1,11 @@
 /* What a single operation reads from the store: a file's record, a batch to replay, a small value.
  *
- * Comes after the group's writes, outside any transaction.  Deflating a batch is done here as well, off the event loop. */
+ * Comes after the group's writes, outside any transaction. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/message.h"
-#include "protocol/zbody.h"
 
 #include "relay/committer_impl.h"
 #include "relay/journal.h"
@@ -70,26 +69,6 @@ batch_add(void *arg, const struct store_record *rec)
 	return true;
 }
 
-static void
-batch_deflate(struct spool_op *op)
-{
-	struct spool_batch *b = &op->batch;
-	uint8_t *z;
-	size_t z_len;
-
-	b->uncompressed_size = b->len;
-	if (op->level == 0 || b->len <= ZBODY_MIN || (z = malloc(b->len)) == NULL)
-		return;
-	if (zbody_deflate(op->level, b->body, b->len, z, b->len - 1, &z_len) != PROTO_OK) {
-		free(z);
-		return;
-	}
-	free(b->body);
-	b->body = z;
-	b->len = z_len;
-	b->is_compressed = true;
-}
-
 static enum store_err
 do_read(struct store *store, struct spool_op *op)
 {
@@ -101,8 +80,7 @@ do_read(struct store *store, struct spool_op *op)
 		err = STORE_OK; /* send what stands before the bad record; the next read reports it */
 	if (err == STORE_OK && r.nomem && op->batch.nentry == 0)
 		err = STORE_NOMEM;
-	if (err == STORE_OK)
-		batch_deflate(op);
+	op->batch.uncompressed_size = op->batch.len;
 	return err;
 }
 

@@ -2,7 +2,7 @@
  *
  * Why one thread: a commit is an fsync, and what arrives during one fsync is committed by the next in a single transaction;
  * that beats any number of committing threads (facts.md) and needs no deadlock handling.  Why the reads are here too: the
- * store may be used by one thread at a time.  Deflating replay batches is done here as well, off the event loop.
+ * store may be used by one thread at a time.  Batches for replay are deflated by it as well, and by a helper (deflater.h).
  *
  * Ownership: an op belongs to the queue it is on.  Payload bodies are shared read-only with the loop; reference counts are
  * touched by the loop only (spool_append takes one, op_free gives it back after the callback). */
@@ -19,6 +19,7 @@
 
 #include "relay/clock.h"
 #include "relay/committer.h"
+#include "relay/deflater.h"
 #include "relay/journal.h"
 #include "relay/log.h"
 #include "relay/merger.h"
@@ -30,11 +31,13 @@
 #define JOURNAL_SYNC_S 1     /* design section 6 */
 #define IDLE_CHECK_S 5	     /* how soon room on the disk that others made, or took, is noticed */
 #define GROUP_BYTES (8u << 20) /* of payload in one transaction, and of what each operation takes: bounds log and cache use of a group */
+#define GROUP_READS 4	     /* batches in one group: they are in memory until they are deflated (I6), and what is durable is told behind them */
 #define MERGE_TURN 16	     /* groups, of which more wait, for one slice of pre-merge that nobody waits for */
 
 struct spool {
 	struct committer committer; /* the thread's, as are: */
 	unsigned groups; /* since the last slice of pre-merge */
+	struct deflater *deflater;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -86,13 +89,14 @@ op_free(struct spool_op *op)
 
 /* ---- the committer's thread ---- */
 
-/* Moves ops from todo to group, up to GROUP_BYTES (at least one).  False: there are none, or it is the turn of pre-merge, which gives way to what
+/* Moves ops from todo to group, up to GROUP_BYTES and GROUP_READS (at least one).  False: there are none, or it is the turn of pre-merge, which gives way to what
  * clients wait for, but not for ever. */
 static bool
 group_take(struct spool *sp, struct spool_list *group)
 {
 	struct spool_op *op;
 	size_t bytes = 0;
+	unsigned reads = 0;
 
 	if (STAILQ_EMPTY(&sp->todo) || (committer_may_merge(&sp->committer, sp->slice_ms) &&
 					sp->groups >= (committer_is_awaited(&sp->committer) ? 1 : MERGE_TURN))) {
@@ -100,10 +104,11 @@ group_take(struct spool *sp, struct spool_list *group)
 		return false;
 	}
 	sp->groups++;
-	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
+	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && reads < GROUP_READS && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
 		STAILQ_REMOVE_HEAD(&sp->todo, link);
 		STAILQ_INSERT_TAIL(group, op, link);
 		bytes += op->cost;
+		reads += op->kind == SPOOL_READ;
 	}
 	return true;
 }
@@ -180,6 +185,18 @@ committer_main(void *arg)
 	return NULL;
 }
 
+/* In the deflater's thread. */
+static void
+deflated(void *arg, struct spool_op *op)
+{
+	struct spool *sp = arg;
+
+	pthread_mutex_lock(&sp->lock);
+	STAILQ_INSERT_TAIL(&sp->finished, op, link);
+	signal_loop(sp);
+	pthread_mutex_unlock(&sp->lock);
+}
+
 /* ---- the loop's side ---- */
 
 static void
@@ -216,9 +233,8 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 	struct spool *sp = must_alloc(sizeof(*sp));
 	sigset_t all, old;
 	pthread_condattr_t attr;
-	int rc;
+	bool started;
 
-	committer_init(&sp->committer, store, journal);
 	sp->changed = changed;
 	sp->arg = arg;
 	STAILQ_INIT(&sp->todo);
@@ -241,16 +257,19 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 		goto fail;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
-	rc = pthread_create(&sp->thread, NULL, committer_main, sp);
+	sp->deflater = deflater_new(deflated, sp);
+	committer_init(&sp->committer, store, journal, sp->deflater);
+	started = sp->deflater != NULL && pthread_create(&sp->thread, NULL, committer_main, sp) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == 0)
+	if (started)
 		return sp;
+	deflater_free(sp->deflater);
+	merger_free(sp->committer.merger);
 fail:
 	if (sp->event != NULL)
 		event_free(sp->event);
 	if (sp->fd > 0)
 		close(sp->fd);
-	merger_free(sp->committer.merger);
 	free(sp);
 	return NULL;
 }
@@ -267,6 +286,7 @@ spool_free(struct spool *sp)
 	pthread_cond_signal(&sp->wake);
 	pthread_mutex_unlock(&sp->lock);
 	pthread_join(sp->thread, NULL);
+	deflater_free(sp->deflater);
 	STAILQ_CONCAT(&sp->finished, &sp->committer.merging);
 	while ((op = STAILQ_FIRST(&sp->finished)) != NULL) {
 		STAILQ_REMOVE_HEAD(&sp->finished, link);

@@ -7,6 +7,8 @@
 #include "tests/harness.h"
 #include "tests/storekit.h"
 
+#include "protocol/zbody.h"
+
 #include "buffer/store_int.h"
 
 #include "relay/journal.h"
@@ -339,7 +341,7 @@ make_upload(uint64_t version, const char *bytes)
 {
 	struct upload_entry e = { .client_version = version, .changeset = view_of(bytes) };
 	struct message m = { .type = MSG_C_UPLOAD };
-	char body[256];
+	char body[4096];
 	size_t len = upload_entry_format(&e, body);
 	struct upload *u;
 
@@ -347,7 +349,7 @@ make_upload(uint64_t version, const char *bytes)
 	len += e.changeset.len;
 	m.upload.uncompressed_size = len;
 	m.upload.progress_client_version = version;
-	if (upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, 1000, 1000, 0, &u) != PROTO_OK)
+	if (upload_parse(&m, (struct view){ (uint8_t *)body, len }, NULL, sizeof(body), 1000, 0, &u) != PROTO_OK)
 		abort();
 	u->acked = &upstream_acked;
 	u->after = version - 1;
@@ -556,4 +558,69 @@ TEST(acknowledged_uploads_are_not_written)
 	rig_close(&g);
 	sem_destroy(&started);
 	sem_destroy(&posted);
+}
+
+struct batches {
+	unsigned n;
+	uint8_t *body[8];
+	size_t len[8];
+	uint64_t first[8], last[8];
+};
+
+struct batch_of {
+	struct batches *all;
+	unsigned nth;
+};
+
+static void
+batch_read(void *arg, struct spool_op *op)
+{
+	struct batch_of *one = arg;
+	struct spool_batch *b = &op->batch;
+
+	one->all->n++;
+	one->all->first[one->nth] = b->first_client_version;
+	one->all->last[one->nth] = b->last_client_version;
+	one->all->len[one->nth] = b->uncompressed_size;
+	CHECK_U64(op->err, STORE_OK);
+	CHECK(b->is_compressed);
+	CHECK((one->all->body[one->nth] = malloc(b->uncompressed_size)) != NULL);
+	CHECK_U64(zbody_inflate(b->body, b->len, one->all->body[one->nth], b->uncompressed_size), PROTO_OK);
+}
+
+/* More batches at once than there are hands to deflate them: each is what was asked for. */
+TEST(batches_at_once)
+{
+	enum { N = 8, LEN = 3000 };
+	static char text[N + 1][LEN + 1];
+	struct store_file one = kit_file(1);
+	struct batches all = { .n = 0 };
+	struct batch_of of[N];
+	struct answer a;
+	struct rig g;
+
+	rig_open(&g);
+	CHECK(!harness_failed());
+	for (unsigned i = 0; i <= N; i++) {
+		memset(text[i], (int)('a' + i), LEN);
+		a = append_all(&g, &one, (const uint64_t[]){ i + 1 }, (const char *const[]){ text[i] }, 1);
+		CHECK_U64(a.err, STORE_OK);
+	}
+	g.file = one;
+	look(&g);
+	for (unsigned i = 0; i < N; i++) { /* one record, as max_bytes says */
+		of[i] = (struct batch_of){ &all, i };
+		spool_read(g.spool, g.file.id, i, UINT64_MAX, 1, UINT64_MAX, 9, batch_read, &of[i]);
+	}
+	while (all.n < N)
+		event_base_loop(g.base, EVLOOP_ONCE);
+	for (unsigned i = 0; i < N; i++) {
+		CHECK_U64(all.first[i], i + 1);
+		CHECK_U64(all.last[i], i + 1);
+		CHECK_MEM(all.body[i] + all.len[i] - LEN, LEN, text[i], LEN);
+		free(all.body[i]);
+	}
+	for (unsigned i = 0; i < N; i++) /* the end comes while they are under way */
+		spool_read(g.spool, g.file.id, i, UINT64_MAX, 1, UINT64_MAX, 9, NULL, NULL);
+	rig_close(&g);
 }
