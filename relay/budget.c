@@ -11,6 +11,7 @@
  * safe (design section 2).  Connections for clients that left are treated alike. */
 #include "relay/budget.h"
 #include "relay/conn.h"
+#include "relay/deflater.h"
 #include "relay/link.h"
 #include "relay/log.h"
 #include "relay/relay.h"
@@ -79,6 +80,7 @@ budget_of(const struct sections *all)
 	b.services = services_of(all);
 	b.queued = o->max_queued + o->max_message; /* the one that tips the scale */
 	b.spool = o->spool_bytes + o->spool_bytes / 2 + 2 * o->max_inflated; /* half as much again lingers (file.c) */
+	b.spool += (DEFLATER_PLACES + 1) * 3 * o->replay_batch;		     /* as read, in a buffer that doubles, and deflated */
 	b.database = DATABASE + o->buffer_cache_bytes + o->buffer_cache_bytes / 4;
 	b.total = b.base + b.connections + b.sessions + b.services + b.queued + b.spool + b.database;
 	return b;

@@ -14,7 +14,7 @@ struct budget {
 	uint64_t sessions;
 	uint64_t services; /* users and HTTP requests of apps; 0 without api_url */
 	uint64_t queued; /* messages and what waits to be sent */
-	uint64_t spool;	 /* on the way to the disk, with one UPLOAD that is being unpacked */
+	uint64_t spool;	 /* on the way to the disk, with one UPLOAD that is being unpacked, and batches on the way back */
 	uint64_t database;
 	uint64_t total;
 };

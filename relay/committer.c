@@ -246,25 +246,6 @@ committer_busy(const struct committer *c, uint64_t slice_ms)
 	return store_busy(c->store) || committer_may_merge(c, slice_ms);
 }
 
-/* Batches that were read are deflated, by whoever has time. */
-static void
-group_deflate(struct committer *c, struct spool_list *group)
-{
-	struct spool_list rest = STAILQ_HEAD_INITIALIZER(rest);
-	struct spool_op *op;
-
-	while ((op = STAILQ_FIRST(group)) != NULL) {
-		STAILQ_REMOVE_HEAD(group, link);
-		if (deflater_wants(op)) {
-			if (deflater_take(c->deflater, op))
-				continue;
-			deflater_run(op);
-		}
-		STAILQ_INSERT_TAIL(&rest, op, link);
-	}
-	STAILQ_CONCAT(group, &rest);
-}
-
 static enum store_err
 look_after(struct committer *c, struct store_stat *stat)
 {
@@ -287,7 +268,6 @@ committer_run(struct committer *c, struct spool_list *group, bool growing, bool 
 	group_journal(c->store, c->journal, &order);
 	order_free(&order);
 	group_merge(c, group, growing, merging);
-	group_deflate(c, group);
 	return look_after(c, stat);
 }
 
@@ -296,4 +276,16 @@ committer_rest(struct committer *c, struct spool_list *done, uint64_t slice_ms, 
 {
 	merge_on(c, done, slice_ms);
 	return look_after(c, stat);
+}
+
+bool
+committer_batch(struct committer *c, struct spool_op *op)
+{
+	committer_read_batch(c->store, op);
+	if (!deflater_wants(op))
+		return true;
+	if (deflater_take(c->deflater, op))
+		return false;
+	deflater_run(op);
+	return true;
 }

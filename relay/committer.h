@@ -1,7 +1,7 @@
 /* What the committer's thread does with the operations that spool.c queues for it.
  *
  *   group --> writes, one transaction --> reads --> journal --> done, or merging, until a pass over the file has ended --> done
- *                                                                 +--> the deflater, which says itself when it is done
+ *   READ  --> batch, deflated here --> done, or deflated by the helper, which says itself when it is done
  *
  * All functions here are for that thread. */
 #ifndef RELAY_COMMITTER_H
@@ -30,9 +30,12 @@ bool committer_may_merge(const struct committer *c, uint64_t slice_ms);
 bool committer_is_awaited(const struct committer *c);
 
 /* Does what is in group (each op->err says how that went), and looks after the store.  growing: see spool_merging; merging: pre-merge is on.  On
- * return group holds what is done: ops that must wait for a merge, or that the deflater has, have left it, those that waited may have come.  *stat: the store's totals,
+ * return group holds what is done: ops that must wait for a merge have left it, those that waited may have come.  *stat: the store's totals,
  * when STORE_OK is returned. */
 STORE_MUSTCHECK enum store_err committer_run(struct committer *c, struct spool_list *group, bool growing, bool merging, struct store_stat *stat);
+
+/* A READ, behind the group that it was posted with.  True: op is done; false: the deflater has it, and gives it back. */
+bool committer_batch(struct committer *c, struct spool_op *op);
 
 /* What there is to do without a group: merges for up to slice_ms (0: pre-merge is off), and looks after the store.  Ops that waited for the
  * merge that has ended go to done. */

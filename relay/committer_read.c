@@ -69,19 +69,17 @@ batch_add(void *arg, const struct store_record *rec)
 	return true;
 }
 
-static enum store_err
-do_read(struct store *store, struct spool_op *op)
+void
+committer_read_batch(struct store *store, struct spool_op *op)
 {
 	struct reader r = { .op = op };
-	enum store_err err;
 
-	err = store_read(store, op->file->id, op->after, op->max_bytes, batch_add, &r, &op->bad_version);
-	if (err == STORE_CORRUPT && op->batch.nentry > 0)
-		err = STORE_OK; /* send what stands before the bad record; the next read reports it */
-	if (err == STORE_OK && r.nomem && op->batch.nentry == 0)
-		err = STORE_NOMEM;
+	op->err = store_read(store, op->file->id, op->after, op->max_bytes, batch_add, &r, &op->bad_version);
+	if (op->err == STORE_CORRUPT && op->batch.nentry > 0)
+		op->err = STORE_OK; /* send what stands before the bad record; the next read reports it */
+	if (op->err == STORE_OK && r.nomem && op->batch.nentry == 0)
+		op->err = STORE_NOMEM;
 	op->batch.uncompressed_size = op->batch.len;
-	return err;
 }
 
 static enum store_err
@@ -161,9 +159,7 @@ do_find(struct store *store, struct journal *journal, struct spool_op *op)
 void
 committer_read(struct store *store, struct journal *journal, struct spool_op *op)
 {
-	if (op->kind == SPOOL_READ)
-		op->err = do_read(store, op);
-	else if (op->kind == SPOOL_FIND)
+	if (op->kind == SPOOL_FIND)
 		op->err = do_find(store, journal, op);
 	else if (op->kind == SPOOL_GET)
 		op->err = do_get(store, op);

@@ -131,7 +131,7 @@ plain_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 	return RAWIO_OK;
 }
 
-/* A record that is not full is mostly the last one that the peer wrote: what else there may be the descriptor tells of. */
+/* A short record alone is mostly all that the peer wrote: what else there may be the descriptor tells of.  Behind a full one more has likely come. */
 static enum rawio_result
 tls_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 {

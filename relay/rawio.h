@@ -41,7 +41,7 @@ int rawio_connected(struct rawio *io);
 enum rawio_result rawio_handshake(struct rawio *io);
 
 /* Fills buf as far as it goes; *got bytes were read whatever the result.  all: go on until the socket is really empty (a short
- * read, or TLS record, is otherwise taken as the end, saving a system call: the descriptor tells of more). */
+ * read, or less than a TLS record has, is otherwise taken as the end, saving a system call: the descriptor tells of more). */
 enum rawio_result rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got);
 /* Writes from the front of iov, TLS one record at a time; *put bytes are gone whatever the result. */
 enum rawio_result rawio_write(struct rawio *io, const struct iovec *iov, int n, size_t *put);

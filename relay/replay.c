@@ -1,6 +1,6 @@
 /* The backlog on its way up.
  *
- * A batch is read by the committer as the body of one UPLOAD, deflated there, and sent here.  At most replay_window bytes are
+ * A batch is read by the committer as the body of one UPLOAD, deflated there or beside it, and sent here.  At most replay_window bytes are
  * unacknowledged, at most one batch waits in the connection's queue (so the relay's PING never waits behind more), and on a thin link a batch
  * is no larger than what leaves in REPLAY_BATCH_S seconds.  Where upstream has acknowledged everything before the next batch is ready, it is the
  * deflating that holds it up, and a low level does.
@@ -258,6 +258,12 @@ replay_kick(struct session *s)
 	}
 }
 
+static bool
+is_set_aside(const struct session *s)
+{
+	return s->no_replay || s->file->aside;
+}
+
 void
 replay_batch(struct session *s, struct spool_op *op)
 {
@@ -270,9 +276,13 @@ replay_batch(struct session *s, struct spool_op *op)
 
 	s->reading = false;
 	s->underfed = s->underfed && STAILQ_EMPTY(&s->unacked);
-	pace_used(s, op->err == STORE_OK && b->nentry > 0 && s->upside == UPSIDE_REPLAY ? b->len : 0);
+	pace_used(s, op->err == STORE_OK && b->nentry > 0 && s->upside == UPSIDE_REPLAY && !is_set_aside(s) ? b->len : 0);
 	if (s->upside != UPSIDE_REPLAY)
 		return;
+	if (is_set_aside(s)) { /* while it was read */
+		replay_kick(s);
+		return;
+	}
 	if (op->err == STORE_CORRUPT) {
 		char text[96];
 

@@ -31,12 +31,13 @@
 #define JOURNAL_SYNC_S 1     /* design section 6 */
 #define IDLE_CHECK_S 5	     /* how soon room on the disk that others made, or took, is noticed */
 #define GROUP_BYTES (8u << 20) /* of payload in one transaction, and of what each operation takes: bounds log and cache use of a group */
-#define GROUP_READS 4	     /* batches in one group: they are in memory until they are deflated (I6), and what is durable is told behind them */
-#define MERGE_TURN 16	     /* groups, of which more wait, for one slice of pre-merge that nobody waits for */
+#define READS_TURN 4	     /* batches that are read before what was posted meanwhile has its turn */
+#define MERGE_TURN 16	     /* turns of others, of which more wait, for one slice of pre-merge that nobody waits for */
 
 struct spool {
 	struct committer committer; /* the thread's, as are: */
-	unsigned groups; /* since the last slice of pre-merge */
+	unsigned turns;		/* since the last slice of pre-merge */
+	struct spool_list reads; /* READs, whose group is done */
 	struct deflater *deflater;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -89,28 +90,41 @@ op_free(struct spool_op *op)
 
 /* ---- the committer's thread ---- */
 
-/* Moves ops from todo to group, up to GROUP_BYTES and GROUP_READS (at least one).  False: there are none, or it is the turn of pre-merge, which gives way to what
- * clients wait for, but not for ever. */
 static bool
+has_work(const struct spool *sp)
+{
+	return !STAILQ_EMPTY(&sp->todo) || !STAILQ_EMPTY(&sp->reads);
+}
+
+/* Whether pre-merge is next, which gives way to what clients wait for, but not for ever. */
+static bool
+is_merge_turn(struct spool *sp)
+{
+	unsigned most = committer_is_awaited(&sp->committer) ? 1 : MERGE_TURN;
+
+	if (has_work(sp) && (!committer_may_merge(&sp->committer, sp->slice_ms) || sp->turns < most)) {
+		sp->turns++;
+		return false;
+	}
+	sp->turns = 0;
+	return true;
+}
+
+/* Moves ops from todo to group, up to GROUP_BYTES (at least one), and READs behind the others, where each sees all writes of the group. */
+static void
 group_take(struct spool *sp, struct spool_list *group)
 {
 	struct spool_op *op;
 	size_t bytes = 0;
-	unsigned reads = 0;
 
-	if (STAILQ_EMPTY(&sp->todo) || (committer_may_merge(&sp->committer, sp->slice_ms) &&
-					sp->groups >= (committer_is_awaited(&sp->committer) ? 1 : MERGE_TURN))) {
-		sp->groups = 0;
-		return false;
-	}
-	sp->groups++;
-	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && reads < GROUP_READS && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
+	while ((op = STAILQ_FIRST(&sp->todo)) != NULL && (bytes == 0 || bytes + op->cost <= GROUP_BYTES)) {
 		STAILQ_REMOVE_HEAD(&sp->todo, link);
-		STAILQ_INSERT_TAIL(group, op, link);
+		if (op->kind == SPOOL_READ)
+			STAILQ_INSERT_TAIL(&sp->reads, op, link);
+		else
+			STAILQ_INSERT_TAIL(group, op, link);
 		bytes += op->cost;
-		reads += op->kind == SPOOL_READ;
 	}
-	return true;
 }
 
 static void
@@ -134,12 +148,46 @@ wait_for_work(struct spool *sp)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += dirty ? JOURNAL_SYNC_S : IDLE_CHECK_S;
-	while (STAILQ_EMPTY(&sp->todo) && !sp->stop) {
+	while (!has_work(sp) && !sp->stop) {
 		if (pthread_cond_timedwait(&sp->wake, &sp->lock, &until) != ETIMEDOUT)
 			continue;
 		if (dirty && !journal_sync(sp->committer.journal))
 			log_fatal("journal_failed", "errno=%d", errno);
 		return;
+	}
+}
+
+/* The loop gets what is in done. */
+static void
+finish(struct spool *sp, struct spool_list *done)
+{
+	STAILQ_CONCAT(&sp->finished, done);
+	signal_loop(sp);
+}
+
+/* Likewise, without the lock, from either thread. */
+static void
+finish_one(void *arg, struct spool_op *op)
+{
+	struct spool_list one = STAILQ_HEAD_INITIALIZER(one);
+	struct spool *sp = arg;
+
+	STAILQ_INSERT_TAIL(&one, op, link);
+	pthread_mutex_lock(&sp->lock);
+	finish(sp, &one);
+	pthread_mutex_unlock(&sp->lock);
+}
+
+/* Some batches, one by one: no more of them are in memory than threads deflate (I6). */
+static void
+read_some(struct spool *sp)
+{
+	struct spool_op *op;
+
+	for (unsigned n = 0; n < READS_TURN && (op = STAILQ_FIRST(&sp->reads)) != NULL; n++) {
+		STAILQ_REMOVE_HEAD(&sp->reads, link);
+		if (committer_batch(&sp->committer, op))
+			finish_one(sp, op);
 	}
 }
 
@@ -155,21 +203,23 @@ committer_main(void *arg)
 		struct store_stat st = { 0 };
 		uint64_t slice_ms;
 		enum store_err err;
-		bool growing, any;
+		bool growing, merges;
 
 		sp->busy_since = 0;
-		if (STAILQ_EMPTY(&sp->todo) && !sp->stop)
+		if (!has_work(sp) && !sp->stop)
 			wait_for_work(sp);
-		if (STAILQ_EMPTY(&sp->todo) && sp->stop)
+		if (!has_work(sp) && sp->stop)
 			break;
-		any = group_take(sp, &group);
+		merges = is_merge_turn(sp);
+		if (!merges)
+			group_take(sp, &group);
 		sp->busy_since = clock_now_ms();
 		growing = sp->growing;
 		slice_ms = sp->slice_ms;
 		pthread_mutex_unlock(&sp->lock);
 
-		err = any ? committer_run(&sp->committer, &group, growing, slice_ms > 0, &st)
-			  : committer_rest(&sp->committer, &group, slice_ms, &st);
+		err = merges ? committer_rest(&sp->committer, &group, slice_ms, &st)
+			     : committer_run(&sp->committer, &group, growing, slice_ms > 0, &st);
 
 		pthread_mutex_lock(&sp->lock);
 		if (err == STORE_OK) {
@@ -178,23 +228,15 @@ committer_main(void *arg)
 		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
 		sp->commits_shared = sp->committer.commits;
-		STAILQ_CONCAT(&sp->finished, &group);
-		signal_loop(sp);
+		finish(sp, &group);
+		if (STAILQ_EMPTY(&sp->reads))
+			continue;
+		pthread_mutex_unlock(&sp->lock);
+		read_some(sp);
+		pthread_mutex_lock(&sp->lock);
 	}
 	pthread_mutex_unlock(&sp->lock);
 	return NULL;
-}
-
-/* In the deflater's thread. */
-static void
-deflated(void *arg, struct spool_op *op)
-{
-	struct spool *sp = arg;
-
-	pthread_mutex_lock(&sp->lock);
-	STAILQ_INSERT_TAIL(&sp->finished, op, link);
-	signal_loop(sp);
-	pthread_mutex_unlock(&sp->lock);
 }
 
 /* ---- the loop's side ---- */
@@ -238,6 +280,7 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 	sp->changed = changed;
 	sp->arg = arg;
 	STAILQ_INIT(&sp->todo);
+	STAILQ_INIT(&sp->reads);
 	STAILQ_INIT(&sp->finished);
 	pthread_mutex_init(&sp->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -257,7 +300,7 @@ spool_new(struct event_base *base, struct store *store, struct journal *journal,
 		goto fail;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
-	sp->deflater = deflater_new(deflated, sp);
+	sp->deflater = deflater_new(finish_one, sp);
 	committer_init(&sp->committer, store, journal, sp->deflater);
 	started = sp->deflater != NULL && pthread_create(&sp->thread, NULL, committer_main, sp) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -1,7 +1,7 @@
 /* The spool: the way to the committer, the one thread that owns every use of the store (design section 5).
  *
- * The event loop posts operations and gets each back, done, through its callback, in the order of posting (a READ, which is deflated, and a
- * MERGE may come later); it never waits for a disk.  The committer takes whatever was posted while it was busy with the last fsync as one transaction (group commit).
+ * The event loop posts operations and gets each back, done, through its callback, in the order of posting (a READ
+ * and a MERGE may come later); it never waits for a disk.  The committer takes whatever was posted while it was busy with the last fsync as one transaction (group commit).
  * Within such a group writes come before reads, so a read sees every write posted before it.  Between two groups backlogs are
  * pre-merged, a slice at a time (merger.h).
  *

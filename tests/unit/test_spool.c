@@ -562,6 +562,7 @@ TEST(acknowledged_uploads_are_not_written)
 
 struct batches {
 	unsigned n;
+	bool kept; /* the upload that was posted behind them */
 	uint8_t *body[8];
 	size_t len[8];
 	uint64_t first[8], last[8];
@@ -588,6 +589,17 @@ batch_read(void *arg, struct spool_op *op)
 	CHECK_U64(zbody_inflate(b->body, b->len, one->all->body[one->nth], b->uncompressed_size), PROTO_OK);
 }
 
+/* Before any of the batches, though it was posted behind them: what is durable is told at once. */
+static void
+kept_first(void *arg, struct spool_op *op)
+{
+	struct batches *all = arg;
+
+	all->kept = true;
+	CHECK_U64(op->err, STORE_OK);
+	CHECK_U64(all->n, 0);
+}
+
 /* More batches at once than there are hands to deflate them: each is what was asked for. */
 TEST(batches_at_once)
 {
@@ -599,8 +611,10 @@ TEST(batches_at_once)
 	struct answer a;
 	struct rig g;
 
+	CHECK(sem_init(&started, 0, 0) == 0 && sem_init(&posted, 0, 0) == 0);
 	rig_open(&g);
 	CHECK(!harness_failed());
+	upstream_acked = 0;
 	for (unsigned i = 0; i <= N; i++) {
 		memset(text[i], (int)('a' + i), LEN);
 		a = append_all(&g, &one, (const uint64_t[]){ i + 1 }, (const char *const[]){ text[i] }, 1);
@@ -608,12 +622,19 @@ TEST(batches_at_once)
 	}
 	g.file = one;
 	look(&g);
+	spool_call(g.spool, just_wait, NULL, NULL);
+	while (sem_wait(&started) != 0)
+		;
 	for (unsigned i = 0; i < N; i++) { /* one record, as max_bytes says */
 		of[i] = (struct batch_of){ &all, i };
 		spool_read(g.spool, g.file.id, i, UINT64_MAX, 1, UINT64_MAX, 9, batch_read, &of[i]);
 	}
+	post_upload(&g, &one, N + 2, kept_first, &all);
+	sem_post(&posted);
 	while (all.n < N)
 		event_base_loop(g.base, EVLOOP_ONCE);
+	CHECK(!harness_failed());
+	CHECK(all.kept);
 	for (unsigned i = 0; i < N; i++) {
 		CHECK_U64(all.first[i], i + 1);
 		CHECK_U64(all.last[i], i + 1);
