@@ -115,6 +115,9 @@ uint64_t stream_moved(void);
 uint64_t stream_lingering(void);
 void stream_drop_lingering(void);
 
+/* Whether there is a stream, closed ones included until they are reaped.  (libevent always has something to wait for: ours, for all of them.) */
+bool stream_any(void);
+
 /* End-of-pass work, called by the main loop: send what was queued, then free what was closed. */
 void stream_flush_all(void);
 void stream_reap(void);

@@ -6,7 +6,6 @@
 #define RELAY_STREAM_IMPL_H
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
 
 #include "relay/outqueue.h"
 #include "relay/rawio.h"
@@ -31,14 +30,12 @@ enum stream_state {
 enum stream_end { END_NONE, END_EOF, END_ERROR };
 
 struct stream {
-	struct event readable;
-	struct event *writable; /* NULL: not watched for that, as mostly */
 	struct rawio io;
 	uint8_t state;	   /* enum stream_state */
 	uint8_t end;	   /* enum stream_end: no more input will come */
 	uint8_t told;	   /* the end the callback knows of */
 	uint8_t suspended; /* enum stream_suspend bits */
-	bool reading : 1;  /* readable is added */
+	uint8_t watched;   /* EV_READ, EV_WRITE: the kernel tells when that can be */
 	bool blocked : 1;  /* the kernel takes no more output now */
 	bool fast : 1;	   /* the kernel may hold more (rawio_unsent) */
 	bool above : 1;	   /* out was above low: STREAM_DRAINED is owed */

@@ -323,7 +323,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: wsecho [ADDRESS:PORT TARGET]\n");
 		return 2;
 	}
-	while (event_base_loop(base, EVLOOP_ONCE) == 0 && !event_base_got_break(base)) { /* a client's last stream closed: nothing is left to wait for */
+	while ((stream_any() || events[0] != NULL) && event_base_loop(base, EVLOOP_ONCE) == 0 && !event_base_got_break(base)) {
 		stream_flush_all();
 		stream_reap();
 	}
