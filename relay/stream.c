@@ -142,7 +142,7 @@ wanted(const struct stream *s)
 	}
 }
 
-/* False when the kernel had no memory for it. */
+/* False when the kernel could not; what is dead is closed next, which ends it as well. */
 static bool
 watch(struct stream *s, short want)
 {
@@ -152,7 +152,7 @@ watch(struct stream *s, short want)
 	if (want == s->watched)
 		return true;
 	ev.events = ((want & EV_READ) != 0 ? EPOLLIN : 0u) | ((want & EV_WRITE) != 0 ? EPOLLOUT : 0u);
-	if (epoll_ctl(g.epoll, op, s->io.fd, &ev) != 0 && want != 0)
+	if (epoll_ctl(g.epoll, op, s->io.fd, &ev) != 0 && s->state != ST_DEAD)
 		return false;
 	s->watched = (uint8_t)want;
 	return true;
@@ -338,6 +338,8 @@ poll_cb(evutil_socket_t fd, short ready, void *arg)
 
 	(void)ready;
 	(void)arg;
+	if (n < 0 && errno != EINTR)
+		log_fatal("streams", "errno=%d", errno);
 	g.in_event = true;
 	for (int i = 0; i < n; i++) {
 		struct stream *s = ev[i].data.ptr;
@@ -448,7 +450,7 @@ stream_init(struct event_base *base)
 	g.epoll = epoll_create1(EPOLL_CLOEXEC);
 	g.polled = g.epoll >= 0 ? event_new(base, g.epoll, EV_READ | EV_PERSIST, poll_cb, NULL) : NULL;
 	if (g.wake == NULL || g.polled == NULL || event_add(g.polled, NULL) != 0)
-		log_fatal("out_of_memory", "what=streams");
+		log_fatal("streams", "errno=%d", errno);
 }
 
 void

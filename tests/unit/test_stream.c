@@ -3,9 +3,13 @@
  * What TLS adds - certificates, handshakes, records - is in test_stream_tls.c. */
 #include "tests/unit/stream_pair.h"
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define NEVER .close_on = -1
 
@@ -611,13 +615,23 @@ TEST(one_fast_peer_does_not_starve_others)
 
 /* ---- memory that runs out ---- */
 
-static long fail_at; /* libevent's next allocations of some size; the one that fails; 0 = none */
+static long fail_at;   /* of the next calls the one that fails; 0 = none: */
+static bool fail_ctl;  /* epoll_ctl(2), else libevent's allocations of some size */
 
-/* Only what streams ask for: queues, their pieces, events.  libevent's own bookkeeping is smaller. */
+/* Only what streams ask for: events.  libevent's own bookkeeping is smaller. */
 static void *
 failing_malloc(size_t n)
 {
-	return n >= 128 && fail_at > 0 && --fail_at == 0 ? NULL : malloc(n);
+	return n >= 128 && !fail_ctl && fail_at > 0 && --fail_at == 0 ? NULL : malloc(n);
+}
+
+int
+epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	if (!fail_ctl || fail_at <= 0 || --fail_at > 0)
+		return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+	errno = ENOMEM;
+	return -1;
 }
 
 __attribute__((constructor)) static void
@@ -626,13 +640,15 @@ take_over_allocation(void)
 	event_set_mem_functions(failing_malloc, realloc, free);
 }
 
-/* Fails the Nth allocation, N = 1, 2, 3 ... until none is left to fail.  The ends see an error or a shorter stream, never a
- * wrong byte. */
-BOTH(out_of_memory_in_a_queue)
+/* Fails the Nth call, N = 1, 2, 3 ... until none is left to fail.  The ends see an error or a shorter stream, never a wrong byte. */
+static void
+fail_each(bool tls, bool ctl)
 {
 	long n = 1, fault_left;
+	bool told = false;
 
 	stage_open();
+	fail_ctl = ctl;
 	do {
 		struct end c = { NEVER, .to_send = 30000 }, s = { NEVER, .to_send = 30000 };
 
@@ -647,7 +663,20 @@ BOTH(out_of_memory_in_a_queue)
 		fail_at = 0;
 		CHECK(!c.bad && !s.bad);
 		CHECK_U64(c.late + s.late, 0);
+		told = told || strcmp(c.why, "cannot watch the socket") == 0 || strcmp(s.why, "cannot watch the socket") == 0;
 	} while (fault_left == 0 && n < 1000);
 	CHECK(n > 3 && n < 1000);
+	CHECK(told == ctl);
 	stage_close();
+}
+
+BOTH(out_of_memory_for_an_event)
+{
+	fail_each(tls, false);
+}
+
+/* Nobody would tell when it can go on, so it ends. */
+BOTH(out_of_memory_in_the_kernel)
+{
+	fail_each(tls, true);
 }
