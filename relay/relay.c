@@ -1,4 +1,4 @@
-/* The little that all parts share: allocation, timers, room in the buffer. */
+/* The little that all parts share: timers, room in the buffer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,34 +8,6 @@
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/spool.h"
-
-void *
-relay_alloc(size_t n)
-{
-	void *p = calloc(1, n != 0 ? n : 1);
-
-	if (p == NULL)
-		log_fatal("out_of_memory", "bytes=%zu", n);
-	return p;
-}
-
-char *
-relay_strndup(const void *text, size_t n)
-{
-	char *p = relay_alloc(n + 1);
-
-	if (n > 0)
-		memcpy(p, text, n);
-	return p;
-}
-
-void
-relay_wipe(char *secret)
-{
-	if (secret != NULL)
-		explicit_bzero(secret, strlen(secret));
-	free(secret);
-}
 
 struct event *
 relay_timer(struct event_base *base, void (*fn)(int fd, short what, void *arg), void *arg)

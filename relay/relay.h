@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "relay/alloc.h"
 #include "relay/file.h"
 #include "relay/options.h"
 #include "relay/quota.h"
@@ -99,16 +100,6 @@ struct relay {
 	bool full; /* max_connections are open */
 	bool stopping;
 };
-
-/* Out of memory, the convention of this folder.  What is small, or bounded by a constant, ends the process (log_fatal, "out_of_memory" is its
- * last word) and a supervisor starts it again: nothing acknowledged is lost by it (I5), and going on half-made would lose more.  What has a
- * size that a peer chose - messages, bodies, queries, what is queued - ends that peer's connection instead.
- * tests/scenarios/fault-*malloc walk through both. */
-
-/* calloc that ends the process when memory is out. */
-void *relay_alloc(size_t n);
-char *relay_strndup(const void *text, size_t n); /* NUL terminated copy; freed with free() */
-void relay_wipe(char *secret);			 /* a NUL terminated secret: overwritten, then freed; NULL allowed */
 
 /* A timer, not armed, that calls fn(-1, EV_TIMEOUT, arg) in base's loop; event_free() ends it.  Ends the process when memory is out. */
 struct event *relay_timer(struct event_base *base, void (*fn)(int fd, short what, void *arg), void *arg);

@@ -157,24 +157,15 @@ wait_for_work(struct spool *sp)
 	}
 }
 
-/* The loop gets what is in done. */
-static void
-finish(struct spool *sp, struct spool_list *done)
-{
-	STAILQ_CONCAT(&sp->finished, done);
-	signal_loop(sp);
-}
-
-/* Likewise, without the lock, from either thread. */
+/* The loop gets op; from either thread. */
 static void
 finish_one(void *arg, struct spool_op *op)
 {
-	struct spool_list one = STAILQ_HEAD_INITIALIZER(one);
 	struct spool *sp = arg;
 
-	STAILQ_INSERT_TAIL(&one, op, link);
 	pthread_mutex_lock(&sp->lock);
-	finish(sp, &one);
+	STAILQ_INSERT_TAIL(&sp->finished, op, link);
+	signal_loop(sp);
 	pthread_mutex_unlock(&sp->lock);
 }
 
@@ -228,7 +219,8 @@ committer_main(void *arg)
 		}
 		sp->merged_shared = *merger_stat(sp->committer.merger);
 		sp->commits_shared = sp->committer.commits;
-		finish(sp, &group);
+		STAILQ_CONCAT(&sp->finished, &group);
+		signal_loop(sp);
 		if (STAILQ_EMPTY(&sp->reads))
 			continue;
 		pthread_mutex_unlock(&sp->lock);

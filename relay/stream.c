@@ -172,7 +172,7 @@ unwatched(struct stream *s)
 void
 stream_arm(struct stream *s)
 {
-	if (!watch(s, wanted(s)) && s->state != ST_DEAD)
+	if (!watch(s, wanted(s)))
 		unwatched(s);
 }
 

@@ -12,7 +12,6 @@
 #include "relay/walltime.h"
 
 #include "tests/harness.h"
-#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 

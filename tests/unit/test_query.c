@@ -10,7 +10,6 @@
 #include "relay/upstream.h"
 
 #include "tests/harness.h"
-#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 

@@ -13,7 +13,6 @@
 #include "relay/upstream.h"
 
 #include "tests/harness.h"
-#include "tests/unit/relay_alloc.h"
 
 /* ---- instead of the daemon ---- */
 

@@ -9,7 +9,6 @@
 
 #include "tests/harness.h"
 #include "tests/storekit.h"
-#include "tests/unit/relay_alloc.h"
 
 #define SEGMENT 100000 /* bytes of one STATE: some are not whole in one step of the cache */
 #define SEGMENTS 4

@@ -1,11 +1,9 @@
-/* What relay/relay.c gives to all parts, for a test that stands in for the rest of that file: to be included once, in place of linking it. */
-#ifndef TESTS_UNIT_RELAY_ALLOC_H
-#define TESTS_UNIT_RELAY_ALLOC_H
-
+/* See alloc.h. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/relay.h"
+#include "relay/alloc.h"
+#include "relay/log.h"
 
 void *
 relay_alloc(size_t n)
@@ -13,7 +11,7 @@ relay_alloc(size_t n)
 	void *p = calloc(1, n != 0 ? n : 1);
 
 	if (p == NULL)
-		abort();
+		log_fatal("out_of_memory", "bytes=%zu", n);
 	return p;
 }
 
@@ -27,4 +25,10 @@ relay_strndup(const void *text, size_t n)
 	return p;
 }
 
-#endif
+void
+relay_wipe(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
