@@ -4,7 +4,7 @@
  * name and a list of (kind, offset into struct message) in wire order.  One loop over such a list parses a head, another
  * writes it back, a third adds up its body, so no message has code of its own and the three cannot disagree.
  *
- * Parsing is one pass from left to right, each byte looked at once, nothing allocated or copied.  Whatever runs out of
+ * Parsing is one pass from left to right, nothing allocated or copied.  Whatever runs out of
  * input returns PROTO_MORE from where it stands; whatever is wrong is refused at the byte that makes it wrong, so a peer
  * that sends rubbish is found out before it ends its line.  A number has one spelling only: that is what makes
  * parse-then-format give the same bytes.
@@ -202,7 +202,7 @@ read_name(struct cursor *c, enum msg_dir dir, enum msg_flavour flavour, const st
 	if (p == c->end)
 		return PROTO_MORE;
 	len = (size_t)(p - name);
-	for (const struct row *row = dir == MSG_C2S ? rows : rows + ROW_S_IDENT_ANY; row < rows + NROWS; row++) {
+	for (const struct row *row = dir == MSG_C2S ? rows : rows + ROW_S_DOWNLOAD_PBS; row < rows + NROWS; row++) {
 		if (row->dir != dir || row->name_len != len || (row->flavours & 1U << flavour) == 0 || memcmp(row->name, name, len) != 0)
 			continue;
 		if (*p != ' ')
@@ -364,19 +364,23 @@ count_digits(uint64_t value)
 	return n + (value >= 10) + (value >= 100) + (value >= 1000);
 }
 
-/* Most numbers of a head have one digit, the others are versions and sizes. */
+/* Most numbers of a head have one digit, the others are versions and sizes: written from their end, two digits at once. */
 static inline char *
 put_number(char *out, uint64_t value)
 {
+	static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+				    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 	char *end, *p;
 
 	if (value < 10) {
 		*out = (char)('0' + value);
 		return out + 1;
 	}
-	end = out + count_digits(value);
-	for (p = end; p > out; value /= 10)
-		*--p = (char)('0' + value % 10);
+	p = end = out + count_digits(value);
+	for (; value >= 10; value /= 100)
+		memcpy(p -= 2, pairs + 2 * (value % 100), 2);
+	if (p > out)
+		*out = (char)('0' + value);
 	return end;
 }
 

@@ -11,10 +11,8 @@
 
 _Static_assert(CHUNK_MIN << (KINDS / 4) == CHUNK_MAX && KINDS % 4 == 1, "the last kind is the largest");
 
-static struct {
-	size_t n; /* kept */
-	void *chunk[DEPTH];
-} stack[KINDS];
+static size_t kept[KINDS]; /* how many; together, for each page that a message touches counts */
+static void *stack[KINDS][DEPTH];
 static size_t stored_bytes;
 
 size_t
@@ -51,14 +49,14 @@ chunk_take(size_t want, uint8_t *kind)
 		return want <= SIZE_MAX - CHUNK_HEAD ? malloc(CHUNK_HEAD + want) : NULL;
 	}
 	*kind = kind_of(want);
-	n = stack[*kind].n;
+	n = kept[*kind];
 	if (n == 0)
 		return malloc(whole(*kind));
 	if (n > 1)
-		soon(stack[*kind].chunk[n - 2]); /* the next to be taken, which was used longer ago */
-	stack[*kind].n = n - 1;
+		soon(stack[*kind][n - 2]); /* the next to be taken, which was used longer ago */
+	kept[*kind] = n - 1;
 	stored_bytes -= whole(*kind);
-	return stack[*kind].chunk[n - 1];
+	return stack[*kind][n - 1];
 }
 
 void
@@ -66,10 +64,10 @@ chunk_give(void *chunk, uint8_t kind)
 {
 	if (chunk == NULL)
 		return;
-	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || (stack[kind].n + 1) * whole(kind) > CHUNK_STORED / 2) {
+	if (kind == LARGE || stored_bytes + whole(kind) > CHUNK_STORED || (kept[kind] + 1) * whole(kind) > CHUNK_STORED / 2) {
 		free(chunk);
 		return;
 	}
 	stored_bytes += whole(kind);
-	stack[kind].chunk[stack[kind].n++] = chunk;
+	stack[kind][kept[kind]++] = chunk;
 }

@@ -499,6 +499,33 @@ TEST(empty_fraction_is_written_as_zero)
 	CHECK_MEM(out, msg_format_head(&m, out), "download 1 0 0 0 0 0 0 0 0 0 0 0 0\n", 35);
 }
 
+/* What libc writes, and read again, at both ends of each number of digits and with every digit in each place. */
+static void
+number_comes_back(uint64_t value)
+{
+	struct message m = { .type = MSG_C_PING, .ping.timestamp = value }, back;
+	char head[MSG_HEAD_MAX], text[64];
+	size_t n = msg_format_head(&m, head);
+
+	snprintf(text, sizeof(text), "ping %llu 0\n", (unsigned long long)value);
+	CHECK(n == strlen(text) && memcmp(head, text, n) == 0);
+	CHECK(msg_parse_head(MSG_C2S, MSG_PBS, (const uint8_t *)head, n, &back) == PROTO_OK);
+	CHECK_U64(back.ping.timestamp, value);
+}
+
+TEST(numbers_of_all_lengths)
+{
+	number_comes_back(0);
+	number_comes_back(MSG_NUMBER_MAX);
+	for (uint64_t power = 1; power <= MSG_NUMBER_MAX; power *= 10) {
+		number_comes_back(power - 1);
+		for (uint64_t digit = 1; digit <= 9 && digit <= MSG_NUMBER_MAX / power; digit++) {
+			number_comes_back(digit * power);
+			number_comes_back(digit * power + power / 7);
+		}
+	}
+}
+
 /* Each field lands in the member of its name: numbers are distinct, so a swapped pair shows. */
 static struct message
 parsed(enum msg_dir dir, enum msg_flavour flavour, const char *text)
