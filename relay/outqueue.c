@@ -38,6 +38,12 @@ piece_free(struct outqueue_piece *p)
 	chunk_give(p, p->kind);
 }
 
+static size_t
+larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
 uint8_t *
 outqueue_room(struct outqueue *q, size_t want, size_t *room)
 {
@@ -45,7 +51,7 @@ outqueue_room(struct outqueue *q, size_t want, size_t *room)
 	size_t free_bytes = p != NULL ? p->size - p->end : 0;
 
 	if (free_bytes == 0) {
-		p = piece_new(want > q->len ? want : q->len);
+		p = piece_new(larger(want, larger(q->len, q->usual)));
 		if (p == NULL)
 			return NULL;
 		if (q->last != NULL)
@@ -117,6 +123,8 @@ outqueue_drain(struct outqueue *q, size_t len)
 {
 	struct outqueue_piece *p;
 
+	if (len == q->len)
+		q->usual = len < OUTQUEUE_USUAL ? (uint32_t)len : OUTQUEUE_USUAL;
 	q->len -= len;
 	while ((p = q->first) != NULL && len >= p->end - p->start) {
 		len -= p->end - p->start;

@@ -3,8 +3,10 @@
  *   first -> [ start..end ) -> ... -> last [ start..end .... size )
  *             sent first                            ^ the next byte goes here
  *
- * A piece is as large as what waits before it, from OUTQUEUE_MIN to OUTQUEUE_MAX bytes: a queue never holds more than about twice its bytes,
- * so thousands of short ones cost what they count (I6), and a long one is a row of whole TLS records.
+ * A piece is as large as what waits before it, from OUTQUEUE_MIN to OUTQUEUE_MAX bytes, so a long queue is a row of whole TLS records.  The first
+ * one is as large as what left together the last time, to OUTQUEUE_USUAL: the three messages that came in one read are sent from one piece, by
+ * the cheaper call, and none of them is cut in two.  So a queue never holds more than about twice its bytes and OUTQUEUE_USUAL, and thousands
+ * of short ones cost little more than what they count (I6).
  *
  * What returns false or NULL has no memory; a part of what it was given may stand in the queue by then, so whoever owns it gives up.  One
  * thread. */
@@ -19,12 +21,14 @@
 
 #define OUTQUEUE_MIN 1024  /* bytes of the smallest piece */
 #define OUTQUEUE_MAX 16384 /* of the largest: a TLS record */
+#define OUTQUEUE_USUAL 4096 /* of one that is expected to be filled */
 
 struct outqueue_piece;
 
 struct outqueue { /* all zero: empty */
 	struct outqueue_piece *first, *last;
 	size_t len; /* bytes */
+	uint32_t usual; /* bytes that left together when it was last emptied, to OUTQUEUE_USUAL */
 };
 
 /* Appends a copy. */

@@ -110,6 +110,45 @@ TEST(many_short_ones_share_a_piece)
 	outqueue_clear(&q);
 }
 
+/* Parts in which len bytes wait that were appended ten at a time. */
+static int
+parts(struct outqueue *q, size_t len)
+{
+	struct iovec iov[64];
+	uint64_t pos = 0;
+
+	for (size_t i = 0; i < len; i += 10)
+		append(q, &pos, 10);
+	return outqueue_peek(q, iov, 64);
+}
+
+TEST(what_left_together_is_expected_again)
+{
+	struct outqueue q = { 0 };
+
+	CHECK(parts(&q, 3000) > 1);
+	outqueue_drain(&q, q.len);
+	CHECK_U64(parts(&q, 3000), 1);
+	outqueue_drain(&q, 2990);
+	outqueue_drain(&q, 10); /* only these left last */
+	CHECK(parts(&q, 3000) > 1);
+	outqueue_clear(&q);
+}
+
+TEST(no_more_than_usual_is_expected)
+{
+	struct outqueue q = { 0 };
+	size_t room;
+
+	(void)parts(&q, 100000);
+	outqueue_drain(&q, q.len);
+	CHECK(outqueue_room(&q, 10, &room) != NULL);
+	outqueue_commit(&q, room);
+	CHECK(outqueue_room(&q, 100000, &room) != NULL);
+	CHECK_U64(room, OUTQUEUE_USUAL - 10);
+	outqueue_clear(&q);
+}
+
 TEST(secrets_are_wiped)
 {
 	struct outqueue q = { 0 };
