@@ -16,10 +16,10 @@
 
 #define SHARED_BUF 65536 /* also the most that one stream can keep */
 #define READ_MAX SHARED_BUF /* bytes of one stream an event, but for what its owner wants in one read (stream_read_into) */
-#define WRITE_MAX (256 * 1024)
+#define WRITE_MAX (512 * 1024) /* bytes of one stream at once: a message of 256 KiB with its head leaves whole */
 #define FAST_MS 20	  /* for half of what may stay unsent: some 800 KiB/s */
 #define THIN_MS 500	  /* likewise: below 256 KiB/s */
-#define PIECES 16 /* of the queue given to the kernel or gathered into a record at once */
+#define PIECES 32 /* WRITE_MAX of the queue, given to the kernel or gathered into a record at once */
 
 static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
 
