@@ -104,7 +104,7 @@ config_holdfast(const struct proxy *p, const struct proxy_setup *s)
 	fprintf(f, "offline_admit = any\n[upstream]\nurl = ws://127.0.0.1:%u\nreconnect_rate = 10000\nbackoff_min = 100ms\n", s->upstream_port);
 	if (s->ping_ms > 0)
 		fprintf(f, "ping_interval = %ums\n", s->ping_ms);
-	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n");
+	fprintf(f, "probe_interval = 100ms\n[limits]\nmax_per_address = 20000\nmax_queued = 1GiB\n[buffer]\nmax_bytes = 64GiB\n");
 	fclose(f);
 }
 
