@@ -85,6 +85,8 @@ session_upload(struct session *s, const struct message *m, struct view body)
 		conn_overfull(s->conn, "more than max_queued_connection is held for this client");
 		return;
 	}
+	if (s->upside == UPSIDE_LIVE)
+		upstream_soon(s->upstream);
 	whole = m->upload.is_compressed ? NULL : conn_take_whole(s->conn); /* a compressed one is forwarded from there */
 	err = upload_parse(m, body, whole, o->max_inflated, o->max_ratio, clock_wall_ms(), &u);
 	if (err == PROTO_Z_MEMORY || err == PROTO_MSG_LIMIT) { /* ours, not the client's: never a fatal error (design section 2) */

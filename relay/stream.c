@@ -345,6 +345,8 @@ poll_cb(evutil_socket_t fd, short ready, void *arg)
 		struct stream *s = ev[i].data.ptr;
 		short what = what_of(s, ev[i].events);
 
+		if (i + 1 < n)
+			soon(ev[i + 1].data.ptr); /* its turn comes some system calls later */
 		if (what == 0)
 			continue;
 		event_step(s, what);

@@ -12,6 +12,7 @@
 
 #include "relay/clock.h"
 #include "relay/conn.h"
+#include "relay/hot.h"
 #include "relay/log.h"
 #include "relay/meter.h"
 #include "relay/replay.h"
@@ -634,6 +635,12 @@ void
 upstream_send_raw(struct upstream *u, struct view data)
 {
 	stream_write(u->stream, data.ptr, data.len);
+}
+
+void
+upstream_soon(const struct upstream *u)
+{
+	soon(u->stream);
 }
 
 size_t

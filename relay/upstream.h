@@ -72,6 +72,8 @@ void upstream_send(struct upstream *u, const struct message *m, struct view body
 void upstream_send_raw(struct upstream *u, struct view data); /* opaque */
 /* Sends a PING now (the link's probe does, as soon as it is open). */
 void upstream_ping(struct upstream *u);
+/* It will be written to (hot.h). */
+void upstream_soon(const struct upstream *u);
 size_t upstream_queued(const struct upstream *u); /* bytes not yet taken by the kernel */
 /* Too much is queued: the client is not read until that has drained, or, if it takes long, until u counts as slow. */
 void upstream_hold_client(struct upstream *u);
