@@ -362,7 +362,7 @@ fault_loop(enum call call, int err, unsigned count, bool half)
 	unsigned n, rounds = 0, full = 0, io = 0, nomem = 0, fatals = 0;
 	bool hit = true;
 
-	for (n = 1; hit && !harness_failed(); n += 1 + n / 100) {
+	for (n = 1; hit && !harness_failed(); n += 1 + n / 50) {
 		struct walk_model m = { 0 };
 
 		memset(&fault, 0, sizeof(fault));
