@@ -38,12 +38,6 @@ piece_free(struct outqueue_piece *p)
 	chunk_give(p, p->kind);
 }
 
-static size_t
-larger(size_t a, size_t b)
-{
-	return a > b ? a : b;
-}
-
 uint8_t *
 outqueue_room(struct outqueue *q, size_t want, size_t *room)
 {
@@ -51,7 +45,9 @@ outqueue_room(struct outqueue *q, size_t want, size_t *room)
 	size_t free_bytes = p != NULL ? p->size - p->end : 0;
 
 	if (free_bytes == 0) {
-		p = piece_new(larger(want, larger(q->len, q->usual)));
+		size_t before = q->len > 0 ? q->len : q->usual;
+
+		p = piece_new(want > before ? want : before);
 		if (p == NULL)
 			return NULL;
 		if (q->last != NULL)
