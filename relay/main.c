@@ -38,6 +38,7 @@
 #include "relay/reload.h"
 #include "relay/resolver.h"
 #include "relay/retention.h"
+#include "relay/ring.h"
 #include "relay/session.h"
 #include "relay/spool.h"
 #include "relay/statecache.h"
@@ -218,6 +219,14 @@ base_new(void)
 	return base;
 }
 
+/* Nor without this. */
+static void
+open_ring(const struct options *opt)
+{
+	if (opt->io_uring && !ring_init())
+		log_event(LOG_INFO, "no_io_uring", "reason=\"%s\"", strerror(errno));
+}
+
 static void
 reload_cb(evutil_socket_t sig, short what, void *arg)
 {
@@ -310,6 +319,7 @@ relay_open(struct relay *r)
 	privilege_drop(r->sections, reload_path(r->reload));
 	open_log(r->opt);
 	r->base = base_new();
+	open_ring(r->opt);
 	stream_init(r->base);
 	r->gate = gate_new(r->opt);
 	r->certs = certs_new(r->base);
@@ -375,6 +385,7 @@ relay_close(struct relay *r)
 	resolver_free(r->resolver);
 	certs_free(r->certs);
 	stream_fini();
+	ring_fini();
 	close_ways(r);
 	for (size_t i = 0; i < RELAY_SIGNALS; i++)
 		event_free(r->signal[i]);

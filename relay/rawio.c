@@ -25,6 +25,7 @@
 #include <openssl/x509.h>
 
 #include "relay/rawio.h"
+#include "relay/ring.h"
 #include "relay/tls.h"
 
 /* Unsent bytes the kernel holds at most.  What is in there cannot be overtaken: 32 KiB are 4 s at 64 kbit/s, in which a PING
@@ -111,24 +112,61 @@ rawio_handshake(struct rawio *io)
 	return result;
 }
 
+struct ring_op
+rawio_op(const struct rawio *io, bool send, const struct iovec *iov, int n)
+{
+	return (struct ring_op){ .fd = io->fd, .send = send, .iov = iov, .n = n };
+}
+
+static size_t
+length(const struct ring_op *op)
+{
+	size_t sum = 0;
+
+	for (int i = 0; i < op->n; i++)
+		sum += op->iov[i].iov_len;
+	return sum;
+}
+
+enum rawio_result
+rawio_op_result(struct rawio *io, const struct ring_op *op, size_t *moved)
+{
+	enum rawio_result later = op->send ? RAWIO_WRITE : RAWIO_READ;
+
+	*moved = 0;
+	if (op->result < 0) {
+		errno = (int)-op->result;
+		return errno == EAGAIN || errno == EWOULDBLOCK ? later : RAWIO_FAIL;
+	}
+	if (op->result == 0 && !op->send)
+		return RAWIO_EOF;
+	*moved = (size_t)op->result;
+	*(op->send ? &io->sent : &io->received) += *moved;
+	return *moved == length(op) ? RAWIO_OK : later;
+}
+
+static enum rawio_result
+plain_op(struct rawio *io, bool send, const struct iovec *iov, int n, size_t *moved)
+{
+	struct ring_op op = rawio_op(io, send, iov, n);
+
+	ring_run(&op, 1);
+	return rawio_op_result(io, &op, moved);
+}
+
 static enum rawio_result
 plain_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 {
-	while (*got < len) {
-		ssize_t n = recv(io->fd, buf + *got, len - *got, 0);
+	enum rawio_result result = RAWIO_OK;
+	size_t n;
 
-		if (n == 0)
-			return RAWIO_EOF;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_READ : RAWIO_FAIL;
-		*got += (size_t)n;
-		io->received += (uint64_t)n;
-		if (*got < len && !all)
-			return RAWIO_READ;
-	}
-	return RAWIO_OK;
+	do {
+		const struct iovec rest = { buf + *got, len - *got };
+
+		result = plain_op(io, false, &rest, 1, &n);
+		*got += n;
+	} while (result == RAWIO_READ && n > 0 && all);
+	return result;
 }
 
 /* A short record alone is mostly all that the peer wrote: what else there may be the descriptor tells of.  Behind a full one more has likely come. */
@@ -156,25 +194,6 @@ rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got)
 {
 	*got = 0;
 	return io->ssl != NULL ? tls_read(io, buf, len, all, got) : plain_read(io, buf, len, all, got);
-}
-
-static enum rawio_result
-plain_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
-{
-	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (unsigned)n };
-	size_t total = 0;
-	ssize_t sent;
-
-	for (int i = 0; i < n; i++)
-		total += iov[i].iov_len;
-	do { /* one piece, as mostly, costs the kernel less by itself */
-		sent = n == 1 ? send(io->fd, iov[0].iov_base, total, MSG_NOSIGNAL) : sendmsg(io->fd, &msg, MSG_NOSIGNAL);
-	} while (sent < 0 && errno == EINTR);
-	if (sent < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? RAWIO_WRITE : RAWIO_FAIL;
-	*put = (size_t)sent;
-	io->sent += (uint64_t)sent;
-	return *put == total ? RAWIO_OK : RAWIO_WRITE;
 }
 
 /* The next record's bytes: in place if the first piece has them all, else gathered in scratch (one loop, one thread: shared). */
@@ -226,7 +245,7 @@ enum rawio_result
 rawio_write(struct rawio *io, const struct iovec *iov, int n, size_t *put)
 {
 	*put = 0;
-	return io->ssl != NULL ? tls_write(io, iov, n, put) : plain_write(io, iov, n, put);
+	return io->ssl != NULL ? tls_write(io, iov, n, put) : plain_op(io, true, iov, n, put);
 }
 
 enum rawio_result

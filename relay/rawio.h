@@ -13,6 +13,7 @@
 
 #define RAWIO_RECORD 16384 /* payload of one TLS record at most (RFC 8446 5.1) */
 
+struct ring_op;
 struct ssl_st;
 
 enum rawio_result {
@@ -45,6 +46,10 @@ enum rawio_result rawio_handshake(struct rawio *io);
 enum rawio_result rawio_read(struct rawio *io, uint8_t *buf, size_t len, bool all, size_t *got);
 /* Writes from the front of iov, TLS one record at a time; *put bytes are gone whatever the result. */
 enum rawio_result rawio_write(struct rawio *io, const struct iovec *iov, int n, size_t *put);
+/* The same for one that is plain, in two steps, so that the system calls of many are made together (relay/ring): the operation for iov, which is
+ * borrowed until it was run; and what it came to, *moved bytes. */
+struct ring_op rawio_op(const struct rawio *io, bool send, const struct iovec *iov, int n);
+enum rawio_result rawio_op_result(struct rawio *io, const struct ring_op *op, size_t *moved);
 /* Reads and drops what is there, undecrypted: the peer's last words while we are closing. */
 enum rawio_result rawio_discard(struct rawio *io, uint8_t *buf, size_t len);
 /* Bytes may wait inside OpenSSL although the socket is empty. */

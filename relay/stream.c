@@ -9,7 +9,8 @@
  * - What no descriptor will announce - bytes kept here or inside OpenSSL, a failure found while writing - is announced by
  *   ourselves: stream_ready() puts the stream on a list which a zero timer works off in the next pass.  Callbacks therefore
  *   never nest.
- * - What one event made others write is flushed behind it; what the pass itself writes, at its end (stream_flush_all).
+ * - What can be read, and what is to be sent, of several streams is, with one system call for up to RING_MAX of them (burst, stream_flush_all).
+ * - What the events of a burst made others write is flushed behind it; what the pass itself writes, at its end.
  * - stream_finish() ends a stream at once but the struct stays until stream_reap(), so code that returns from a callback may
  *   look at s->state.
  *
@@ -27,6 +28,7 @@
 #include "relay/stream_impl.h"
 #include "relay/tls.h"
 
+#define BURST_BYTES 524288 /* received and queued by a burst, at which what is queued leaves: it is in the caches still */
 #define EVENTS 64 /* at a time: what the kernel says of more would be out of the caches when their turn comes */
 
 static struct {
@@ -305,7 +307,7 @@ event_step(struct stream *s, short what)
 		handshake(s);
 		break;
 	case ST_OPEN:
-		if ((what & EV_READ) != 0 || s->read_wants_write)
+		if ((what & EV_READ) != 0 || s->read_wants_write || s->early != NULL)
 			stream_read_ready(s);
 		if (s->state == ST_OPEN && s->blocked && ((what & EV_WRITE) != 0 || s->write_wants_read))
 			stream_flush(s);
@@ -328,30 +330,56 @@ what_of(const struct stream *s, uint32_t events)
 	return s->watched & ((both || (events & EPOLLIN) != 0 ? EV_READ : 0) | (both || (events & EPOLLOUT) != 0 ? EV_WRITE : 0));
 }
 
-/* Some of the streams that can go on; if there are more, the next pass comes at once.  What an event made others say leaves behind it, while it is
- * in the processor's caches; and one that was finished by an event before its own has none. */
+/* What several of them can read is read with one system call, and what they write because of it is sent with one, while it is in the processor's
+ * caches.  One that was finished by an event before its own has none any more; what another's did to one that has been read: stream_read_ready. */
+static void
+burst(const struct epoll_event *ev, int n)
+{
+	struct stream *reading[RING_MAX];
+	int reads = 0;
+	uint64_t moved;
+
+	for (int i = 0; i < n; i++) {
+		struct stream *s = ev[i].data.ptr;
+
+		if (i + 1 < n)
+			soon(ev[i + 1].data.ptr);
+		if ((what_of(s, ev[i].events) & EV_READ) != 0)
+			reading[reads++] = s;
+	}
+	if (reads > 1)
+		stream_read_early(reading, reads);
+	moved = g.moved;
+	for (int i = 0; i < n; i++) {
+		struct stream *s = ev[i].data.ptr;
+		short what = what_of(s, ev[i].events);
+
+		if (i + 1 < n)
+			soon(((struct stream *)ev[i + 1].data.ptr)->arg);
+		if (what != 0 || s->early != NULL)
+			event_step(s, what);
+		if (g.moved - moved > BURST_BYTES) {
+			stream_flush_all();
+			moved = g.moved;
+		}
+	}
+	stream_flush_all();
+}
+
+/* Some of the streams that can go on; if there are more, the next pass comes at once. */
 static void
 poll_cb(evutil_socket_t fd, short ready, void *arg)
 {
 	UNWIPED struct epoll_event ev[EVENTS];
-	int n = epoll_wait(fd, ev, EVENTS, 0);
+	int n = epoll_wait(fd, ev, EVENTS, 0), size = ring_there() ? RING_MAX : 1;
 
 	(void)ready;
 	(void)arg;
 	if (n < 0 && errno != EINTR)
 		log_fatal("streams", "errno=%d", errno);
 	g.in_event = true;
-	for (int i = 0; i < n; i++) {
-		struct stream *s = ev[i].data.ptr;
-		short what = what_of(s, ev[i].events);
-
-		if (i + 1 < n)
-			soon(ev[i + 1].data.ptr); /* its turn comes some system calls later */
-		if (what == 0)
-			continue;
-		event_step(s, what);
-		stream_flush_all();
-	}
+	for (int i = 0; i < n; i += size)
+		burst(ev + i, n - i < size ? n - i : size);
 	g.in_event = false;
 	if (g.dirty != NULL)
 		wake();
@@ -405,20 +433,50 @@ wake_cb(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static bool
+can_flush(const struct stream *s)
+{
+	return s->state == ST_OPEN && !s->blocked;
+}
+
+/* All of them could be; what those did that were flushed since may have changed that. */
+static void
+flush_many(struct stream **many, int n)
+{
+	int left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (can_flush(many[i]) && many[i]->out.len > 0)
+			many[left++] = many[i];
+	if (left > 1)
+		stream_flush_many(many, left);
+	else if (left == 1)
+		stream_flush(many[0]);
+	for (int i = 0; i < left; i++)
+		count_wire(many[i]);
+}
+
 void
 stream_flush_all(void)
 {
-	struct stream *list = g.dirty, *s;
+	struct stream *list = g.dirty, *s, *many[RING_MAX];
+	int n = 0;
 
 	g.dirty = NULL;
 	while ((s = list) != NULL) {
 		list = s->next_dirty;
 		s->is_dirty = false;
-		if (s->state == ST_OPEN && !s->blocked)
+		if (can_flush(s) && s->io.ssl == NULL && s->out.len > 0)
+			many[n++] = s;
+		else if (can_flush(s))
 			stream_flush(s);
 		else if (s->state == ST_CLOSING && !s->blocked)
 			stream_closing_step(s, EV_WRITE);
 		count_wire(s);
+		if (n == RING_MAX || (list == NULL && n > 0)) {
+			flush_many(many, n);
+			n = 0;
+		}
 	}
 	rest(); /* unless a STREAM_DRAINED wrote just now: then the next pass comes at once */
 }

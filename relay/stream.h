@@ -7,10 +7,10 @@
  * Events are given to one callback.  Nothing is freed inside it: stream_close() unhooks everything at once, no callback follows,
  * and the struct is freed by stream_reap() at the end of the loop pass (style 32).
  *
- * Reading: received bytes go from the kernel into one buffer shared by all streams (or where stream_read_into says) and from there to STREAM_DATA; what the
+ * Reading: received bytes go from the kernel into buffers shared by all streams (or where stream_read_into says) and from there to STREAM_DATA; what the
  * callback does not consume is kept by the stream and given again after stream_resume (or with the next bytes). Writing: bytes
- * are queued (outqueue.h) and flushed behind the event that made them or at the end of the pass (stream_flush_all), coalesced into TLS records of up to 16 KiB;
- * TCP_NODELAY is on. */
+ * are queued (outqueue.h) and flushed behind the events that made them or at the end of the pass (stream_flush_all), coalesced into TLS records of up to
+ * 16 KiB; TCP_NODELAY is on.  With a ring (ring_init), several plain streams are read, or sent to, with one system call. */
 #ifndef RELAY_STREAM_H
 #define RELAY_STREAM_H
 

@@ -21,7 +21,16 @@
 #define THIN_MS 500	  /* likewise: below 256 KiB/s */
 #define PIECES 32 /* WRITE_MAX of the queue, given to the kernel or gathered into a record at once */
 
+#define EARLY_STEP (SHARED_BUF + 1344) /* so that not all places begin at the same one of a processor's cache */
+#define PARTS (RING_MAX * 8) /* of the queues that are sent together */
+
 static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
+
+static struct { /* what is read of several at once */
+	struct ring_op op[RING_MAX];
+	struct iovec place[RING_MAX];
+	uint8_t bytes[RING_MAX][EARLY_STEP];
+} early;
 
 /* ---- reading ---- */
 
@@ -44,6 +53,9 @@ stream_drop_input(struct stream *s)
 	free(s->kept);
 	s->kept = NULL;
 	s->kept_len = 0;
+	if (s->early != NULL && s->early->result > 0)
+		explicit_bzero(s->early->iov->iov_base, (size_t)s->early->result);
+	s->early = NULL;
 }
 
 static void
@@ -70,6 +82,7 @@ keep(struct stream *s, const uint8_t *rest, size_t len)
 static bool
 deliver(struct stream *s, uint8_t *buf, size_t len)
 {
+	bool own = buf == s->into;
 	size_t used;
 
 	s->offer = false;
@@ -78,25 +91,35 @@ deliver(struct stream *s, uint8_t *buf, size_t len)
 	s->into_len = 0;
 	used = s->cb(s->arg, s, STREAM_DATA, buf, len);
 	if (s->state == ST_OPEN) {
-		if (used > len || (used < len && buf != shared))
+		if (used > len || (used < len && own))
 			PANIC("stream callback consumed more than it was given, or not all at the place it asked for");
 		keep(s, buf + used, len - used);
 	}
-	if (buf == shared) { /* I9: requests and BINDs hold tokens, and this buffer is never freed */
+	if (!own) { /* I9: requests and BINDs hold tokens, and this buffer is never freed */
 		size_t harmless = s->harmless ? used : 0;
 
-		explicit_bzero(shared + harmless, len - harmless);
+		explicit_bzero(buf + harmless, len - harmless);
 	}
 	return s->state == ST_OPEN;
 }
 
-/* Reads up to room bytes to buf; returns how many came and sets the end. */
+/* What was read early: got bytes.  It was read as if writing had not failed, which may have been found out since. */
+static enum rawio_result
+read_early(struct stream *s, size_t *got)
+{
+	enum rawio_result result = rawio_op_result(&s->io, s->early, got);
+
+	s->early = NULL;
+	return result == RAWIO_READ && s->write_failed ? RAWIO_OK : result;
+}
+
+/* Reads up to room bytes to buf, unless that was done early; returns how many came and sets the end. */
 static size_t
 fill(struct stream *s, uint8_t *buf, size_t room, enum rawio_result *result)
 {
 	size_t got = 0;
 
-	*result = rawio_read(&s->io, buf, room, s->write_failed, &got);
+	*result = s->early != NULL ? read_early(s, &got) : rawio_read(&s->io, buf, room, s->write_failed, &got);
 	s->received += got;
 	stream_count_moved(got);
 	s->read_wants_write = *result == RAWIO_WRITE;
@@ -123,15 +146,60 @@ room_in(const struct stream *s, const uint8_t *buf, size_t have)
 	return s->into == NULL && s->into_len > 0 && s->into_len < room ? s->into_len : room;
 }
 
+/* Whether a step of s would begin with a system call that reads to the shared buffer. */
+static bool
+wants_read(const struct stream *s)
+{
+	return s->state == ST_OPEN && s->io.ssl == NULL && s->suspended == 0 && s->end == END_NONE && s->kept_len == 0 && s->into == NULL &&
+	       !s->write_failed;
+}
+
+void
+stream_read_early(struct stream *const *s, int n)
+{
+	int reads = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct iovec *place = &early.place[reads];
+
+		if (!wants_read(s[i]))
+			continue;
+		soon(s[i]->arg);
+		*place = (struct iovec){ early.bytes[reads], room_in(s[i], shared, 0) };
+		early.op[reads] = rawio_op(&s[i]->io, false, place, 1);
+		s[i]->early = &early.op[reads++];
+	}
+	ring_run(early.op, reads);
+}
+
+/* The callback of another stream had s suspended meanwhile: what came is kept.  Or s failed: it is as if nothing had been read. */
+static void
+keep_early(struct stream *s)
+{
+	uint8_t *buf = s->early->iov->iov_base;
+	enum rawio_result result;
+	size_t got;
+
+	if (s->end != END_NONE) {
+		stream_drop_input(s);
+		return;
+	}
+	got = fill(s, NULL, 0, &result);
+	keep(s, buf, got);
+	explicit_bzero(buf, got);
+}
+
 void
 stream_read_ready(struct stream *s)
 {
 	enum rawio_result result = RAWIO_OK;
 	size_t total = 0;
 
+	if (s->early != NULL && (s->suspended != 0 || s->end != END_NONE))
+		keep_early(s);
 	while (s->suspended == 0 && result == RAWIO_OK) {
 		size_t have = s->kept_len, got = 0;
-		uint8_t *buf = have == 0 && s->into != NULL ? s->into : shared;
+		uint8_t *buf = s->early != NULL ? s->early->iov->iov_base : have == 0 && s->into != NULL ? s->into : shared;
 		bool offer = s->offer && have > 0;
 
 		if (total >= READ_MAX) { /* others first */
@@ -172,6 +240,28 @@ write_failed(struct stream *s)
 	stream_ready(s);
 }
 
+/* More than now is to be sent. */
+static void
+block(struct stream *s)
+{
+	s->blocked = true;
+	s->blocked_at = (uint32_t)clock_ms();
+}
+
+/* put bytes of the front are sent, with that result.  False: the connection is broken. */
+static bool
+took(struct stream *s, enum rawio_result result, size_t put)
+{
+	if (result == RAWIO_FAIL || result == RAWIO_EOF)
+		return false;
+	outqueue_drain(&s->out, put);
+	s->sent += put;
+	s->write_wants_read = result == RAWIO_READ;
+	if (s->out.len > 0 && result != RAWIO_OK)
+		block(s);
+	return true;
+}
+
 /* Sends from the queue's front until the kernel takes no more or WRITE_MAX is reached.  False: the connection is broken. */
 static bool
 pump(struct stream *s)
@@ -185,16 +275,11 @@ pump(struct stream *s)
 		size_t put;
 
 		result = rawio_write(&s->io, iov, outqueue_peek(&s->out, iov, PIECES), &put);
-		if (result == RAWIO_FAIL || result == RAWIO_EOF)
+		if (!took(s, result, put))
 			return false;
-		outqueue_drain(&s->out, put);
-		s->sent += put;
 		total += put;
-		if (s->out.len > 0)
-			s->blocked = result != RAWIO_OK || total >= WRITE_MAX;
-		if (s->blocked)
-			s->blocked_at = (uint32_t)clock_ms();
-		s->write_wants_read = result == RAWIO_READ;
+		if (s->out.len > 0 && total >= WRITE_MAX)
+			block(s);
 	}
 	return true;
 }
@@ -211,6 +296,18 @@ unblocked(struct stream *s)
 	s->fast = fast;
 }
 
+/* Behind a write. */
+static void
+flushed(struct stream *s)
+{
+	if (s->above && stream_queued(s) <= s->low) {
+		s->above = false;
+		s->cb(s->arg, s, STREAM_DRAINED, NULL, 0);
+	}
+	if (s->state == ST_OPEN)
+		stream_arm(s);
+}
+
 void
 stream_flush(struct stream *s)
 {
@@ -218,12 +315,33 @@ stream_flush(struct stream *s)
 		unblocked(s);
 	if (!pump(s))
 		write_failed(s);
-	if (s->above && stream_queued(s) <= s->low) {
-		s->above = false;
-		s->cb(s->arg, s, STREAM_DRAINED, NULL, 0);
+	flushed(s);
+}
+
+void
+stream_flush_many(struct stream *const *s, int n)
+{
+	UNWIPED struct iovec part[PARTS];
+	UNWIPED struct ring_op op[RING_MAX];
+	int used = 0, parts = PARTS / n;
+
+	for (int i = 0; i < n; i++) {
+		int k = outqueue_peek(&s[i]->out, part + used, parts);
+
+		op[i] = rawio_op(&s[i]->io, true, part + used, k);
+		used += k;
 	}
-	if (s->state == ST_OPEN)
-		stream_arm(s);
+	ring_run(op, n);
+	for (int i = 0; i < n; i++) { /* nobody is told before all know what of theirs is sent */
+		size_t put;
+		enum rawio_result result = rawio_op_result(&s[i]->io, &op[i], &put);
+
+		if (!took(s[i], result, put) || (!s[i]->blocked && !pump(s[i])))
+			write_failed(s[i]);
+	}
+	for (int i = 0; i < n; i++)
+		if (s[i]->state == ST_OPEN)
+			flushed(s[i]);
 }
 
 static bool

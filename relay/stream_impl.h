@@ -9,6 +9,7 @@
 
 #include "relay/outqueue.h"
 #include "relay/rawio.h"
+#include "relay/ring.h"
 #include "relay/stream.h"
 
 /*   OPENING -> OPEN                    plain, accepted [opened, in the next pass]
@@ -49,6 +50,7 @@ struct stream {
 	uint32_t kept_len, into_len;
 	uint32_t blocked_at; /* ms of clock_ms, modulo 2^32 */
 	uint8_t *kept;
+	const struct ring_op *early; /* what was read before its turn came, until it does (stream_read_early); NULL: nothing */
 	uint8_t *into; /* the owner's: the next bytes are read there; NULL: to the shared buffer */
 	struct outqueue out;
 	size_t low;
@@ -73,8 +75,10 @@ void stream_fail_later(struct stream *s, const char *why); /* no more input; STR
 void stream_finish(struct stream *s);			   /* ends s at once; the struct stays until stream_reap */
 
 /* stream_data.c.  Those marked * call back: s may be closed (not freed) when they return. */
+void stream_read_early(struct stream *const *s, int n);	 /* reads those of up to RING_MAX that are plain at once: for the next stream_read_ready of each */
 void stream_read_ready(struct stream *s);		 /* * reads and gives what there is, then the end */
 void stream_flush(struct stream *s);			 /* * sends what the kernel takes */
+void stream_flush_many(struct stream *const *s, int n);	 /* * the same for up to RING_MAX at once: plain ones, ST_OPEN, not blocked, with output */
 void stream_closing_step(struct stream *s, short what);	 /* * ST_CLOSING: EV_READ, EV_WRITE */
 void stream_drop_input(struct stream *s);
 
