@@ -146,12 +146,11 @@ room_in(const struct stream *s, const uint8_t *buf, size_t have)
 	return s->into == NULL && s->into_len > 0 && s->into_len < room ? s->into_len : room;
 }
 
-/* Whether a step of s would begin with a system call that reads to the shared buffer. */
+/* Whether the next step of s, which waits for input, would begin with a system call that reads to the shared buffer. */
 static bool
-wants_read(const struct stream *s)
+reads_early(const struct stream *s)
 {
-	return s->state == ST_OPEN && s->io.ssl == NULL && s->suspended == 0 && s->end == END_NONE && s->kept_len == 0 && s->into == NULL &&
-	       !s->write_failed;
+	return s->state == ST_OPEN && s->io.ssl == NULL && s->kept_len == 0 && s->into == NULL && !s->write_failed;
 }
 
 void
@@ -162,7 +161,7 @@ stream_read_early(struct stream *const *s, int n)
 	for (int i = 0; i < n; i++) {
 		struct iovec *place = &early.place[reads];
 
-		if (!wants_read(s[i]))
+		if (!reads_early(s[i]))
 			continue;
 		soon(s[i]->arg);
 		*place = (struct iovec){ early.bytes[reads], room_in(s[i], shared, 0) };
