@@ -178,7 +178,7 @@ open_control(struct relay *r)
 	log_end(&l);
 }
 
-/* Nor without this. */
+/* Without it each operation is a system call of its own: no reason not to start. */
 static void
 open_monitor(struct relay *r)
 {
@@ -219,7 +219,7 @@ base_new(void)
 	return base;
 }
 
-/* Nor without this. */
+/* Without it each operation is a system call of its own: no reason not to start. */
 static void
 open_ring(const struct options *opt)
 {

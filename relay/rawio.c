@@ -304,6 +304,14 @@ rawio_shutdown(struct rawio *io)
 }
 
 void
+rawio_cut(const struct rawio *io)
+{
+	const struct linger none = { .l_onoff = 1 };
+
+	(void)setsockopt(io->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+void
 rawio_close(struct rawio *io)
 {
 	uint64_t received, sent;

@@ -60,6 +60,8 @@ void rawio_wire(const struct rawio *io, uint64_t *received, uint64_t *sent);
 uint64_t rawio_delivered(const struct rawio *io, uint64_t *unacknowledged);
 /* Says goodbye in our direction (close_notify, FIN). */
 enum rawio_result rawio_shutdown(struct rawio *io);
+/* The next rawio_close is a reset: what is sent of a message then is no whole one to the peer. */
+void rawio_cut(const struct rawio *io);
 void rawio_close(struct rawio *io);
 
 /* "what: reason" for the failure that just happened; *cert: because the peer's certificate did not verify. */

@@ -4,7 +4,7 @@
  *   cqes[]  results, written by the kernel  cq_tail: how many it put there; cq_head: how many we took
  *
  * The counts run on; modulo the size they are places.  All operations run to their end within io_uring_enter: none waits (MSG_DONTWAIT), and the call
- * itself waits for as many results as it takes operations.  What it does not take - for want of memory, say - becomes a system call of its own. */
+ * itself waits for as many results as it takes operations.  What it does not take, or has no memory for, becomes a system call of its own. */
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,6 +17,10 @@
 
 #include "relay/log.h"
 #include "relay/ring.h"
+
+#ifndef IORING_FEAT_NATIVE_WORKERS
+#define IORING_FEAT_NATIVE_WORKERS (1U << 9) /* newer than the headers of Debian 11 */
+#endif
 
 static struct {
 	int fd;
@@ -121,7 +125,7 @@ ring_run(struct ring_op *op, int n)
 	int done = g.sqes != NULL && n > 1 ? run_together(op, n) : 0;
 
 	for (int i = 0; i < n; i++)
-		if (i >= done || op[i].result == -EINTR)
+		if (i >= done || op[i].result == -EINTR || op[i].result == -ENOMEM) /* of sockets only io_uring says that */
 			run_one(&op[i]);
 }
 
@@ -161,6 +165,30 @@ map(const struct io_uring_params *p)
 	return true;
 }
 
+/* A filter of system calls may let the ring be made and not be used, or not for all that we do with it. */
+static bool
+try_it(void)
+{
+	char out[] = "abc", in[2][4];
+	struct iovec part[] = { { out, 1 }, { out + 1, 2 } }, to[] = { { in[0], 4 }, { in[1], 4 } };
+	int a[2] = { -1, -1 }, b[2] = { -1, -1 }, why;
+	bool works = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a) == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b) == 0;
+
+	if (works) {
+		struct ring_op send[] = { { .fd = a[0], .send = true, .n = 1, .iov = part }, { .fd = b[0], .send = true, .n = 2, .iov = part } };
+		struct ring_op receive[] = { { .fd = a[1], .n = 1, .iov = &to[0] }, { .fd = b[1], .n = 1, .iov = &to[1] } };
+
+		works = run_together(send, 2) == 2 && run_together(receive, 2) == 2 && receive[0].result == 1 && receive[1].result == 3;
+	}
+	why = errno;
+	for (int i = 0; i < 2; i++) {
+		(void)close(a[i]);
+		(void)close(b[i]);
+	}
+	errno = why;
+	return works;
+}
+
 bool
 ring_init(void)
 {
@@ -172,7 +200,7 @@ ring_init(void)
 	if (g.fd < 0)
 		return false;
 	errno = ENOSYS;
-	if ((p.features & needed) == needed && map(&p))
+	if ((p.features & needed) == needed && map(&p) && try_it())
 		return true;
 	why = errno;
 	ring_fini();

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define RING_MAX 16 /* operations at a time: what they read and send stays in the processor's caches meanwhile */
+#define RING_MAX 16 /* operations at a time; more would save little, as these share one system call */
 
 struct ring_op {
 	int fd; /* a socket that does not block */
@@ -25,7 +25,7 @@ struct ring_op {
 	ssize_t result;		 /* bytes sent or received, 0 received: the peer closed; or -errno, which is never EINTR */
 };
 
-/* Makes the ring; false: there will be none, with the reason in errno (ENOSYS: the kernel is too old). */
+/* Makes the ring, and tries it; false: there will be none, with the reason in errno (ENOSYS: the kernel is too old). */
 bool ring_init(void);
 void ring_fini(void); /* also when there is none */
 bool ring_there(void);

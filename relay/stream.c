@@ -28,7 +28,7 @@
 #include "relay/stream_impl.h"
 #include "relay/tls.h"
 
-#define BURST_BYTES 524288 /* received and queued by a burst, at which what is queued leaves: it is in the caches still */
+#define BURST_BYTES 524288 /* received and queued by a burst, at which what is queued leaves before all have had their turn */
 #define EVENTS 64 /* at a time: what the kernel says of more would be out of the caches when their turn comes */
 
 static struct {
@@ -198,10 +198,10 @@ stream_finish(struct stream *s)
 {
 	s->state = ST_DEAD;
 	stream_arm(s);
+	stream_drop_input(s);
 	rawio_close(&s->io);
 	count_wire(s);
 	outqueue_clear(&s->out);
-	stream_drop_input(s);
 	if (s->linger != NULL)
 		event_free(s->linger);
 	s->linger = NULL;
@@ -330,8 +330,7 @@ what_of(const struct stream *s, uint32_t events)
 	return s->watched & ((both || (events & EPOLLIN) != 0 ? EV_READ : 0) | (both || (events & EPOLLOUT) != 0 ? EV_WRITE : 0));
 }
 
-/* What several of them can read is read with one system call, and what they write because of it is sent with one, while it is in the processor's
- * caches.  One that was finished by an event before its own has none any more; what another's did to one that has been read: stream_read_ready. */
+/* What several of them can read is read with one system call, and what they write because of it is sent with one.  One that was finished by an event before its own has none any more; what another's did to one that has been read: stream_read_ready. */
 static void
 burst(const struct epoll_event *ev, int n)
 {
@@ -611,7 +610,9 @@ stream_close(struct stream *s, bool flush_first, unsigned linger_ms)
 			return;
 		}
 		if (s->out.len == 0)
-			(void)rawio_shutdown(&s->io); /* else the cut must be visible */
+			(void)rawio_shutdown(&s->io);
+		else
+			rawio_cut(&s->io);
 	}
 	stream_finish(s);
 }

@@ -22,9 +22,9 @@
 #define PIECES 32 /* WRITE_MAX of the queue, given to the kernel or gathered into a record at once */
 
 #define EARLY_STEP (SHARED_BUF + 1344) /* so that not all places begin at the same one of a processor's cache */
-#define PARTS (RING_MAX * 8) /* of the queues that are sent together */
+#define PARTS (RING_MAX * 8) /* of the queues that are sent together; of each, PIECES at most */
 
-static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read at once */
+static uint8_t shared[SHARED_BUF]; /* one loop, one thread: no two streams read to it at once */
 
 static struct { /* what is read of several at once */
 	struct ring_op op[RING_MAX];
@@ -44,7 +44,17 @@ tell_end(struct stream *s)
 	s->cb(s->arg, s, s->end == END_EOF ? STREAM_EOF : STREAM_ERROR, NULL, 0);
 }
 
-/* What was kept is wiped: it is mostly a half of an upgrade request, with its token (I9). */
+/* What was read early: got bytes.  It was read as if writing had not failed, which may have been found out since. */
+static enum rawio_result
+read_early(struct stream *s, size_t *got)
+{
+	enum rawio_result result = rawio_op_result(&s->io, s->early, got);
+
+	s->early = NULL;
+	return result == RAWIO_READ && s->write_failed ? RAWIO_OK : result;
+}
+
+/* What came and was not consumed is wiped: it is mostly a half of an upgrade request, with its token (I9). */
 void
 stream_drop_input(struct stream *s)
 {
@@ -53,9 +63,13 @@ stream_drop_input(struct stream *s)
 	free(s->kept);
 	s->kept = NULL;
 	s->kept_len = 0;
-	if (s->early != NULL && s->early->result > 0)
-		explicit_bzero(s->early->iov->iov_base, (size_t)s->early->result);
-	s->early = NULL;
+	if (s->early != NULL) {
+		uint8_t *buf = s->early->iov->iov_base;
+		size_t got;
+
+		(void)read_early(s, &got); /* it came over the wire */
+		explicit_bzero(buf, got);
+	}
 }
 
 static void
@@ -101,16 +115,6 @@ deliver(struct stream *s, uint8_t *buf, size_t len)
 		explicit_bzero(buf + harmless, len - harmless);
 	}
 	return s->state == ST_OPEN;
-}
-
-/* What was read early: got bytes.  It was read as if writing had not failed, which may have been found out since. */
-static enum rawio_result
-read_early(struct stream *s, size_t *got)
-{
-	enum rawio_result result = rawio_op_result(&s->io, s->early, got);
-
-	s->early = NULL;
-	return result == RAWIO_READ && s->write_failed ? RAWIO_OK : result;
 }
 
 /* Reads up to room bytes to buf, unless that was done early; returns how many came and sets the end. */
@@ -239,34 +243,26 @@ write_failed(struct stream *s)
 	stream_ready(s);
 }
 
-/* More than now is to be sent. */
-static void
-block(struct stream *s)
-{
-	s->blocked = true;
-	s->blocked_at = (uint32_t)clock_ms();
-}
-
-/* put bytes of the front are sent, with that result.  False: the connection is broken. */
+/* put bytes of the front are sent, with that result, and *total so far.  False: the connection is broken. */
 static bool
-took(struct stream *s, enum rawio_result result, size_t put)
+took(struct stream *s, enum rawio_result result, size_t put, size_t *total)
 {
 	if (result == RAWIO_FAIL || result == RAWIO_EOF)
 		return false;
 	outqueue_drain(&s->out, put);
 	s->sent += put;
+	*total += put;
 	s->write_wants_read = result == RAWIO_READ;
-	if (s->out.len > 0 && result != RAWIO_OK)
-		block(s);
+	s->blocked = s->out.len > 0 && (result != RAWIO_OK || *total >= WRITE_MAX);
+	if (s->blocked)
+		s->blocked_at = (uint32_t)clock_ms();
 	return true;
 }
 
-/* Sends from the queue's front until the kernel takes no more or WRITE_MAX is reached.  False: the connection is broken. */
+/* Sends from the queue's front until the kernel takes no more or WRITE_MAX is reached, of which total is sent.  False: the connection is broken. */
 static bool
-pump(struct stream *s)
+pump(struct stream *s, size_t total)
 {
-	size_t total = 0;
-
 	s->blocked = s->write_wants_read = false;
 	while (s->out.len > 0 && !s->blocked) {
 		UNWIPED struct iovec iov[PIECES];
@@ -274,11 +270,8 @@ pump(struct stream *s)
 		size_t put;
 
 		result = rawio_write(&s->io, iov, outqueue_peek(&s->out, iov, PIECES), &put);
-		if (!took(s, result, put))
+		if (!took(s, result, put, &total))
 			return false;
-		total += put;
-		if (s->out.len > 0 && total >= WRITE_MAX)
-			block(s);
 	}
 	return true;
 }
@@ -312,7 +305,7 @@ stream_flush(struct stream *s)
 {
 	if (s->blocked)
 		unblocked(s);
-	if (!pump(s))
+	if (!pump(s, 0))
 		write_failed(s);
 	flushed(s);
 }
@@ -322,7 +315,7 @@ stream_flush_many(struct stream *const *s, int n)
 {
 	UNWIPED struct iovec part[PARTS];
 	UNWIPED struct ring_op op[RING_MAX];
-	int used = 0, parts = PARTS / n;
+	int used = 0, parts = PARTS / n < PIECES ? PARTS / n : PIECES;
 
 	for (int i = 0; i < n; i++) {
 		int k = outqueue_peek(&s[i]->out, part + used, parts);
@@ -332,10 +325,10 @@ stream_flush_many(struct stream *const *s, int n)
 	}
 	ring_run(op, n);
 	for (int i = 0; i < n; i++) { /* nobody is told before all know what of theirs is sent */
-		size_t put;
+		size_t put, total = 0;
 		enum rawio_result result = rawio_op_result(&s[i]->io, &op[i], &put);
 
-		if (!took(s[i], result, put) || (!s[i]->blocked && !pump(s[i])))
+		if (!took(s[i], result, put, &total) || (!s[i]->blocked && !pump(s[i], total)))
 			write_failed(s[i]);
 	}
 	for (int i = 0; i < n; i++)
@@ -376,7 +369,7 @@ stream_closing_step(struct stream *s, short what)
 	if ((what & EV_READ) != 0)
 		closing_read(s);
 	if ((what & EV_WRITE) != 0 && !s->said_bye) {
-		if (!pump(s) || s->write_wants_read)
+		if (!pump(s, 0) || s->write_wants_read)
 			s->end = END_ERROR;
 		else if (s->out.len == 0)
 			result = rawio_shutdown(&s->io);

@@ -1,6 +1,6 @@
 /* Private to relay/stream.c (a stream's life) and relay/stream_data.c (its bytes): what both see of it.
  *
- * Where input lies:   kept[0..kept_len), offered before and not consumed | inside OpenSSL | in the kernel.
+ * Where input lies:   kept[0..kept_len), offered before and not consumed | early | inside OpenSSL | in the kernel.
  * Where output lies:  out, front first; the record OpenSSL is in the middle of writing is still in out | in the kernel. */
 #ifndef RELAY_STREAM_IMPL_H
 #define RELAY_STREAM_IMPL_H

@@ -44,7 +44,7 @@ sendmsg(int fd, const struct msghdr *msg, int flags)
 static struct end ends[MANY];
 static int peers[MANY];
 static uint64_t peer_got[MANY];
-static bool peer_over[MANY], peer_bad; /* over: by FIN or RST */
+static bool peer_over[MANY], peer_reset[MANY], peer_bad; /* over: by FIN or RST */
 static void (*deed)(struct end *doer); /* done once, by the first callback with.. */
 static enum stream_event deed_on;      /* ..this: STREAM_DATA, or STREAM_DRAINED */
 
@@ -79,7 +79,7 @@ many_open(bool ring)
 	for (int i = 0; i < MANY; i++) {
 		ends[i] = (struct end){ NEVER };
 		peer_got[i] = 0;
-		peer_over[i] = false;
+		peer_over[i] = peer_reset[i] = false;
 		peers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (connect(peers[i], (struct sockaddr *)&sa, sizeof(sa)) == 0)
 			ends[i].s = stream_accept(accept(lfd, NULL, NULL), NULL, many_cb, &ends[i]);
@@ -162,7 +162,8 @@ peers_hear(void)
 
 		while (n > 0 && peers[i] >= 0 && !peer_over[i]) {
 			n = syscall(SYS_recvfrom, peers[i], buf, sizeof(buf), MSG_DONTWAIT, NULL, NULL);
-			peer_over[i] = n == 0 || (n < 0 && errno != EAGAIN);
+			peer_reset[i] = n < 0 && errno == ECONNRESET;
+			peer_over[i] = n == 0 || peer_reset[i];
 			for (ssize_t b = 0; b < n; b++)
 				peer_bad = peer_bad || buf[b] != pattern(peer_got[i] + (uint64_t)b);
 			peer_got[i] += n > 0 ? (uint64_t)n : 0;
@@ -295,6 +296,8 @@ BOTH(closed_by_another)
 		(void)shutdown(peers[i], SHUT_WR); /* what is flushed ends when its peer does */
 	RUN_UNTIL(have_heard(700, true) + have_heard(0, true) == MANY - 1); /* the doer is open */
 	CHECK(have_heard(700, true) >= MANY / 2 - 1 && have_heard(0, true) >= MANY / 2 - 1);
+	for (int i = 0; i < MANY; i++) /* nobody may take what was cut for all that there was */
+		CHECK(!peer_over[i] || peer_reset[i] == (peer_got[i] == 0));
 	CHECK(!any_bad());
 	(void)ring;
 }

@@ -71,11 +71,15 @@ syscall(long number, ...)
 static bool
 start(bool ring)
 {
-	entered = features_missing = 0;
+	bool there;
+
+	features_missing = 0;
 	refuse = 0;
 	interrupted = false;
 	take_at_most = RING_MAX;
-	return !ring || ring_init();
+	there = !ring || ring_init();
+	entered = 0;
+	return there;
 }
 
 #define NO_RING "this kernel has no io_uring for us"
@@ -286,6 +290,23 @@ TEST(no_descriptor_left)
 	CHECK(!ring_there());
 	ring_fini();
 	CHECK(ring_init() && ring_there());
+	ring_fini();
+}
+
+/* The ring can be made, but a filter of system calls does not let it be used. */
+TEST(a_filter)
+{
+	if (!start(true))
+		SKIP(NO_RING);
+	ring_fini();
+	refuse = EPERM;
+	CHECK(!ring_init() && errno == EPERM);
+	CHECK(!ring_there());
+	refuse = 0;
+	take_at_most = 1;
+	CHECK(!ring_init());
+	take_at_most = RING_MAX;
+	CHECK(ring_init());
 	ring_fini();
 }
 
