@@ -395,12 +395,28 @@ put_fraction(char *out, struct view text)
 	return out + len;
 }
 
+/* The head that m was parsed from, with the session ident that m has now.  It is no longer than one that is written from numbers, for those
+ * are all that parse takes. */
+static size_t
+copy_head(const struct message *m, size_t name_len, char *out)
+{
+	const uint8_t *end = m->head + m->head_len, *rest = skip_digits(m->head + name_len + 1, end);
+	char *p;
+
+	memcpy(out, m->head, name_len + 1);
+	p = put_number(out + name_len + 1, m->session_ident);
+	memcpy(p, rest, (size_t)(end - rest));
+	return (size_t)(p - out) + (size_t)(end - rest);
+}
+
 size_t
 msg_format_head(const struct message *m, char *out)
 {
 	const struct row *row = row_of(m);
 	char *p = out;
 
+	if (m->head != NULL && row->fields[0].offset == offsetof(struct message, session_ident))
+		return copy_head(m, row->name_len, out);
 	memcpy(p, row->name, row->name_len);
 	p += row->name_len;
 	for (const struct field *f = row->fields; f->kind != FIELD_END; f++) {

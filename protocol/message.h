@@ -83,6 +83,7 @@ struct message {
 	enum msg_flavour flavour; /* decides the form of IDENT (client) and DOWNLOAD */
 	uint64_t session_ident;	  /* 0: the message has none, or names the connection */
 	size_t head_len;	  /* bytes of the head with its LF (set by parse) */
+	const uint8_t *head;	  /* NULL (parse leaves it so), or those bytes, for msg_format_head; borrowed */
 	uint64_t body_len;	  /* bytes that must follow the head (set by parse) */
 	union {
 		struct msg_bind bind;
@@ -124,7 +125,8 @@ MUSTCHECK enum proto_err msg_parse_head(enum msg_dir dir, enum msg_flavour flavo
 MUSTCHECK enum proto_err msg_parse(enum msg_dir dir, enum msg_flavour flavour, const uint8_t *buf, size_t len, struct message *m,
 				   struct view *body);
 
-/* Writes the head of m with its LF to out (MSG_HEAD_MAX bytes of room); head_len and body_len of m are not used.
+/* Writes the head of m with its LF to out (MSG_HEAD_MAX bytes of room); body_len of m is not used.
+ * Who passes on what was parsed, with no field changed but session_ident, may set m->head to where it was parsed from: then it is copied.
  * An empty progress_estimate is written as 0.  A type that only the other flavour has is written in that one.
  * Returns bytes written; never fails for a message that parse accepted or whose fields are < 2^63. */
 size_t msg_format_head(const struct message *m, char *out);

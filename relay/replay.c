@@ -322,6 +322,7 @@ replay_forward(struct session *s, const struct upload *u, const struct message *
 		struct message copy = *m;
 
 		copy.session_ident = s->upstream_ident;
+		copy.head = body.ptr - m->head_len;
 		upstream_send(s->upstream, &copy, body);
 		note_sent(s, o.progress);
 		return;

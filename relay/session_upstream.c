@@ -25,11 +25,13 @@
 
 /* C2, C4, I4: never less than the client was told, never beyond what the DOWNLOAD itself allows. */
 static void
-raise_upload_pair(struct session *s, struct msg_download *d)
+raise_upload_pair(struct session *s, struct message *m)
 {
 	const struct pair *shown = &s->file->shown;
+	struct msg_download *d = &m->download;
 
 	if (shown->client_version > d->upload_client_version) {
+		m->head = NULL; /* it says something else */
 		d->upload_client_version = shown->client_version;
 		d->upload_server_version = shown->server_version < d->download_server_version ? shown->server_version
 											      : d->download_server_version;
@@ -54,7 +56,7 @@ session_upstream_head(struct session *s, struct message *m)
 	case MSG_S_DOWNLOAD:
 		if (!there || !session_identified(s) || s->file == NULL)
 			return ROUTE_DROP;
-		raise_upload_pair(s, &m->download);
+		raise_upload_pair(s, m);
 		soon(TAILQ_FIRST(&s->file->tail)); /* acknowledged, likely */
 		return ROUTE_STREAM;
 	case MSG_S_STATE:

@@ -34,15 +34,15 @@ struct opening { /* what is needed until it is OPEN */
 struct incoming { /* a message that is arriving */
 	uint8_t *head; /* MSG_HEAD_MAX bytes; NULL unless it arrives in parts */
 	size_t head_len;
-	bool begun; /* the head is complete; m and what follows are valid */
-	struct message m;
+	uint8_t chunk; /* its kind (chunk.h) */
+	bool begun;    /* the head is complete; m and what follows are valid */
+	bool to_client; /* being streamed to u->conn */
 	enum session_route route;
+	struct message m;
 	struct session *session; /* borrowed; NULL: connection level, or gone */
-	bool to_client;		 /* being streamed to u->conn */
 	uint64_t left;		 /* body bytes still to come */
 	uint8_t *body;		 /* ROUTE_COLLECT */
 	size_t body_len;
-	uint8_t chunk; /* its kind (chunk.h) */
 };
 
 struct upstream {

@@ -98,8 +98,9 @@ owner_route(const struct upstream *u, enum msg_type type)
 	return wanted && u->ops != NULL && u->ops->message != NULL ? ROUTE_COLLECT : ROUTE_DROP;
 }
 
+/* The head is complete, and parsed from where head points; false: u is closed. */
 static bool
-message_begin(struct upstream *u)
+message_begin(struct upstream *u, const uint8_t *head)
 {
 	struct incoming *in = u->in;
 	UNWIPED struct message out;
@@ -109,6 +110,7 @@ message_begin(struct upstream *u)
 	in->session = NULL;
 	in->to_client = false;
 	out = in->m;
+	out.head = head;
 	if (in->m.session_ident == 0) {
 		if (!connection_message(u, in))
 			return false;
@@ -144,7 +146,7 @@ head_complete(struct upstream *u, struct view head)
 		upstream_lost(u, LINK_GARBLED, text);
 		return false;
 	}
-	open = message_begin(u);
+	open = message_begin(u, head.ptr);
 	if (in->m.type == MSG_S_DOWNLOAD)
 		in->m.download.progress_estimate = (struct view){ NULL, 0 }; /* it was in the head */
 	free(in->head);

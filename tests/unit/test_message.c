@@ -119,6 +119,25 @@ parse_copy(const struct example *ex, const char *text, size_t len)
 	return err;
 }
 
+/* A head that is copied is the one that would be written, with whatever session ident. */
+static void
+check_copied_head(const struct message *m, const char *text)
+{
+	const uint64_t idents[] = { m->session_ident, 1, 10, 4711, MSG_NUMBER_MAX };
+
+	for (size_t i = 0; i < sizeof(idents) / sizeof(idents[0]); i++) {
+		char written[MSG_HEAD_MAX], copied[MSG_HEAD_MAX];
+		struct message other = *m;
+		size_t len;
+
+		if (m->session_ident != 0)
+			other.session_ident = idents[i];
+		len = msg_format_head(&other, written);
+		other.head = (const uint8_t *)text;
+		CHECK_MEM(copied, msg_format_head(&other, copied), written, len);
+	}
+}
+
 static void
 check_example(const struct example *ex)
 {
@@ -139,6 +158,7 @@ check_example(const struct example *ex)
 	CHECK_MEM(body.ptr, body.len, ex->body, strlen(ex->body));
 	CHECK_MEM(msg_name(m.type), strlen(msg_name(m.type)), text, strcspn(text, " "));
 	CHECK_MEM(out, msg_format_head(&m, out), text, head_len);
+	check_copied_head(&m, text);
 
 	for (size_t n = 0; n < head_len; n++) {
 		CHECK_U64(parse_head_copy(dir, ex->flavour, text, n, &m), PROTO_MORE);
@@ -480,6 +500,7 @@ TEST(longest_heads_fit)
 			size_t len;
 
 			memset(&m, 0xff, sizeof(m));
+			m.head = NULL;
 			m.type = type;
 			m.flavour = flavour;
 			if (type == MSG_S_DOWNLOAD)
