@@ -330,11 +330,14 @@ what_of(const struct stream *s, uint32_t events)
 	return s->watched & ((both || (events & EPOLLIN) != 0 ? EV_READ : 0) | (both || (events & EPOLLOUT) != 0 ? EV_WRITE : 0));
 }
 
-/* What several of them can read is read with one system call, and what they write because of it is sent with one.  One that was finished by an event before its own has none any more; what another's did to one that has been read: stream_read_ready. */
+/* With a ring, what several of them can read is read with one system call, and what they write because of it is sent with one; else each has its turn
+ * and what came of it is sent, while it is in the processor's caches.  One that was finished by an event before its own has none any more; what another's
+ * did to one that has been read: stream_read_ready. */
 static void
 burst(const struct epoll_event *ev, int n)
 {
 	struct stream *reading[RING_MAX];
+	bool together = ring_there();
 	int reads = 0;
 	uint64_t moved;
 
@@ -346,7 +349,7 @@ burst(const struct epoll_event *ev, int n)
 		if ((what_of(s, ev[i].events) & EV_READ) != 0)
 			reading[reads++] = s;
 	}
-	if (reads > 1)
+	if (together && reads > 1)
 		stream_read_early(reading, reads);
 	moved = g.moved;
 	for (int i = 0; i < n; i++) {
@@ -357,7 +360,7 @@ burst(const struct epoll_event *ev, int n)
 			soon(((struct stream *)ev[i + 1].data.ptr)->arg);
 		if (what != 0 || s->early != NULL)
 			event_step(s, what);
-		if (g.moved - moved > BURST_BYTES) {
+		if (!together || g.moved - moved > BURST_BYTES) {
 			stream_flush_all();
 			moved = g.moved;
 		}
@@ -370,15 +373,15 @@ static void
 poll_cb(evutil_socket_t fd, short ready, void *arg)
 {
 	UNWIPED struct epoll_event ev[EVENTS];
-	int n = epoll_wait(fd, ev, EVENTS, 0), size = ring_there() ? RING_MAX : 1;
+	int n = epoll_wait(fd, ev, EVENTS, 0);
 
 	(void)ready;
 	(void)arg;
 	if (n < 0 && errno != EINTR)
 		log_fatal("streams", "errno=%d", errno);
 	g.in_event = true;
-	for (int i = 0; i < n; i += size)
-		burst(ev + i, n - i < size ? n - i : size);
+	for (int i = 0; i < n; i += RING_MAX)
+		burst(ev + i, n - i < RING_MAX ? n - i : RING_MAX);
 	g.in_event = false;
 	if (g.dirty != NULL)
 		wake();
