@@ -178,7 +178,7 @@ open_control(struct relay *r)
 	log_end(&l);
 }
 
-/* Without it each operation is a system call of its own: no reason not to start. */
+/* Nor without this. */
 static void
 open_monitor(struct relay *r)
 {
